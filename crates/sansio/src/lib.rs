@@ -12,8 +12,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub mod pair;
+mod timers;
 mod tls;
 
+pub use timers::Timers;
 pub use tls::{ClientCertificate, TlsFacts, TlsVersion};
 
 /// A point in time, counted from an origin that only the driver knows. Monotonic.
