@@ -1,1 +1,16 @@
-//! stream
+//! XMPP streams (RFC 6120) as pure state machines: header, STARTTLS, SASL, resource binding, stream management (XEP-0198), closing.
+//!
+//! [`c2s`] is the receiving role towards clients, [`client`] the initiating one. Both are [`nuncio_sansio::Machine`]s: they touch neither
+//! socket nor clock, ask their host what they do not know, and stay failed once they have failed.
+
+pub mod backoff;
+pub mod c2s;
+pub mod client;
+pub mod error;
+pub mod redirect;
+pub mod sasl;
+mod sm;
+
+pub use c2s::{Answer, C2sConfig, Command, Event, Question, Start};
+pub use sasl::Authenticated;
+pub use sm::Pace;

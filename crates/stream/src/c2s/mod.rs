@@ -1,0 +1,5 @@
+//! The receiving role towards clients.
+
+mod api;
+
+pub use api::*;
