@@ -85,7 +85,11 @@ pub enum Output<Q, E> {
     Send(Bytes),
     /// Everything sent so far goes out in clear; then a TLS handshake follows. Bytes that the peer sent in clear after its last
     /// element are to be discarded by the machine, never read as part of the TLS-protected stream (RFC 6120 §5.4.3.3).
-    StartTls,
+    StartTls {
+        /// The receiving role: the domain that the peer's stream header was addressed to; it chooses the certificate
+        /// before the server name of the ClientHello does. The initiating role, and no `to`: none.
+        domain: Option<String>,
+    },
     /// A question to the host. At most one is open; until its answer comes the machine accepts bytes but does not act on them.
     Ask(Q),
     /// A fact for the host.

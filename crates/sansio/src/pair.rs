@@ -195,7 +195,7 @@ impl<M: Machine> Side<M> {
                     self.sent.extend_from_slice(&bytes);
                     self.out.push_back(bytes);
                 }
-                Output::StartTls => self.tls_asked = true,
+                Output::StartTls { .. } => self.tls_asked = true,
                 Output::Ask(question) => {
                     let (delay, answer) = (self.host.ask)(now, question);
                     self.answer = Some((now + delay, answer));
