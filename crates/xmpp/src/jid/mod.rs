@@ -24,9 +24,9 @@ pub use error::{JidError, Part, Reason};
 /// The most octets a part may have once it is prepared (RFC 7622 §3.1).
 pub const MAX_PART: usize = 1023;
 
-/// The most octets a part may have before preparation. Mapping shortens a text, so this is wider than
-/// [`MAX_PART`]; it bounds the work that a hostile address can ask for.
-const MAX_RAW: usize = 8 * 1024;
+/// The most octets a part may have before preparation. Mapping shortens a text, fullwidth letters to a third, so this
+/// is wider than [`MAX_PART`]; it bounds the work that a hostile address can ask for.
+const MAX_RAW: usize = 4 * 1024;
 
 /// An address: `[localpart@]domainpart[/resourcepart]`, prepared by RFC 7622.
 ///

@@ -18,8 +18,8 @@ const NFKD: DecomposingNormalizerBorrowed<'static> = DecomposingNormalizerBorrow
 const ZWNJ: char = '\u{200C}';
 const ZWJ: char = '\u{200D}';
 
-/// How often a profile is applied in all before a text counts as having no normal form (RFC 8264 §7: once, then
-/// three times more).
+/// How often a profile is applied in all before a text counts as having no normal form: once, then three times
+/// more (RFC 8264 §7).
 const ROUNDS: usize = 4;
 
 /// What an ASCII octet is in a localpart.
@@ -95,7 +95,7 @@ pub(super) fn resource(raw: &str) -> Result<Cow<'_, str>, Reason> {
 /// Applies a profile until its output is stable, as RFC 8264 §7 asks.
 fn settle(raw: &str, profile: impl Fn(&str) -> Result<String, Reason>) -> Result<Cow<'_, str>, Reason> {
     let mut text = Cow::Borrowed(raw);
-    for _ in 0..=ROUNDS {
+    for _ in 0..ROUNDS {
         let next = profile(&text)?;
         if next == *text {
             return Ok(text);
@@ -238,16 +238,17 @@ pub(super) fn identifier(text: &str) -> Result<(), Reason> {
 }
 
 fn allowed(text: &str, class: Class) -> Result<(), Reason> {
+    let mut company = None;
     for (at, c) in text.char_indices() {
-        match property(c) {
-            Property::Valid => {}
-            Property::FreeformOnly if class == Class::Freeform => {}
-            Property::ContextJ | Property::ContextO => {
-                if !in_context(text, at, c) {
-                    return Err(Reason::Context(c));
-                }
-            }
+        let fits = match property(c) {
+            Property::Valid => true,
+            Property::FreeformOnly if class == Class::Freeform => true,
+            Property::ContextJ => joiner_in_context(text, at, c),
+            Property::ContextO => in_context(text, at, c, company.get_or_insert_with(|| Company::of(text))),
             _ => return Err(Reason::Disallowed(c)),
+        };
+        if !fits {
+            return Err(Reason::Context(c));
         }
     }
     Ok(())
@@ -257,28 +258,61 @@ fn script(c: char) -> Script {
     CodePointMapData::<Script>::new().get(c)
 }
 
-/// The rules of RFC 5892 appendix A for the code point `c` that stands at octet `at`.
-fn in_context(text: &str, at: usize, c: char) -> bool {
-    let before = &text[..at];
-    let after = &text[at + c.len_utf8()..];
+/// What the rules of RFC 5892 appendix A ask of a text as a whole. Found once a text, so that a text of nothing but
+/// such code points takes linear time.
+#[derive(Default)]
+struct Company {
+    /// Hiragana, Katakana or Han (A.7).
+    japanese: bool,
+    /// ARABIC-INDIC DIGITS (A.9).
+    arabic: bool,
+    /// EXTENDED ARABIC-INDIC DIGITS (A.8).
+    extended: bool,
+}
+
+impl Company {
+    fn of(text: &str) -> Self {
+        let mut company = Self::default();
+        for c in text.chars() {
+            match c {
+                '\u{0660}'..='\u{0669}' => company.arabic = true,
+                '\u{06F0}'..='\u{06F9}' => company.extended = true,
+                _ => {
+                    company.japanese |=
+                        matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han);
+                }
+            }
+        }
+        company
+    }
+}
+
+/// The code points before octet `at` and after `c`, which stands there.
+fn neighbours(text: &str, at: usize, c: char) -> (&str, &str) {
+    (&text[..at], &text[at + c.len_utf8()..])
+}
+
+/// RFC 5892 appendix A.1 and A.2, for the joiner `c` at octet `at`.
+fn joiner_in_context(text: &str, at: usize, c: char) -> bool {
+    let (before, after) = neighbours(text, at, c);
+    let virama = before.chars().next_back().is_some_and(|previous| {
+        CodePointMapData::<CanonicalCombiningClass>::new().get(previous) == CanonicalCombiningClass::Virama
+    });
+    virama || (c == ZWNJ && joins(before, after))
+}
+
+/// RFC 5892 appendix A.3 to A.9, for the code point `c` at octet `at`.
+fn in_context(text: &str, at: usize, c: char, company: &Company) -> bool {
+    let (before, after) = neighbours(text, at, c);
     let previous = before.chars().next_back();
     let next = after.chars().next();
-    let virama = || {
-        previous.is_some_and(|p| {
-            CodePointMapData::<CanonicalCombiningClass>::new().get(p) == CanonicalCombiningClass::Virama
-        })
-    };
     match c {
-        ZWNJ => virama() || joins(before, after),
-        ZWJ => virama(),
         '\u{00B7}' => previous == Some('l') && next == Some('l'),
-        '\u{0375}' => next.is_some_and(|n| script(n) == Script::Greek),
-        '\u{05F3}' | '\u{05F4}' => previous.is_some_and(|p| script(p) == Script::Hebrew),
-        '\u{30FB}' => {
-            text.chars().any(|c| matches!(script(c), Script::Hiragana | Script::Katakana | Script::Han))
-        }
-        '\u{0660}'..='\u{0669}' => !text.contains(|c| matches!(c, '\u{06F0}'..='\u{06F9}')),
-        '\u{06F0}'..='\u{06F9}' => !text.contains(|c| matches!(c, '\u{0660}'..='\u{0669}')),
+        '\u{0375}' => next.is_some_and(|next| script(next) == Script::Greek),
+        '\u{05F3}' | '\u{05F4}' => previous.is_some_and(|previous| script(previous) == Script::Hebrew),
+        '\u{30FB}' => company.japanese,
+        '\u{0660}'..='\u{0669}' => !company.extended,
+        '\u{06F0}'..='\u{06F9}' => !company.arabic,
         _ => false,
     }
 }
