@@ -1,0 +1,180 @@
+//! Writing a stanza for the stream that it leaves on.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::Stanza;
+use crate::ns;
+use crate::xml::escape_attr;
+use crate::xml::{Closed, ElementRef, declare, escape_text, tree};
+
+/// What a stanza's start tag and direct children mean for writing it elsewhere.
+pub(super) struct Shape {
+    pub(super) head: Bytes,
+    pub(super) rebuild: bool,
+    pub(super) stripped: SmallVec<[u32; 4]>,
+}
+
+impl Shape {
+    pub(super) fn of(root: ElementRef<'_>) -> Self {
+        let tree = root.tree;
+        let node = root.data();
+        let own = root.ns();
+        let mut rebuild = node.prefix_len != 0 || node.default_ns != node.ns;
+        let mut stripped = SmallVec::new();
+        for child in root.children() {
+            let data = child.data();
+            if data.ns == node.ns && data.prefix_len == 0 {
+                continue;
+            }
+            let ns = child.ns();
+            if ns == own {
+                rebuild = true;
+            } else if ns::is_content(ns) {
+                stripped.push(child.node);
+            }
+        }
+        let mut head = Vec::new();
+        for attr in tree.attrs_of(node) {
+            let known = match (attr.flags & tree::DECLARES != 0, attr.prefix_len) {
+                (true, prefix) => prefix == 0,
+                (false, 0) => matches!(tree.local(attr), "to" | "from" | "id" | "type"),
+                (false, _) => attr.ns == tree::NsRef::XML && tree.local(attr) == "lang",
+            };
+            if !known {
+                head.push(b' ');
+                // The value's closing quote is the byte after it.
+                head.extend_from_slice(tree.slice(attr.name, attr.value + attr.value_len + 1).as_bytes());
+            }
+        }
+        if tree.borrows_prefix {
+            Closed::new(root).write_prefixes(&mut head);
+        }
+        Self { head: head.into(), rebuild, stripped }
+    }
+}
+
+fn attr(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"='");
+    escape_attr(out, value);
+    out.push(b'\'');
+}
+
+impl Stanza {
+    /// Appends the stanza as it must be written on a stream whose default namespace is `stream_ns`: [`ns::CLIENT`], [`ns::SERVER`]
+    /// or another content namespace, or empty where nothing is inherited (RFC 7395, archives), so that the stanza declares
+    /// [`ns::CLIENT`] itself. What is in the stanza's own namespace is then in that of the stream (RFC 6120 §4.8.3).
+    pub fn render(&self, out: &mut Vec<u8>, stream_ns: &str) {
+        out.reserve(self.size());
+        let name = self.name().as_bytes();
+        out.push(b'<');
+        out.extend_from_slice(name);
+        let content = if stream_ns.is_empty() {
+            declare(out, "", ns::CLIENT);
+            ns::CLIENT
+        } else {
+            stream_ns
+        };
+        out.extend_from_slice(&self.head);
+        if let Some(from) = &self.from {
+            attr(out, "from", from.as_str());
+        }
+        if let Some(to) = &self.to {
+            attr(out, "to", to.as_str());
+        }
+        if let Some(kind) = self.kind.type_attr() {
+            attr(out, "type", kind);
+        }
+        if let Some(id) = &self.id {
+            attr(out, "id", id);
+        }
+        if let Some(lang) = &self.lang {
+            attr(out, "xml:lang", lang);
+        }
+        out.push(b'>');
+        let before = out.len();
+        self.render_content(out, content);
+        for added in &self.added {
+            out.extend_from_slice(added);
+        }
+        if out.len() == before {
+            out.pop();
+            out.extend_from_slice(b"/>");
+        } else {
+            out.extend_from_slice(b"</");
+            out.extend_from_slice(name);
+            out.push(b'>');
+        }
+    }
+
+    fn render_content(&self, out: &mut Vec<u8>, content: &str) {
+        let root = self.element.root();
+        let own = root.ns();
+        if self.rebuild {
+            for child in self.children() {
+                if child.ns() == own {
+                    rewrite(child, out, own, content);
+                } else {
+                    child.write_closed(out, content);
+                }
+            }
+            return;
+        }
+        let node = root.data();
+        let mut from = node.open_end;
+        for index in &self.stripped {
+            let child = ElementRef { tree: root.tree, node: *index }.data();
+            out.extend_from_slice(root.tree.slice(from, child.start).as_bytes());
+            from = child.end;
+        }
+        out.extend_from_slice(root.tree.slice(from, node.close).as_bytes());
+    }
+
+    /// The bytes that [`Stanza::render`] appends.
+    pub fn bytes(&self, stream_ns: &str) -> Bytes {
+        let mut out = Vec::new();
+        self.render(&mut out, stream_ns);
+        out.into()
+    }
+
+    /// About how many bytes [`Stanza::render`] appends.
+    pub fn size(&self) -> usize {
+        let node = self.element.root().data();
+        let body = node.close.saturating_sub(node.open_end) as usize;
+        let added: usize = self.added.iter().map(Bytes::len).sum();
+        let addresses = [&self.to, &self.from].into_iter().flatten().map(|jid| jid.as_str().len()).sum::<usize>();
+        body + added + self.head.len() + addresses + self.id.as_ref().map_or(0, |id| id.len()) + 96
+    }
+}
+
+/// Writes an element of the stanza's own namespace into one with the content namespace `content`: without prefix and declaration.
+fn rewrite(element: ElementRef<'_>, out: &mut Vec<u8>, own: &str, content: &str) {
+    let tree = element.tree;
+    let node = element.data();
+    out.push(b'<');
+    out.extend_from_slice(element.name().as_bytes());
+    Closed::new(element).write_prefixes(out);
+    for attr in tree.attrs_of(node) {
+        if attr.flags & tree::DECLARES == 0 || attr.prefix_len != 0 {
+            out.push(b' ');
+            out.extend_from_slice(tree.slice(attr.name, attr.value + attr.value_len + 1).as_bytes());
+        }
+    }
+    out.push(b'>');
+    for index in element.child_nodes() {
+        let child = ElementRef { tree, node: index };
+        let data = child.data();
+        if data.flags & tree::TEXT != 0 {
+            escape_text(out, &tree.text_of(data));
+        } else if child.ns() == own {
+            rewrite(child, out, own, content);
+        } else {
+            child.write_closed(out, content);
+        }
+    }
+    out.extend_from_slice(b"</");
+    out.extend_from_slice(element.name().as_bytes());
+    out.push(b'>');
+}
