@@ -41,6 +41,9 @@ pub enum Misbehaved {
     /// An address of the stream header is none.
     #[error("malformed address in the stream header")]
     HeaderAddress,
+    /// The `to` of a header after SASL is another domain than the account's.
+    #[error("stream header to another domain than the authenticated account's")]
+    HeaderTo,
     /// The `from` of a header after SASL is not the account (RFC 6120 §4.7.1).
     #[error("stream header from another than the authenticated account")]
     HeaderFrom,
@@ -56,9 +59,6 @@ pub enum Misbehaved {
     /// A stanza whose `from` is not the client's own (RFC 6120 §8.1.2.1).
     #[error("stanza with another's address in from")]
     From,
-    /// A SASL element where none belongs, or with an attribute missing.
-    #[error("unexpected SASL element")]
-    Sasl,
     /// More failed SASL exchanges than allowed (RFC 6120 §6.4.5).
     #[error("too many failed logins")]
     Guesses,
@@ -71,6 +71,12 @@ pub enum Misbehaved {
     /// Stream management was asked for twice (XEP-0198 §3).
     #[error("stream management enabled twice")]
     EnabledTwice,
+    /// An element of a content namespace with a prefix (RFC 6120 §4.8.5).
+    #[error("prefix on an element of the content namespace")]
+    ElementPrefix,
+    /// More attempts to bind a resource than allowed (RFC 6120 §7.7.3).
+    #[error("too many attempts to bind a resource")]
+    Binding,
     /// Bytes came where the peer had to wait.
     #[error("data where none is allowed")]
     OutOfTurn,
@@ -143,17 +149,21 @@ impl Error {
             Self::Misbehaved(fault) => match fault {
                 Misbehaved::Xml(error) => error.condition(),
                 Misbehaved::Namespace => StreamCondition::InvalidNamespace,
-                Misbehaved::Prefix => StreamCondition::BadNamespacePrefix,
+                Misbehaved::Prefix | Misbehaved::ElementPrefix => StreamCondition::BadNamespacePrefix,
                 Misbehaved::NotAStream | Misbehaved::Counter => StreamCondition::BadFormat,
                 Misbehaved::HeaderAddress => StreamCondition::ImproperAddressing,
+                Misbehaved::HeaderTo => StreamCondition::HostUnknown,
                 Misbehaved::HeaderFrom | Misbehaved::From => StreamCondition::InvalidFrom,
                 Misbehaved::Unauthenticated | Misbehaved::Unbound => StreamCondition::NotAuthorized,
-                Misbehaved::Element | Misbehaved::Sasl => StreamCondition::UnsupportedStanzaType,
-                Misbehaved::Guesses | Misbehaved::OutOfTurn | Misbehaved::EnabledTwice => StreamCondition::PolicyViolation,
+                Misbehaved::Element => StreamCondition::UnsupportedStanzaType,
+                Misbehaved::Guesses
+                | Misbehaved::Binding
+                | Misbehaved::OutOfTurn
+                | Misbehaved::EnabledTwice => StreamCondition::PolicyViolation,
                 Misbehaved::TooHigh(_) => StreamCondition::UndefinedCondition,
             },
             Self::Incompatible(Incompatible::Version) => StreamCondition::UnsupportedVersion,
-            Self::Refused(Refused::Domain(error)) => error.condition.clone(),
+            Self::Refused(Refused::Domain(error)) => error.condition,
             Self::Refused(Refused::NoCertificate) => StreamCondition::InternalServerError,
             Self::Refused(Refused::Slow | Refused::Silent) => StreamCondition::ConnectionTimeout,
             Self::Ours(_) => StreamCondition::InternalServerError,
@@ -164,8 +174,10 @@ impl Error {
     pub fn stream_error(&self) -> StreamError {
         match self {
             Self::Refused(Refused::Domain(error)) => error.clone(),
-            Self::Misbehaved(Misbehaved::TooHigh(TooMany { h, sent })) => TooHigh { h: *h, sent: *sent }.error(),
-            _ => StreamError { condition: self.condition(), text: None, extra: None },
+            Self::Misbehaved(Misbehaved::TooHigh(TooMany { h, sent })) => {
+                TooHigh { h: *h, sent: *sent }.error()
+            }
+            _ => StreamError::new(self.condition()),
         }
     }
 }

@@ -7,10 +7,12 @@ pub mod backoff;
 pub mod c2s;
 pub mod client;
 pub mod error;
+pub mod header;
 pub mod redirect;
 pub mod sasl;
 mod sm;
 
 pub use c2s::{Answer, C2sConfig, Command, Event, Question, Start};
+pub use header::{Words, write_server};
 pub use sasl::Authenticated;
 pub use sm::Pace;

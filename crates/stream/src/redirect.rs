@@ -187,9 +187,14 @@ mod tests {
     /// S0-29.
     #[test]
     fn what_is_written_is_read_back() {
-        for text in
-            ["other.example", "other.example:5222", "192.0.2.7", "192.0.2.7:9222", "[2001:41d0:1:a49b::1]", "[2001:41d0:1:a49b::1]:9222"]
-        {
+        for text in [
+            "other.example",
+            "other.example:5222",
+            "192.0.2.7",
+            "192.0.2.7:9222",
+            "[2001:41d0:1:a49b::1]",
+            "[2001:41d0:1:a49b::1]:9222",
+        ] {
             let read: SeeOtherHost = text.parse().unwrap();
             assert_eq!(read.to_string(), text);
         }
@@ -234,8 +239,14 @@ mod tests {
         let proven = |followed| Standing { authenticated_server: true, followed };
         let decide = |to: &str, standing| super::decide(&to.parse().unwrap(), &here, 5222, standing);
         assert_eq!(decide("a.example:5333", proven(0)), Decision::SameHost { port: 5333 });
-        assert_eq!(decide("b.example", proven(4)), Decision::Resolve { name: "b.example".to_owned(), port: None });
-        assert_eq!(decide("b.example:1", proven(0)), Decision::Resolve { name: "b.example".to_owned(), port: Some(1) });
+        assert_eq!(
+            decide("b.example", proven(4)),
+            Decision::Resolve { name: "b.example".to_owned(), port: None }
+        );
+        assert_eq!(
+            decide("b.example:1", proven(0)),
+            Decision::Resolve { name: "b.example".to_owned(), port: Some(1) }
+        );
         assert_eq!(
             decide("[::1]:1", proven(0)),
             Decision::Address { host: Host::V6(Ipv6Addr::LOCALHOST), port: Some(1) }

@@ -115,11 +115,9 @@ impl TooHigh {
     /// The stream error of XEP-0198 §6.
     pub(crate) fn error(self) -> StreamError {
         let Self { h, sent } = self;
-        StreamError {
-            condition: StreamCondition::UndefinedCondition,
-            text: Some(format!("You acknowledged {h} stanzas, but I only sent you {sent} so far.")),
-            extra: Some(Builder::new("handled-count-too-high", ns::SM).attr("h", h).attr("send-count", sent)),
-        }
+        StreamError::new(StreamCondition::UndefinedCondition)
+            .with_text(format!("You acknowledged {h} stanzas, but I only sent you {sent} so far."))
+            .with_extra(Builder::new("handled-count-too-high", ns::SM).attr("h", h).attr("send-count", sent))
     }
 }
 
@@ -207,9 +205,13 @@ mod tests {
 
     #[test]
     fn unsigned_ints_are_strict() {
-        for (text, value) in
-            [("0", Some(0)), ("4294967295", Some(u32::MAX)), (" 7\n", Some(7)), ("007", Some(7)), ("4294967296", None)]
-        {
+        for (text, value) in [
+            ("0", Some(0)),
+            ("4294967295", Some(u32::MAX)),
+            (" 7\n", Some(7)),
+            ("007", Some(7)),
+            ("4294967296", None),
+        ] {
             assert_eq!(read_u32(text), value, "{text}");
         }
         for text in ["", "-1", "+1", "1.0", "0x1", "1 2", "٣"] {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use nuncio_sansio::TlsFacts;
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::jid::{BareJid, Jid};
+use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::Stanza;
 use nuncio_xmpp::xml::{Builder, Element, Limits};
 
@@ -42,6 +43,10 @@ pub struct C2sConfig {
     pub pace: Pace,
     /// What is done when nothing is heard of a bound client; none to wait for ever.
     pub idle: Option<Idle>,
+    /// Attempts to bind a resource before the stream is closed (RFC 6120 §7.7.3: 5 to 10).
+    pub bindings: u8,
+    /// First-level elements (name, namespace) of a bound stream that are no stanzas and go to the host as [`Event::Nonza`].
+    pub nonzas: Vec<(String, String)>,
     /// The `xml:lang` of our stream header, for the text of errors.
     pub lang: String,
 }
@@ -57,6 +62,8 @@ impl Default for C2sConfig {
             stream_management: true,
             pace: Pace::default(),
             idle: Some(Idle::default()),
+            bindings: 5,
+            nonzas: ["active", "inactive"].map(|name| (name.to_owned(), ns::CSI.to_owned())).to_vec(),
             lang: "en".to_owned(),
         }
     }
@@ -246,7 +253,8 @@ pub enum Event {
     Authenticated(Authenticated),
     /// A resource was bound; from here on [`Command::Stanza`] is sent at once. Earlier ones were dropped.
     Bound(Jid),
-    /// Stream management was enabled for the bound session.
+    /// Stream management was enabled for the bound session. Every [`Command::Stanza`] that the stream took since
+    /// [`Answer::Enable`] counts.
     Enabled(Enabled),
     /// A session was resumed.
     Resumed {
@@ -262,12 +270,14 @@ pub enum Event {
         /// The stanza.
         stanza: Stanza,
     },
-    /// A stanza that the stream has answered itself with an error. It counts as handled once everything before it is.
-    Refused {
+    /// A stanza that needs nobody but the stream: a malformed one, or a request about the stream itself. The host sends `reply` as a
+    /// [`Command::Stanza`] like any other, so that its queue of unacknowledged stanzas stays complete: the stream sends no counted stanza
+    /// of its own. The number counts as handled once everything before it is.
+    Answered {
         /// Its number.
         number: u64,
-        /// What is wrong with it.
-        condition: Condition,
+        /// The answer, if one is due.
+        reply: Option<Stanza>,
     },
     /// A known element that is no stanza and is for the session's extensions (XEP-0352 `<active/>` and `<inactive/>`). Never routed; not counted.
     Nonza(Element),

@@ -1,0 +1,420 @@
+//! A bound stream: stanzas, stream management (XEP-0198), probes, and the closing handshake (RFC 6120 §4.4).
+
+use std::collections::VecDeque;
+
+use nuncio_sansio::{Close, Eof, Time};
+use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition};
+use nuncio_xmpp::jid::Jid;
+use nuncio_xmpp::ns;
+use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
+use nuncio_xmpp::xml::Element;
+
+use super::api::{Command, Enabled, End, Event, Question, Reason, Resumed};
+use super::core::{Core, Timer};
+use super::{Next, State, lost};
+use crate::error::{Misbehaved, Ours, Refused};
+use crate::sm::{self, Inbound, Outbound};
+
+/// A stream with a bound resource.
+pub(super) struct Open {
+    domain: String,
+    jid: Jid,
+    ledger: Ledger,
+    management: Management,
+    /// A probe is out since then.
+    probed: Option<Time>,
+    closing: Closing,
+}
+
+enum Management {
+    Off,
+    /// The question is open.
+    Asked {
+        resume: bool,
+    },
+    /// The client has used its one attempt, in vain (XEP-0198 §3).
+    Failed,
+    On(Box<Counters>),
+}
+
+struct Counters {
+    inbound: Inbound,
+    outbound: Outbound,
+}
+
+enum Closing {
+    No,
+    /// The client's closing tag came; the rest is being handled.
+    Peer,
+    /// Ours is sent, with that error.
+    Ours(Option<StreamCondition>),
+}
+
+/// Which stanzas of the client have been received and handled.
+#[derive(Default)]
+struct Ledger {
+    received: u64,
+    handled: u64,
+    /// Stanzas that the stream has answered itself, waiting for those before them.
+    own: VecDeque<u64>,
+}
+
+impl Ledger {
+    fn receive(&mut self) -> u64 {
+        self.received += 1;
+        self.received
+    }
+
+    fn answered(&mut self, number: u64) {
+        self.own.push_back(number);
+        self.handle(self.handled);
+    }
+
+    fn handle(&mut self, number: u64) {
+        self.handled = self.handled.max(number.min(self.received));
+        while self.own.front().is_some_and(|own| *own <= self.handled + 1) {
+            if let Some(own) = self.own.pop_front() {
+                self.handled = self.handled.max(own);
+            }
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.handled == self.received
+    }
+}
+
+impl Open {
+    pub(super) fn bound(core: &mut Core, now: Time, domain: String, jid: Jid) -> Self {
+        Self::new(core, now, domain, jid, Management::Off)
+    }
+
+    /// The client has handled `h`; all that came after it is sent again and counted again.
+    pub(super) fn resumed(core: &mut Core, now: Time, domain: String, resumed: Resumed, h: u32) -> Self {
+        let counters = Counters { inbound: Inbound::new(resumed.inbound, 0), outbound: Outbound::new(h, h) };
+        Self::new(core, now, domain, resumed.jid, Management::On(Box::new(counters)))
+    }
+
+    fn new(core: &mut Core, now: Time, domain: String, jid: Jid, management: Management) -> Self {
+        if let Some(idle) = core.config.idle {
+            core.timers.set(Timer::Idle, now + idle.after);
+        }
+        Self { domain, jid, ledger: Ledger::default(), management, probed: None, closing: Closing::No }
+    }
+
+    /// The client sends nothing more; what is left is ours to do.
+    pub(super) fn finishing(&self) -> bool {
+        matches!(self.closing, Closing::Peer)
+    }
+
+    pub(super) fn element(self: Box<Self>, core: &mut Core, now: Time, element: Element) -> Next {
+        match element.ns() {
+            ns::CLIENT => self.stanza(core, element),
+            ns::SM => self.manage(core, now, &element),
+            ns => {
+                let nonza =
+                    core.config.nonzas.iter().any(|(name, known)| name == element.name() && known == ns);
+                if !nonza {
+                    // S0-10 to S0-12: neither routed nor delivered, whatever `to` says.
+                    return Err(Misbehaved::Element.into());
+                }
+                core.event(Event::Nonza(element));
+                Ok(State::Open(self))
+            }
+        }
+    }
+
+    fn stanza(mut self: Box<Self>, core: &mut Core, element: Element) -> Next {
+        let mut stanza = match Stanza::from_element(element.clone()) {
+            Ok(stanza) => stanza,
+            Err(fault) => {
+                if !matches!(element.name(), "message" | "presence" | "iq") {
+                    return Err(Misbehaved::Element.into());
+                }
+                let number = self.ledger.receive();
+                let mut reply = fault.reply(&element);
+                if let Some(reply) = &mut reply {
+                    reply.set_to(Some(self.jid.clone()));
+                }
+                core.event(Event::Answered { number, reply });
+                self.ledger.answered(number);
+                return Ok(State::Open(self));
+            }
+        };
+        // RFC 6120 §8.1.2.1: the client's own full or bare address, or none.
+        if !stanza
+            .from()
+            .is_none_or(|from| *from == self.jid || (from.is_bare() && from.bare() == self.jid.bare()))
+        {
+            return Err(Misbehaved::From.into());
+        }
+        stanza.set_from(Some(self.jid.clone()));
+        let number = self.ledger.receive();
+        match self.own_answer(&stanza) {
+            Some(reply) => {
+                core.event(Event::Answered { number, reply: Some(reply) });
+                self.ledger.answered(number);
+            }
+            None => core.event(Event::Stanza { number, stanza }),
+        }
+        Ok(State::Open(self))
+    }
+
+    /// The requests about the stream itself: the session of RFC 3921 §3, which is nothing, and a second resource (RFC 6120 §7.1).
+    fn own_answer(&self, stanza: &Stanza) -> Option<Stanza> {
+        if stanza.kind() != Kind::Iq(IqType::Set) {
+            return None;
+        }
+        let to_us = stanza.to().is_none_or(|to| {
+            (to.is_domain() && to.domain() == self.domain) || (to.is_bare() && to.bare() == self.jid.bare())
+        });
+        if !to_us {
+            return None;
+        }
+        if stanza.child("session", ns::SESSION).is_some() {
+            return Some(stanza.result(None));
+        }
+        stanza.child("bind", ns::BIND).and_then(|_| stanza.error(StanzaError::new(Condition::NotAllowed)))
+    }
+
+    fn manage(mut self: Box<Self>, core: &mut Core, now: Time, element: &Element) -> Next {
+        match (element.name(), &mut self.management) {
+            ("enable", _) if !core.config.stream_management => {
+                core.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
+            }
+            ("enable", Management::Off) => {
+                let resume = sm::read_bool(element.attr("resume").as_deref());
+                let max = element.attr("max").and_then(|max| sm::read_u32(&max)).filter(|max| *max > 0);
+                if matches!(self.closing, Closing::No) {
+                    core.ask(Question::Enable { jid: self.jid.clone(), resume, max });
+                    self.management = Management::Asked { resume };
+                }
+            }
+            // XEP-0198 §3: at most one attempt.
+            ("enable", _) => {
+                core.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
+                return Err(Misbehaved::EnabledTwice.into());
+            }
+            ("resume", _) => core.send_builder(&sm::failed(Condition::UnexpectedRequest, None)),
+            ("r", Management::On(counters)) => {
+                let deadline = now + core.config.pace.answer_within;
+                if counters.inbound.requested(self.ledger.received, self.ledger.handled, deadline) {
+                    core.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+                } else {
+                    core.timers.set_if_idle(Timer::Answer, deadline);
+                }
+            }
+            ("a", Management::On(counters)) => {
+                let h = sm::read_h(element).ok_or(Misbehaved::Counter)?;
+                let fresh = counters.outbound.acked(h)?;
+                if !counters.outbound.open() {
+                    core.timers.clear(Timer::Quiet);
+                }
+                core.event(Event::Acked { h, fresh });
+            }
+            _ => return Err(Misbehaved::Element.into()),
+        }
+        Ok(State::Open(self))
+    }
+
+    /// The answer to [`Question::Enable`].
+    pub(super) fn enabled(mut self: Box<Self>, core: &mut Core, answer: Result<Enabled, Condition>) -> Next {
+        let Management::Asked { resume } = self.management else {
+            return Err(Ours::Answer.into());
+        };
+        match answer {
+            Ok(mut enabled) => {
+                if !resume {
+                    enabled.id = None;
+                }
+                let resumable = enabled.id.is_some();
+                let element = nuncio_xmpp::xml::Builder::new("enabled", ns::SM)
+                    .attr_opt("id", enabled.id.as_deref())
+                    .attr_opt("resume", resumable.then_some("true"))
+                    .attr_opt("max", enabled.max.filter(|_| resumable))
+                    .attr_opt("location", enabled.location.as_deref().filter(|_| resumable));
+                core.send_builder(&element);
+                let inbound = Inbound::new(0, self.ledger.received);
+                self.management =
+                    Management::On(Box::new(Counters { inbound, outbound: Outbound::new(0, 0) }));
+                core.event(Event::Enabled(enabled));
+            }
+            Err(condition) => {
+                core.send_builder(&sm::failed(condition, None));
+                self.management = Management::Failed;
+            }
+        }
+        Ok(State::Open(self))
+    }
+
+    pub(super) fn command(mut self: Box<Self>, core: &mut Core, now: Time, command: Command) -> Next {
+        match command {
+            Command::Stanza(bytes) => {
+                if core.send_bytes(bytes) {
+                    self.count(core, now);
+                }
+            }
+            Command::Nonza(bytes) => {
+                core.send_bytes(bytes);
+            }
+            Command::Handled { number } => {
+                self.ledger.handle(number);
+                self.acknowledge(core, now);
+                if self.finishing() && self.ledger.is_done() {
+                    return Ok(self.finish(core));
+                }
+            }
+            Command::Close(error) if self.finishing() => {
+                core.close_all(error.as_ref(), Reason::Peer, true);
+                return Ok(State::Ended);
+            }
+            Command::Close(error) => {
+                if matches!(self.closing, Closing::No) {
+                    core.close_stream(error.as_ref());
+                    core.timers.clear_all();
+                    core.timers.set(Timer::Closing, now + core.config.closing);
+                    self.closing = Closing::Ours(error.map(|error| error.condition));
+                }
+            }
+        }
+        Ok(State::Open(self))
+    }
+
+    /// One more stanza went out: ask for an acknowledgement after some, or when it gets quiet.
+    fn count(&mut self, core: &mut Core, now: Time) {
+        if let Management::On(counters) = &mut self.management {
+            if counters.outbound.sent() >= core.config.pace.every {
+                request(core, counters);
+            } else {
+                core.timers.set(Timer::Quiet, now + core.config.pace.quiet);
+            }
+        }
+    }
+
+    /// Sends the answers to `<r/>` that have become due.
+    fn acknowledge(&mut self, core: &mut Core, now: Time) {
+        let Management::On(counters) = &mut self.management else { return };
+        if counters.inbound.due(self.ledger.handled, now) {
+            core.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+        }
+        match counters.inbound.deadline() {
+            Some(at) => core.timers.set(Timer::Answer, at),
+            None => core.timers.clear(Timer::Answer),
+        }
+    }
+
+    pub(super) fn timer(mut self: Box<Self>, core: &mut Core, now: Time, timer: Timer) -> Next {
+        match timer {
+            Timer::Answer => self.acknowledge(core, now),
+            Timer::Quiet => {
+                if let Management::On(counters) = &mut self.management {
+                    request(core, counters);
+                }
+            }
+            Timer::Idle => return self.idle(core, now),
+            Timer::Closing => {
+                return Ok(match self.closing {
+                    Closing::Ours(error) => {
+                        // S0-21 (3): the stream is void.
+                        core.end(End { reason: Reason::Host, clean: false, error }, Close::Orderly);
+                        State::Ended
+                    }
+                    _ => self.finish(core),
+                });
+            }
+            Timer::Negotiation => {}
+        }
+        Ok(State::Open(self))
+    }
+
+    /// The idle timer fired; whether it is really quiet is looked at only now, so that traffic costs nothing.
+    fn idle(mut self: Box<Self>, core: &mut Core, now: Time) -> Next {
+        let Some(idle) = core.config.idle else { return Ok(State::Open(self)) };
+        if let Some(probed) = self.probed.take()
+            && core.heard <= probed
+        {
+            return Err(Refused::Silent.into());
+        }
+        let due = core.heard + idle.after;
+        if due > now {
+            core.timers.set(Timer::Idle, due);
+            return Ok(State::Open(self));
+        }
+        match &mut self.management {
+            Management::On(counters) => {
+                request(core, counters);
+                self.probed = Some(now);
+                core.timers.set(Timer::Idle, now + idle.answer_within);
+            }
+            _ => {
+                // Nobody answers a space, but TCP notices when it cannot be delivered.
+                core.send(b" ");
+                core.timers.set(Timer::Idle, now + idle.after);
+            }
+        }
+        Ok(State::Open(self))
+    }
+
+    /// The client's closing tag.
+    pub(super) fn peer_closed(mut self: Box<Self>, core: &mut Core, now: Time) -> State {
+        match self.closing {
+            Closing::Ours(error) => {
+                core.end(End { reason: Reason::Host, clean: true, error }, Close::Orderly);
+                State::Ended
+            }
+            _ if self.ledger.is_done() => self.finish(core),
+            _ => {
+                self.closing = Closing::Peer;
+                core.timers.clear(Timer::Idle);
+                core.timers.set(Timer::Closing, now + core.config.closing);
+                core.event(Event::Finishing);
+                State::Open(self)
+            }
+        }
+    }
+
+    fn finish(self: Box<Self>, core: &mut Core) -> State {
+        core.close_all(None, Reason::Peer, true);
+        State::Ended
+    }
+
+    /// The end of the peer's direction.
+    pub(super) fn cut(self: Box<Self>, eof: Eof) -> (Reason, bool, Option<StreamCondition>) {
+        match self.closing {
+            Closing::No => (lost(eof), false, None),
+            Closing::Peer => (Reason::Peer, true, None),
+            Closing::Ours(error) => (Reason::Host, false, error),
+        }
+    }
+}
+
+fn request(core: &mut Core, counters: &mut Counters) {
+    core.send(sm::REQUEST);
+    counters.outbound.requested();
+    core.timers.clear(Timer::Quiet);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_answers_wait_for_what_came_before() {
+        let mut ledger = Ledger::default();
+        for _ in 0..5 {
+            ledger.receive();
+        }
+        ledger.answered(2);
+        ledger.answered(3);
+        assert_eq!(ledger.handled, 0);
+        ledger.handle(1);
+        assert_eq!(ledger.handled, 3);
+        ledger.handle(99);
+        assert!(ledger.is_done(), "no number beyond what was received");
+        ledger.receive();
+        ledger.answered(6);
+        assert!(ledger.is_done());
+        ledger.handle(1);
+        assert_eq!(ledger.handled, 6, "never back");
+    }
+}
