@@ -1,0 +1,315 @@
+//! A session: one bound resource. It outlives its connection if stream management was enabled with resumption (XEP-0198).
+
+mod queue;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use nuncio_store::Ticket;
+use nuncio_stream::Authenticated;
+use nuncio_xmpp::error::{StreamCondition, StreamError};
+use nuncio_xmpp::jid::Jid;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::delivery::Delivery;
+use crate::lane::Lane;
+use crate::limits::Meter;
+pub(crate) use queue::{Entry, Push, Queue};
+
+/// A session's number, never used again while the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub(crate) u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// What a connection has to send.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A stanza, rendered for `jabber:client`.
+    Stanza(Bytes),
+    /// An element that is no stanza.
+    Nonza(Bytes),
+    /// Close the stream, with this error or in peace. Nothing follows.
+    Close(Option<StreamError>),
+}
+
+/// A bound resource of an account.
+pub struct Session {
+    id: SessionId,
+    jid: Jid,
+    who: Authenticated,
+    since: Timestamp,
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) out: Mutex<Out>,
+    pub(crate) inbound: Mutex<Inbound>,
+    pub(crate) meter: Mutex<Meter>,
+}
+
+/// The way out, under one lock that is never held across an await.
+pub(crate) struct Out {
+    pub(crate) queue: Queue,
+    pub(crate) phase: Phase,
+    pub(crate) sm: Option<Sm>,
+    /// What the connection is to close with, once everything before is sent.
+    close: Option<Option<StreamError>>,
+    /// Whether the session is kept although we close its stream ourselves.
+    pub(crate) kept: bool,
+    /// The generation of the connection; an older one has nothing to say any more.
+    connection: u64,
+    /// The last words of connections that were taken off the session.
+    farewells: Vec<(u64, Option<StreamError>)>,
+}
+
+/// Whether there is a connection.
+#[derive(Clone)]
+pub(crate) enum Phase {
+    /// Its task is woken by this.
+    Connected(Arc<Notify>),
+    /// Waits to be resumed.
+    Hibernated,
+    /// Over.
+    Ended,
+}
+
+/// Stream management is on.
+#[derive(Clone, Debug)]
+pub(crate) struct Sm {
+    /// The id for resumption, if it can be resumed.
+    pub(crate) id: Option<String>,
+    /// For how long.
+    pub(crate) max: std::time::Duration,
+}
+
+/// What came in on behalf of the client, for XEP-0198's `h`.
+#[derive(Default)]
+pub(crate) struct Inbound {
+    /// Our `h` when this stream's numbers began to count.
+    pub(crate) base: u32,
+    /// The stream's number at that point.
+    pub(crate) offset: u64,
+    /// The last number taken.
+    pub(crate) last: u64,
+    /// Writes of a lost connection that were not durable yet.
+    pub(crate) open: Vec<Ticket>,
+}
+
+impl Inbound {
+    /// Our `h`, modulo 2^32, once everything that is open is durable.
+    pub(crate) const fn h(&self) -> u32 {
+        // Modulo 2^32 is what XEP-0198 §4 counts in.
+        #[expect(clippy::cast_possible_truncation, reason = "h counts modulo 2^32")]
+        let since = self.last.saturating_sub(self.offset) as u32;
+        self.base.wrapping_add(since)
+    }
+}
+
+/// Why a queue refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It holds it.
+    Taken,
+    /// It holds it, but is now over its bound: the connection has to go.
+    Over,
+    /// It does not take any more.
+    Refused,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        jid: Jid,
+        who: Authenticated,
+        since: Timestamp,
+        lane: Arc<Lane>,
+        queue: Queue,
+        meter: Meter,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            jid,
+            who,
+            since,
+            lane,
+            out: Mutex::new(Out {
+                queue,
+                phase: Phase::Connected(Arc::new(Notify::new())),
+                sm: None,
+                close: None,
+                kept: false,
+                connection: 0,
+                farewells: Vec::new(),
+            }),
+            inbound: Mutex::new(Inbound::default()),
+            meter: Mutex::new(meter),
+        })
+    }
+
+    /// Its number.
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Its full address.
+    pub const fn jid(&self) -> &Jid {
+        &self.jid
+    }
+
+    /// How its account was proven.
+    pub const fn who(&self) -> &Authenticated {
+        &self.who
+    }
+
+    /// Since when it is bound.
+    pub const fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        matches!(self.out.lock().phase, Phase::Connected(_))
+    }
+
+    /// Whether it is over.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.out.lock().phase, Phase::Ended)
+    }
+
+    /// Whether stream management was enabled.
+    pub fn is_managed(&self) -> bool {
+        self.out.lock().sm.is_some()
+    }
+
+    /// Stanzas that wait to be sent or acknowledged.
+    pub fn backlog(&self) -> usize {
+        self.out.lock().queue.len()
+    }
+
+    /// The next thing that connection number `connection` has to send, and the delivery that is settled by it (without stream management
+    /// nothing else will tell). Cancel-safe. After [`Outgoing::Close`] it never resolves again.
+    pub(crate) async fn next(&self, connection: u64) -> (Outgoing, Option<Arc<Delivery>>) {
+        loop {
+            let wake = {
+                let mut out = self.out.lock();
+                match &out.phase {
+                    Phase::Connected(wake) if out.connection == connection => {
+                        let wake = Arc::clone(wake);
+                        let managed = out.sm.is_some();
+                        if let Some(next) = out.queue.pop(managed) {
+                            return next;
+                        }
+                        if let Some(close) = out.close.take() {
+                            return (Outgoing::Close(close), None);
+                        }
+                        Some(wake)
+                    }
+                    _ => {
+                        let last = out.farewells.iter().position(|(number, _)| *number == connection);
+                        if let Some(place) = last {
+                            let (_, farewell) = out.farewells.swap_remove(place);
+                            return (Outgoing::Close(farewell), None);
+                        }
+                        None
+                    }
+                }
+            };
+            match wake {
+                Some(wake) => wake.notified().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Offers a rendered stanza. `pace` has been decided.
+    pub(crate) fn offer(&self, entry: Entry, pace: crate::points::Pace) -> Offered {
+        let mut out = self.out.lock();
+        match &out.phase {
+            Phase::Ended => return Offered::Refused,
+            Phase::Connected(_) | Phase::Hibernated => {}
+        }
+        let pushed = out.queue.push(entry, pace);
+        out.wake();
+        match pushed {
+            Push::Taken => Offered::Taken,
+            // Without a connection nothing can be ended: the queue may fill up to its second bound.
+            Push::Over if matches!(out.phase, Phase::Hibernated) => Offered::Taken,
+            Push::Over => Offered::Over,
+            Push::Refused => Offered::Refused,
+        }
+    }
+
+    /// Sends an element that is no stanza, after what is queued.
+    pub fn nonza(&self, bytes: Bytes) {
+        let mut out = self.out.lock();
+        out.queue.push_nonza(bytes);
+        out.wake();
+    }
+
+    /// Lets the stanzas go that pacers hold back.
+    pub fn release(&self) {
+        let mut out = self.out.lock();
+        out.queue.release();
+        out.wake();
+    }
+
+    /// The number of its connection.
+    pub(crate) fn connection(&self) -> u64 {
+        self.out.lock().connection
+    }
+
+    /// Tells the connection to close after what is queued. `keep`: the session may be resumed nevertheless.
+    pub(crate) fn close(&self, with: Option<StreamError>, keep: bool) {
+        let mut out = self.out.lock();
+        out.close.get_or_insert(with);
+        out.kept = keep;
+        out.wake();
+    }
+}
+
+impl Out {
+    pub(crate) fn wake(&self) {
+        if let Phase::Connected(wake) = &self.phase {
+            wake.notify_one();
+        }
+    }
+
+    /// A new connection takes over. Returns its number.
+    pub(crate) fn connect(&mut self) -> u64 {
+        self.detach(Phase::Ended, Some(StreamError::new(StreamCondition::Conflict)));
+        self.close = None;
+        self.kept = false;
+        self.connection += 1;
+        self.phase = Phase::Connected(Arc::new(Notify::new()));
+        self.connection
+    }
+
+    /// Takes the connection off, if there is one, with these last words.
+    pub(crate) fn detach(&mut self, into: Phase, farewell: Option<StreamError>) {
+        if let Phase::Connected(wake) = std::mem::replace(&mut self.phase, into) {
+            self.farewells.push((self.connection, farewell));
+            wake.notify_one();
+        }
+    }
+
+    /// Whether this connection is the session's.
+    pub(crate) const fn is_of(&self, connection: u64) -> bool {
+        matches!(self.phase, Phase::Connected(_)) && self.connection == connection
+    }
+
+    /// The connection is gone: what it was to be told is forgotten.
+    pub(crate) fn forget(&mut self, connection: u64) {
+        self.farewells.retain(|(number, _)| *number != connection);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id.0).field("jid", &self.jid).finish_non_exhaustive()
+    }
+}
