@@ -130,13 +130,18 @@ pub enum ClientError {
     Unexpected,
 }
 
-/// What to send in `<auth/>`.
-#[derive(Debug)]
+/// What to send in `<auth/>`. `Debug` shows the mechanism only.
 pub struct Start {
     /// The mechanism.
     pub mechanism: Mechanism,
-    /// The initial response; an empty one is sent as `=`.
-    pub initial: Vec<u8>,
+    /// The initial response; an empty one is sent as `=`. With PLAIN it contains the password.
+    pub initial: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("mechanism", &self.mechanism).finish_non_exhaustive()
+    }
 }
 
 /// What a finished exchange proved.
@@ -241,6 +246,17 @@ impl Exchange {
         context: Context,
         entropy: &dyn Entropy,
     ) -> Result<(Self, Start), ClientError> {
+        let mut raw = [0; NONCE];
+        entropy.fill(&mut raw);
+        Self::with_nonce(credentials, context, STANDARD.encode(raw))
+    }
+
+    /// Starts with a given nonce, as the vectors of the RFCs need it.
+    pub(super) fn with_nonce(
+        credentials: &Credentials,
+        context: Context,
+        nonce: String,
+    ) -> Result<(Self, Start), ClientError> {
         let Plan { mechanism, binding, flag, suspicious } = plan(credentials, &context)?;
         let authzid = credentials.authzid.as_ref().map(BareJid::as_str);
         let password = || credentials.password.as_ref().ok_or(ClientError::Credentials);
@@ -256,9 +272,6 @@ impl Exchange {
                     None => flag.to_owned(),
                 };
                 let authzid = authzid.map(|name| format!("a={}", scram::escape(name))).unwrap_or_default();
-                let mut raw = [0; NONCE];
-                entropy.fill(&mut raw);
-                let nonce = STANDARD.encode(raw);
                 let header = format!("{flag},{authzid},");
                 let bare = format!("n={},r={nonce}", scram::escape(&username));
                 let initial = format!("{header}{bare}").into_bytes();
@@ -276,7 +289,7 @@ impl Exchange {
             downgrade_protected: false,
             state,
         };
-        Ok((exchange, Start { mechanism, initial }))
+        Ok((exchange, Start { mechanism, initial: Zeroizing::new(initial) }))
     }
 
     /// Takes a decoded `<challenge/>` and gives the response. The one of SCRAM's first message costs as many HMACs as the server asks

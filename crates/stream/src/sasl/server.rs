@@ -151,13 +151,22 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// What the host knows about a SCRAM user.
+/// What the host knows about a user.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// The keys; [`Keys::fake`] ones for a user who does not exist.
+    /// The keys; [`Keys::fake`] ones for a user who does not exist or has none of this hash.
     pub keys: Keys,
-    /// The account; none for a user who does not exist.
+    /// The account; none for a user who does not exist or has no keys of this hash.
     pub account: Option<BareJid>,
+}
+
+impl Record {
+    /// The account if `password` is right: what answers [`Lookup::Password`]. The work is the same for every user, existing or not, and
+    /// as costly as [`Keys::derive`].
+    pub fn verify(&self, password: &str) -> Option<BareJid> {
+        let right = self.keys.verify(password);
+        self.account.clone().filter(|_| right)
+    }
 }
 
 /// The answer to a [`Lookup`]. An `Err` ends the exchange with that condition; a failed backend is
@@ -264,10 +273,20 @@ impl Exchange {
     ) -> (Self, Step) {
         let mut raw = [0; NONCE];
         entropy.fill(&mut raw);
+        Self::with_nonce(mechanism, initial, context, STANDARD.encode(raw))
+    }
+
+    /// Starts with a given nonce, as the vectors of the RFCs need it.
+    pub(super) fn with_nonce(
+        mechanism: &str,
+        initial: Option<&[u8]>,
+        context: Context,
+        nonce: String,
+    ) -> (Self, Step) {
         let mut this = Self {
             mechanism: mechanism.parse().ok(),
             context,
-            nonce: STANDARD.encode(raw),
+            nonce,
             username: None,
             authzid: None,
             bound: None,
