@@ -191,6 +191,9 @@ fn saslprep() {
         assert_eq!(scram::prepare_username(given).as_deref(), name, "{given:?}");
         assert_eq!(scram::prepare_password(given).as_deref().map(String::as_str), password, "{given:?}");
     }
+    // What stands in for a password that cannot be prepared opens nothing.
+    let stand_in = Keys::derive(Hash::Sha256, "unusable", b"salt", 4096).expect("keys");
+    assert!(stand_in.verify("unusable") && !stand_in.verify("\u{7}") && !stand_in.verify(""));
     let keys = Keys::derive(Hash::Sha256, "I\u{ad}X", b"salt", 4096).expect("keys");
     assert!(keys.verify("IX") && keys.verify("\u{2168}"));
 }
