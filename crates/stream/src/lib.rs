@@ -11,6 +11,7 @@ pub mod header;
 pub mod redirect;
 pub mod sasl;
 mod sm;
+mod wire;
 
 pub use c2s::{Answer, C2sConfig, Command, Event, Question, Start};
 pub use header::{Words, write_server};

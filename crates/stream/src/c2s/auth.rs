@@ -114,7 +114,7 @@ impl ExpectAuth {
 
     /// Tells the client and the host about a failure, unless it was one too many.
     fn failed(self, core: &mut Core, exchange: Option<&Exchange>, failure: Failure) -> Next {
-        core.event(Event::LoginFailed {
+        core.wire.event(Event::LoginFailed {
             domain: self.domain.clone(),
             mechanism: exchange.and_then(Exchange::mechanism).map(Mechanism::as_str),
             username: exchange.and_then(Exchange::username).map(str::to_owned),
@@ -133,7 +133,7 @@ fn refusal(condition: SaslCondition, why: &'static str) -> Failure {
 
 /// Sends `<failure/>`, and counts: after too many the stream ends (RFC 6120 §6.4.5).
 pub(super) fn refuse(core: &mut Core, condition: SaslCondition) -> Result<(), Error> {
-    core.send_builder(&Builder::new("failure", ns::SASL).child(Builder::new(condition.as_str(), ns::SASL)));
+    core.wire.send_builder(&Builder::new("failure", ns::SASL).child(Builder::new(condition.as_str(), ns::SASL)));
     core.failures = core.failures.saturating_add(1);
     if core.failures >= core.config.tries.clamp(2, 5) {
         return Err(Misbehaved::Guesses.into());
@@ -185,7 +185,7 @@ impl AwaitSasl {
 fn proceed(auth: ExpectAuth, core: &mut Core, exchange: Exchange, step: Step) -> Next {
     match step {
         Step::Challenge(message) => {
-            core.send_builder(&with_data(Builder::new("challenge", ns::SASL), Some(&message), false));
+            core.wire.send_builder(&with_data(Builder::new("challenge", ns::SASL), Some(&message), false));
             Ok(State::ExpectResponse(ExpectResponse { auth, exchange }))
         }
         Step::Need(lookup) => {
@@ -207,12 +207,12 @@ fn succeed(auth: ExpectAuth, core: &mut Core, done: Done) -> Next {
     if auth.from.is_some_and(|from| from != *authenticated.account()) {
         return Err(Misbehaved::HeaderFrom.into());
     }
-    core.send_builder(&with_data(Builder::new("success", ns::SASL), additional.as_deref(), true));
+    core.wire.send_builder(&with_data(Builder::new("success", ns::SASL), additional.as_deref(), true));
     // One operation with the success: the next byte is read as a new stream, under the limits of a known client.
     core.restart();
     let limits = core.config.after;
     core.tokenizer.set_limits(limits);
-    core.event(Event::Authenticated(authenticated.clone()));
+    core.wire.event(Event::Authenticated(authenticated.clone()));
     Ok(State::ExpectHeader(ExpectHeader::known(auth.facts, authenticated)))
 }
 

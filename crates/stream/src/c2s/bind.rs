@@ -46,16 +46,16 @@ impl ExpectBind {
     fn management(self, core: &mut Core, element: &Element) -> Next {
         match element.name() {
             "enable" => {
-                core.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
+                core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
                 Ok(State::ExpectBind(self))
             }
             "resume" if !core.config.stream_management => {
-                core.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
+                core.wire.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
                 Ok(State::ExpectBind(self))
             }
             "resume" => {
                 let (Some(h), Some(previd)) = (sm::read_h(element), element.attr("previd")) else {
-                    core.send_builder(&sm::failed(Condition::BadRequest, None));
+                    core.wire.send_builder(&sm::failed(Condition::BadRequest, None));
                     return Ok(State::ExpectBind(self));
                 };
                 let previd = previd.into_owned();
@@ -72,7 +72,7 @@ impl ExpectBind {
             Err(fault) => {
                 return match fault.reply(&element) {
                     Some(reply) => {
-                        core.send_stanza(&reply);
+                        core.wire.send_stanza(&reply);
                         Ok(State::ExpectBind(self))
                     }
                     None => Err(Misbehaved::Element.into()),
@@ -119,7 +119,7 @@ impl ExpectBind {
 
     fn too_early(self, core: &mut Core, stanza: &Stanza) -> State {
         if let Some(reply) = stanza.error(StanzaError::new(Condition::UnexpectedRequest)) {
-            core.send_stanza(&reply);
+            core.wire.send_stanza(&reply);
         }
         State::ExpectBind(self)
     }
@@ -127,7 +127,7 @@ impl ExpectBind {
     /// RFC 6120 §7.7.3: a bounded number of attempts.
     fn refused(mut self, core: &mut Core, request: &Stanza, error: StanzaError) -> Next {
         if let Some(reply) = request.error(error) {
-            core.send_stanza(&reply);
+            core.wire.send_stanza(&reply);
         }
         self.attempts = self.attempts.saturating_add(1);
         if self.attempts >= core.config.bindings.clamp(5, 10) {
@@ -153,9 +153,9 @@ impl AwaitBind {
                 // RFC 6120 §7.6.1: between the client and its server, without addresses.
                 reply.set_to(None);
                 reply.set_from(None);
-                core.send_stanza(&reply);
+                core.wire.send_stanza(&reply);
                 core.timers.clear(Timer::Negotiation);
-                core.event(Event::Bound(jid.clone()));
+                core.wire.event(Event::Bound(jid.clone()));
                 Ok(State::Open(Box::new(Open::bound(core, now, bind.domain, jid))))
             }
             Err(error) => bind.refused(core, &stanza, error),
@@ -177,14 +177,14 @@ impl AwaitResume {
             Ok(resumed) => {
                 let element =
                     Builder::new("resumed", ns::SM).attr("previd", &previd).attr("h", resumed.inbound);
-                core.send_builder(&element);
+                core.wire.send_builder(&element);
                 core.timers.clear(Timer::Negotiation);
-                core.event(Event::Resumed { jid: resumed.jid.clone(), h });
+                core.wire.event(Event::Resumed { jid: resumed.jid.clone(), h });
                 Ok(State::Open(Box::new(Open::resumed(core, now, bind.domain, resumed, h))))
             }
             // XEP-0198 §5: the client may still bind.
             Err(ResumeFailed { condition, h }) => {
-                core.send_builder(&sm::failed(condition, h));
+                core.wire.send_builder(&sm::failed(condition, h));
                 Ok(State::ExpectBind(bind))
             }
         }
@@ -214,7 +214,7 @@ impl AwaitUnbound {
             (Back::Auth(_), None) => Err(Misbehaved::Unauthenticated.into()),
             (Back::Bind(bind), None) => Ok(bind.too_early(core, &stanza)),
             (back, Some(reply)) => {
-                core.send_stanza(&reply);
+                core.wire.send_stanza(&reply);
                 Ok(match back {
                     Back::Auth(auth) => State::ExpectAuth(*auth),
                     Back::Bind(bind) => State::ExpectBind(bind),

@@ -337,7 +337,7 @@ impl Machine for C2s {
 
     fn poll(&mut self, now: Time) -> Output<Question, Event> {
         loop {
-            if let Some(output) = self.core.pop() {
+            if let Some(output) = self.core.wire.pop() {
                 return output;
             }
             if !self.step(now) {

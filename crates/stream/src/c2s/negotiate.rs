@@ -33,7 +33,7 @@ pub(super) struct ExpectTls;
 impl ExpectTls {
     pub(super) fn secured(self, core: &mut Core, facts: TlsFacts) -> State {
         core.restart();
-        core.event(Event::Secured(facts.clone()));
+        core.wire.event(Event::Secured(facts.clone()));
         State::ExpectHeader(ExpectHeader { security: Security::Tls(Box::new(facts)) })
     }
 }
@@ -62,7 +62,7 @@ impl ExpectHeader {
                     Security::Known(_, who) => who.account().domain(),
                     _ => "",
                 };
-                core.open_if_needed(from, header::sender(header).as_ref().map(BareJid::as_str));
+                core.open(from, header::sender(header).as_ref().map(BareJid::as_str));
                 return Err(error);
             }
         };
@@ -76,7 +76,7 @@ impl ExpectHeader {
                 if initial.from.is_some_and(|from| from != *who.account()) {
                     return Err(Misbehaved::HeaderFrom.into());
                 }
-                core.event(Event::Opened { domain: domain.clone(), id });
+                core.wire.event(Event::Opened { domain: domain.clone(), id });
                 Ok(AwaitOffer::ask(core, Phase::Bind { facts, who }, domain))
             }
             security => {
@@ -108,7 +108,7 @@ impl AwaitDomain {
             }
         };
         let id = core.open(&domain.name, to);
-        core.event(Event::Opened { domain: domain.name.clone(), id });
+        core.wire.event(Event::Opened { domain: domain.name.clone(), id });
         match self.security {
             Security::Clear => {
                 // TLS is required, so nothing else is offered (RFC 6120 §5.3.1, §5.3.4). What the client claimed about itself is forgotten.
@@ -184,11 +184,11 @@ impl ExpectStartTls {
         if element.is("starttls", ns::TLS) {
             if !self.certificate {
                 // RFC 6120 §5.4.2.2: the failure, our closing tag, the end.
-                core.send_builder(&Builder::new("failure", ns::TLS));
+                core.wire.send_builder(&Builder::new("failure", ns::TLS));
                 core.close_all(None, super::Reason::Failed(Refused::NoCertificate.into()), false);
                 return Ok(State::Ended);
             }
-            core.send_builder(&Builder::new("proceed", ns::TLS));
+            core.wire.send_builder(&Builder::new("proceed", ns::TLS));
             core.start_tls(Some(self.domain));
             // Whatever came after `<starttls/>` in clear is dropped here, unread: it could be anybody's.
             core.restart();

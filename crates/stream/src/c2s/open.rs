@@ -118,7 +118,7 @@ impl Open {
                     // S0-10 to S0-12: neither routed nor delivered, whatever `to` says.
                     return Err(Misbehaved::Element.into());
                 }
-                core.event(Event::Nonza(element));
+                core.wire.event(Event::Nonza(element));
                 Ok(State::Open(self))
             }
         }
@@ -136,7 +136,7 @@ impl Open {
                 if let Some(reply) = &mut reply {
                     reply.set_to(Some(self.jid.clone()));
                 }
-                core.event(Event::Answered { number, reply });
+                core.wire.event(Event::Answered { number, reply });
                 self.ledger.answered(number);
                 return Ok(State::Open(self));
             }
@@ -152,10 +152,10 @@ impl Open {
         let number = self.ledger.receive();
         match self.own_answer(&stanza) {
             Some(reply) => {
-                core.event(Event::Answered { number, reply: Some(reply) });
+                core.wire.event(Event::Answered { number, reply: Some(reply) });
                 self.ledger.answered(number);
             }
-            None => core.event(Event::Stanza { number, stanza }),
+            None => core.wire.event(Event::Stanza { number, stanza }),
         }
         Ok(State::Open(self))
     }
@@ -180,7 +180,7 @@ impl Open {
     fn manage(mut self: Box<Self>, core: &mut Core, now: Time, element: &Element) -> Next {
         match (element.name(), &mut self.management) {
             ("enable", _) if !core.config.stream_management => {
-                core.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
+                core.wire.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
             }
             ("enable", Management::Off) => {
                 let resume = sm::read_bool(element.attr("resume").as_deref());
@@ -192,14 +192,14 @@ impl Open {
             }
             // XEP-0198 §3: at most one attempt.
             ("enable", _) => {
-                core.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
+                core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
                 return Err(Misbehaved::EnabledTwice.into());
             }
-            ("resume", _) => core.send_builder(&sm::failed(Condition::UnexpectedRequest, None)),
+            ("resume", _) => core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None)),
             ("r", Management::On(counters)) => {
                 let deadline = now + core.config.pace.answer_within;
                 if counters.inbound.requested(self.ledger.received, self.ledger.handled, deadline) {
-                    core.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+                    core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
                 } else {
                     core.timers.set_if_idle(Timer::Answer, deadline);
                 }
@@ -210,7 +210,7 @@ impl Open {
                 if !counters.outbound.open() {
                     core.timers.clear(Timer::Quiet);
                 }
-                core.event(Event::Acked { h, fresh });
+                core.wire.event(Event::Acked { h, fresh });
             }
             _ => return Err(Misbehaved::Element.into()),
         }
@@ -233,14 +233,14 @@ impl Open {
                     .attr_opt("resume", resumable.then_some("true"))
                     .attr_opt("max", enabled.max.filter(|_| resumable))
                     .attr_opt("location", enabled.location.as_deref().filter(|_| resumable));
-                core.send_builder(&element);
+                core.wire.send_builder(&element);
                 let inbound = Inbound::new(0, self.ledger.received);
                 self.management =
                     Management::On(Box::new(Counters { inbound, outbound: Outbound::new(0, 0) }));
-                core.event(Event::Enabled(enabled));
+                core.wire.event(Event::Enabled(enabled));
             }
             Err(condition) => {
-                core.send_builder(&sm::failed(condition, None));
+                core.wire.send_builder(&sm::failed(condition, None));
                 self.management = Management::Failed;
             }
         }
@@ -250,12 +250,12 @@ impl Open {
     pub(super) fn command(mut self: Box<Self>, core: &mut Core, now: Time, command: Command) -> Next {
         match command {
             Command::Stanza(bytes) => {
-                if core.send_bytes(bytes) {
+                if core.wire.send_bytes(bytes) {
                     self.count(core, now);
                 }
             }
             Command::Nonza(bytes) => {
-                core.send_bytes(bytes);
+                core.wire.send_bytes(bytes);
             }
             Command::Handled { number } => {
                 self.ledger.handle(number);
@@ -295,7 +295,7 @@ impl Open {
     fn acknowledge(&mut self, core: &mut Core, now: Time) {
         let Management::On(counters) = &mut self.management else { return };
         if counters.inbound.due(self.ledger.handled, now) {
-            core.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+            core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
         }
         match counters.inbound.deadline() {
             Some(at) => core.timers.set(Timer::Answer, at),
@@ -348,7 +348,7 @@ impl Open {
             }
             _ => {
                 // Nobody answers a space, but TCP notices when it cannot be delivered.
-                core.send(b" ");
+                core.wire.send(b" ");
                 core.timers.set(Timer::Idle, now + idle.after);
             }
         }
@@ -367,7 +367,7 @@ impl Open {
                 self.closing = Closing::Peer;
                 core.timers.clear(Timer::Idle);
                 core.timers.set(Timer::Closing, now + core.config.closing);
-                core.event(Event::Finishing);
+                core.wire.event(Event::Finishing);
                 State::Open(self)
             }
         }
@@ -389,7 +389,7 @@ impl Open {
 }
 
 fn request(core: &mut Core, counters: &mut Counters) {
-    core.send(sm::REQUEST);
+    core.wire.send(sm::REQUEST);
     counters.outbound.requested();
     core.timers.clear(Timer::Quiet);
 }
