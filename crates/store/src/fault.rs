@@ -87,11 +87,6 @@ impl Fault {
         Self::Misuse { why: why.to_string().into() }
     }
 
-    /// Whether the fault lies in one batch alone, so that its neighbours in a transaction are unharmed.
-    pub(crate) fn is_of_one_batch(&self) -> bool {
-        matches!(self, Self::Conflict | Self::Misuse { .. })
-    }
-
     /// A short fixed word for metrics and logs: `io`, `corrupt`, `conflict`, `in-use`, `newer`, `full`, `closed`, `misuse`.
     pub fn kind(&self) -> &'static str {
         match self {

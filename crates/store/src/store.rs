@@ -1,13 +1,17 @@
 //! The store itself: which shapes there are, where they are kept.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use prometheus_client::registry::Registry;
 
 use crate::batch::{Batch, Op};
 use crate::log::{Entry, Log, Span};
 use crate::memory::Memory;
-use crate::{Blobs, Fault, Range, Table, Ticket};
+use crate::metrics::Metrics;
+use crate::sqlite::Sqlite;
+use crate::{Blobs, Fault, Options, Range, Table, Ticket};
 
 /// All that a server keeps, in three shapes. Clones are the same store.
 #[derive(Clone, Debug)]
@@ -16,11 +20,13 @@ pub struct Store(Arc<Inner>);
 #[derive(Debug)]
 pub(crate) struct Inner {
     backend: Backend,
+    metrics: Metrics,
 }
 
 #[derive(Debug)]
 enum Backend {
     Memory(Memory),
+    Sqlite(Sqlite),
 }
 
 /// What a name stands for. A table and a log may have the same name.
@@ -79,27 +85,53 @@ pub(crate) trait View {
 }
 
 impl Inner {
-    pub(crate) fn commit(&self, ops: Vec<Op>, _bytes: usize) -> Ticket {
+    pub(crate) fn commit(&self, ops: Vec<Op>, bytes: usize) -> Ticket {
         match &self.backend {
-            Backend::Memory(memory) => memory.commit(ops).map_or_else(Ticket::failed, |()| Ticket::done()),
+            Backend::Memory(memory) => {
+                self.metrics.batches.inc();
+                self.metrics.writes.inc_by(ops.len() as u64);
+                memory.commit(ops).map_or_else(
+                    |fault| {
+                        self.metrics.fault(&fault);
+                        Ticket::failed(fault)
+                    },
+                    |()| Ticket::done(),
+                )
+            }
+            Backend::Sqlite(sqlite) => sqlite.commit(ops, bytes),
         }
     }
 
     pub(crate) async fn read<T: Send + 'static>(
         &self,
-        _about: About<'_>,
+        about: About<'_>,
         look: impl FnOnce(&dyn View) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         match &self.backend {
-            Backend::Memory(memory) => memory.read(look),
+            Backend::Memory(memory) => {
+                self.metrics.reads.inc();
+                memory.read(look)
+            }
+            Backend::Sqlite(sqlite) => sqlite.read(about, look).await,
         }
     }
 }
 
 impl Store {
-    /// A store that keeps everything in memory and loses it with the last clone.
+    /// A store that keeps everything in memory and loses it with the last clone. Every ticket is done at once.
     pub fn memory() -> Self {
-        Self(Arc::new(Inner { backend: Backend::Memory(Memory::default()) }))
+        Self(Arc::new(Inner { backend: Backend::Memory(Memory::default()), metrics: Metrics::default() }))
+    }
+
+    /// The store in a folder, made with the folder if there is none. Only one process can have it open.
+    ///
+    /// Fails with [`Fault::InUse`], [`Fault::Newer`], [`Fault::Corrupt`], [`Fault::Io`] or [`Fault::Full`].
+    /// Blocks the thread for as long as the disk takes, and so does dropping the last clone of a store that has not
+    /// been [closed](Self::close): it writes what is queued.
+    pub fn open(folder: &Path, options: &Options) -> Result<Self, Fault> {
+        let metrics = Metrics::default();
+        let sqlite = Sqlite::open(folder, options, metrics.clone())?;
+        Ok(Self(Arc::new(Inner { backend: Backend::Sqlite(sqlite), metrics })))
     }
 
     /// The table of that name; it comes into being with its first use.
@@ -108,7 +140,7 @@ impl Store {
         Table { store: Arc::clone(&self.0), shape }
     }
 
-    /// The log of that name; it comes into being with its first use.
+    /// The log of that name. If the store has none yet, this blocks until it is noted on disk.
     pub fn log(&self, name: &'static str) -> Log {
         let (shape, numbers) = self.declare(Kind::Log, name);
         Log { store: Arc::clone(&self.0), shape, numbers }
@@ -123,6 +155,7 @@ impl Store {
     fn declare(&self, kind: Kind, name: &'static str) -> (u32, Arc<crate::log::Numbers>) {
         match &self.0.backend {
             Backend::Memory(memory) => memory.declare(kind, name),
+            Backend::Sqlite(sqlite) => sqlite.declare(kind, name),
         }
     }
 
@@ -147,23 +180,53 @@ impl Store {
         batch.commit()
     }
 
-    /// Waits until everything that has been committed by now has been settled, durable or failed.
-    pub async fn settled(&self) {}
-
-    /// Waits while the writer is so far behind that a commit would have to block.
-    pub async fn ready(&self) {}
-
-    /// Waits until everything that has been committed by now is durable, and reports the first fault if something
-    /// is not that nobody has been told of yet.
-    pub async fn flush(&self) -> Result<(), Fault> {
-        Ok(())
+    /// Waits until everything that has been committed by now has been settled, be it durable or failed.
+    pub async fn settled(&self) {
+        match &self.0.backend {
+            Backend::Memory(_) => {}
+            Backend::Sqlite(sqlite) => sqlite.settled().await,
+        }
     }
 
-    /// Makes everything durable and closes the store. Later reads and writes fail with [`Fault::Closed`].
+    /// Waits while more than half of the room for waiting writes is taken. Who calls this before taking in more work
+    /// does not block in [`Batch::commit`].
+    pub async fn ready(&self) {
+        match &self.0.backend {
+            Backend::Memory(_) => {}
+            Backend::Sqlite(sqlite) => sqlite.ready().await,
+        }
+    }
+
+    /// Waits until everything that has been committed by now has been settled, then tells the store's
+    /// [health](Self::health).
+    pub async fn flush(&self) -> Result<(), Fault> {
+        self.settled().await;
+        self.health()
+    }
+
+    /// Whether the last transaction could be written; if not, why. It recovers with the next one that can be:
+    /// after a fault every later batch is tried anew.
+    pub fn health(&self) -> Result<(), Fault> {
+        match &self.0.backend {
+            Backend::Memory(_) => Ok(()),
+            Backend::Sqlite(sqlite) => sqlite.health(),
+        }
+    }
+
+    /// Writes what is queued and closes the store for all its clones; the folder is free then. Later reads and
+    /// writes fail with [`Fault::Closed`]. Calling it twice waits for the same end.
     pub async fn close(&self) -> Result<(), Fault> {
         match &self.0.backend {
-            Backend::Memory(memory) => memory.close(),
+            Backend::Memory(memory) => {
+                memory.close();
+                Ok(())
+            }
+            Backend::Sqlite(sqlite) => sqlite.close().await,
         }
-        Ok(())
+    }
+
+    /// Adds the store's metrics to a registry, all with the prefix `store`.
+    pub fn register(&self, registry: &mut Registry) {
+        self.0.metrics.register(registry);
     }
 }

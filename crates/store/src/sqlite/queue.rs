@@ -1,0 +1,259 @@
+//! What waits for the writer, and how far it is.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::watch;
+
+use crate::batch::Op;
+use crate::metrics::Metrics;
+use crate::store::About;
+use crate::ticket::Settle;
+use crate::{Fault, Options, Ticket};
+
+/// How many groups owners fall into, for knowing whose writes a read has to wait for. Two owners of one group wait
+/// for each other's writes at worst.
+const GROUPS: usize = 4096;
+
+/// One batch on its way to the disk.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Rises by one from batch to batch.
+    pub(super) turn: u64,
+    pub(super) ops: Vec<Op>,
+    bytes: usize,
+    settle: Settle,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// Wakes the writer.
+    work: Condvar,
+    /// Wakes those who wait for room.
+    room: Condvar,
+    /// The last batch that touched an owner of a group.
+    turns: Box<[AtomicU64]>,
+    /// The last batch that was queued, and the last that touched owners it does not name.
+    queued: AtomicU64,
+    everyone: AtomicU64,
+    /// The last batch that was settled.
+    settled: watch::Sender<u64>,
+    hasher: RandomState,
+    pace: Duration,
+    group: usize,
+    limit: usize,
+    limit_bytes: usize,
+    pub(super) metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    ops: usize,
+    bytes: usize,
+    closed: bool,
+    /// Why the last transaction failed, until one succeeds.
+    failing: Option<Fault>,
+}
+
+impl Queue {
+    pub(super) fn new(options: &Options, metrics: Metrics) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Condvar::new(),
+            room: Condvar::new(),
+            turns: (0..GROUPS).map(|_| AtomicU64::new(0)).collect(),
+            queued: AtomicU64::new(0),
+            everyone: AtomicU64::new(0),
+            settled: watch::Sender::new(0),
+            hasher: RandomState::new(),
+            pace: options.pace,
+            group: options.group.max(1),
+            limit: options.queue.max(1),
+            limit_bytes: options.queue_bytes.max(1),
+            metrics,
+        }
+    }
+
+    /// Queues a batch; blocks while there is no room.
+    pub(super) fn push(&self, ops: Vec<Op>, bytes: usize) -> Ticket {
+        let mut state = self.state.lock();
+        if self.is_full(&state) {
+            drop(state);
+            // Other tasks of this runtime worker go on elsewhere while this one waits for the disk.
+            match Handle::try_current().map(|handle| handle.runtime_flavor()) {
+                Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| self.wait_for_room()),
+                _ => self.wait_for_room(),
+            }
+            state = self.state.lock();
+        }
+        if state.closed {
+            return Ticket::failed(Fault::Closed);
+        }
+        let turn = self.queued.load(Ordering::Relaxed) + 1;
+        for op in &ops {
+            op.owners(|owner| {
+                let last = owner.map_or(&self.everyone, |owner| self.group_of(owner));
+                last.store(turn, Ordering::Release);
+            });
+        }
+        self.queued.store(turn, Ordering::Release);
+        let (settle, ticket) = Ticket::pair();
+        let before = state.ops;
+        state.ops += weight(&ops);
+        state.bytes += bytes;
+        self.metrics.queued.set(state.ops as i64);
+        // In between the writer is either at work or waiting for its pace, and looks by itself.
+        let wake = state.jobs.is_empty() || (before < self.group && state.ops >= self.group);
+        state.jobs.push_back(Job { turn, ops, bytes, settle });
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        ticket
+    }
+
+    fn is_full(&self, state: &State) -> bool {
+        !state.closed && (state.ops >= self.limit || state.bytes >= self.limit_bytes)
+    }
+
+    fn wait_for_room(&self) {
+        let mut state = self.state.lock();
+        while self.is_full(&state) {
+            self.room.wait(&mut state);
+        }
+    }
+
+    /// For the writer: the batches of the next transaction, at least one. `None`: the store was closed and all is done.
+    pub(super) fn take(&self, last: Instant) -> Option<Vec<Job>> {
+        let mut state = self.state.lock();
+        while state.jobs.is_empty() {
+            if state.closed {
+                return None;
+            }
+            self.work.wait(&mut state);
+        }
+        let due = last + self.pace;
+        while state.ops < self.group && !state.closed && Instant::now() < due {
+            self.work.wait_until(&mut state, due);
+        }
+        let mut taken = Vec::new();
+        let mut ops = 0;
+        while let Some(job) = state.jobs.front()
+            && (ops == 0 || ops + weight(&job.ops) <= self.group)
+            && let Some(job) = state.jobs.pop_front()
+        {
+            ops += weight(&job.ops);
+            state.bytes -= job.bytes;
+            taken.push(job);
+        }
+        state.ops -= ops;
+        self.metrics.queued.set(state.ops as i64);
+        drop(state);
+        self.room.notify_all();
+        Some(taken)
+    }
+
+    /// For the writer: a transaction is durable; these are its batches' outcomes, in their order.
+    pub(super) fn settle(&self, jobs: Vec<Job>, outcomes: Vec<Result<(), Fault>>) {
+        self.state.lock().failing = None;
+        self.tell(jobs.into_iter().zip(outcomes));
+    }
+
+    /// For the writer: a transaction failed. What is queued behind it may build on it, so that fails as well.
+    pub(super) fn fail(&self, mut jobs: Vec<Job>, fault: &Fault) {
+        {
+            let mut state = self.state.lock();
+            state.failing = Some(fault.clone());
+            jobs.extend(state.jobs.drain(..));
+            (state.ops, state.bytes) = (0, 0);
+            self.metrics.queued.set(0);
+        }
+        self.room.notify_all();
+        self.tell(jobs.into_iter().map(|job| (job, Err(fault.clone()))));
+    }
+
+    fn tell(&self, outcomes: impl Iterator<Item = (Job, Result<(), Fault>)>) {
+        let mut last = None;
+        for (job, outcome) in outcomes {
+            self.metrics.batches.inc();
+            self.metrics.writes.inc_by(job.ops.len() as u64);
+            if let Err(fault) = &outcome {
+                self.metrics.fault(fault);
+            }
+            last = Some(job.turn);
+            job.settle.settle(outcome);
+        }
+        if let Some(turn) = last {
+            self.settled.send_replace(turn);
+        }
+    }
+
+    /// No batch is taken any more; those in the queue are still written.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.work.notify_all();
+        self.room.notify_all();
+    }
+
+    /// Ends everything at once: the writer is gone, and what is still queued with it.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let left = std::mem::take(&mut self.state.lock().jobs);
+        self.tell(left.into_iter().map(|job| (job, Err(Fault::Closed))));
+        // Reads that wait for batches which the writer took with it go on and find them missing.
+        self.settled.send_replace(u64::MAX);
+    }
+
+    pub(super) fn health(&self) -> Result<(), Fault> {
+        if self.state.lock().closed { Err(Fault::Closed) } else { self.outcome() }
+    }
+
+    /// How the last transaction ended.
+    pub(super) fn outcome(&self) -> Result<(), Fault> {
+        self.state.lock().failing.clone().map_or(Ok(()), Err)
+    }
+
+    /// The turn of the last batch that a read about these owners has to see.
+    pub(super) fn last(&self, about: About<'_>) -> u64 {
+        match about {
+            About::Everyone => self.queued.load(Ordering::Acquire),
+            About::Owner(owner) => {
+                self.group_of(owner).load(Ordering::Acquire).max(self.everyone.load(Ordering::Acquire))
+            }
+        }
+    }
+
+    /// Waits until the batch with that turn has been settled.
+    pub(super) async fn wait_for(&self, turn: u64) {
+        if *self.settled.borrow() < turn {
+            // The sender lives in `self`, so it cannot go away meanwhile.
+            let _ = self.settled.subscribe().wait_for(|settled| *settled >= turn).await;
+        }
+    }
+
+    pub(super) async fn ready(&self) {
+        let mut progress = self.settled.subscribe();
+        while self.is_half_full() && progress.changed().await.is_ok() {}
+    }
+
+    fn is_half_full(&self) -> bool {
+        let state = self.state.lock();
+        !state.closed && (state.ops >= self.limit.div_ceil(2) || state.bytes >= self.limit_bytes.div_ceil(2))
+    }
+
+    fn group_of(&self, owner: &str) -> &AtomicU64 {
+        &self.turns[self.hasher.hash_one(owner) as usize % GROUPS]
+    }
+}
+
+/// How much of a transaction a batch takes up; an empty one takes part as well.
+fn weight(ops: &[Op]) -> usize {
+    ops.len().max(1)
+}
