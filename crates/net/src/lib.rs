@@ -1,1 +1,32 @@
-//! net
+//! Sockets, TLS and HTTP: whatever touches the network and knows no protocol.
+//!
+//! - [`listen`]: sockets that accept, and the budget of connections before it is known who is there;
+//! - [`driver`]: runs any sans-IO machine of [`nuncio_sansio`] over a byte stream, with or without TLS;
+//! - [`tls`]: certificates by host, hand-shakes and their facts, for both roles;
+//! - [`guard`]: ends a connection whose peer wants to renegotiate TLS (RFC 6120 §5.3.5);
+//! - [`ca`]: a certificate authority of one's own for a first start without any configuration;
+//! - [`http`]: the few GET routes of operation;
+//! - [`metrics`]: what all of them count.
+
+pub mod ca;
+mod clock;
+pub mod driver;
+mod entropy;
+pub mod guard;
+pub mod http;
+pub mod listen;
+pub mod metrics;
+mod rate;
+pub mod tls;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+pub use clock::Clock;
+pub use driver::{Ended, Options, Security, drive};
+pub use entropy::OsEntropy;
+pub use listen::{Budget, BudgetLimits, Incoming, Listener, Permit};
+pub use metrics::NetMetrics;
+pub use rate::{Bucket, Rate, RateLimit};
+pub use tls::{Connector, TlsHosts, TlsSettings};

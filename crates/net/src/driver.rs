@@ -1,0 +1,459 @@
+//! Runs a machine over a byte stream.
+//!
+//! One task a connection. While a connection is idle it holds no read buffer; while its peer does not read, it holds a bounded
+//! number of bytes and takes no more commands, so that the host's queue fills instead; while its host thinks, it still
+//! writes. A panic of a machine or host costs this connection and no other.
+
+use std::any::Any;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time, TlsFacts, TlsVersion};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::clock::Clock;
+use crate::metrics::NetMetrics;
+use crate::rate::{Bucket, RateLimit};
+use crate::tls::{Connector, Kind, TlsHosts};
+use crate::wire::{ALERT, Got, HandshakeError, Wire};
+
+/// After so many commands in a row the socket has its turn.
+const STREAK: u32 = 64;
+/// How many bytes a peer may still send while its connection is being closed.
+const LINGER_BYTES: u64 = 1 << 20;
+
+/// What TLS there is for a connection.
+#[derive(Clone, Debug)]
+pub enum Security {
+    /// None. A machine that asks for it loses its connection.
+    None,
+    /// The receiving role.
+    Server(Arc<TlsHosts>),
+    /// The initiating role.
+    Client {
+        /// Whom to believe, what to show.
+        connector: Arc<Connector>,
+        /// The name that the server must prove: a domain as A-labels, or an address.
+        server_name: String,
+    },
+}
+
+/// How to run one connection.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The clock.
+    pub clock: Clock,
+    /// The peer, for the log.
+    pub peer: Option<SocketAddr>,
+    /// What TLS there is.
+    pub security: Security,
+    /// Whether TLS begins before the first byte (XEP-0368); the machine's first input is then [`Input::Tls`].
+    pub direct_tls: bool,
+    /// How long a TLS handshake may take.
+    pub handshake_timeout: Duration,
+    /// How long a peer may leave bytes unread without taking a single one of them.
+    pub write_stall: Duration,
+    /// How long to wait for the peer's end of a connection that is being closed, what is still to be written included.
+    pub close_timeout: Duration,
+    /// So many bytes waiting to be written, and the connection takes no command and reads nothing.
+    pub out_watermark: usize,
+    /// How fast a peer may send, in bytes. A faster one is slowed. Whoever keeps the other end of the `Arc` can change it.
+    pub rate: Option<Arc<RateLimit>>,
+    /// What is counted.
+    pub metrics: Arc<NetMetrics>,
+}
+
+impl Options {
+    /// Without TLS, and with the defaults: 10 s for a handshake, 60 s of stalled writing, 5 s for closing, 64 KiB waiting.
+    #[must_use]
+    pub fn new(clock: Clock, metrics: Arc<NetMetrics>) -> Self {
+        Self {
+            clock,
+            peer: None,
+            security: Security::None,
+            direct_tls: false,
+            handshake_timeout: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(5),
+            out_watermark: 64 * 1024,
+            rate: None,
+            metrics,
+        }
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The machine closed it.
+    Closed(Close),
+    /// The connection broke, or a handshake failed, and the machine had nothing more to do.
+    Broken,
+    /// The machine or its host panicked.
+    Panicked,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub why: Why,
+    /// Bytes of protocol (inside TLS) that were read.
+    pub bytes_in: u64,
+    /// Bytes of protocol that were written.
+    pub bytes_out: u64,
+}
+
+/// Runs a machine over `io` until the connection is over; then tells the host, exactly once.
+///
+/// The machine is drained once before the first input, so that one that speaks first does. An [`Eof`] is its last input from
+/// the peer: [`Eof::Reset`] also stands for a failed handshake, a peer that does not read, and a renegotiation. A machine
+/// that does not close within [`Options::close_timeout`] after it is closed by force.
+pub async fn drive<Io, M, H>(io: Io, machine: M, mut host: H, options: Options) -> Ended
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send,
+    M: Machine + Send,
+    H: Host<M>,
+{
+    let mut wire = Wire::new(io, options.peer, Arc::clone(&options.metrics));
+    let mut driver = Driver {
+        machine,
+        wire: &mut wire,
+        host: &mut host,
+        options: &options,
+        eof: None,
+        deadline: None,
+        slowed: false,
+    };
+    let why = contained(driver.run(), &options).await.unwrap_or(Why::Panicked);
+    drop(driver);
+    let (bytes_in, bytes_out) = wire.counted();
+    drop(wire);
+    // Its own panic, if any, is logged; there is nobody else to tell.
+    let _told = contained(host.closed(), &options).await;
+    tracing::debug!(peer = ?options.peer, ?why, bytes_in, bytes_out, "connection ended");
+    Ended { why, bytes_in, bytes_out }
+}
+
+/// Runs a future whose panic shall cost nobody else. None if it panicked.
+async fn contained<T>(future: impl Future<Output = T>, options: &Options) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Pending) => Poll::Pending,
+        Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
+        Err(payload) => {
+            options.metrics.panicked();
+            tracing::error!(peer = ?options.peer, panic = message(&*payload), "a connection's task panicked");
+            Poll::Ready(None)
+        }
+    })
+    .await
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// What ends a wait.
+enum Turn<C> {
+    Command(C),
+    Got(Got),
+    Timer,
+}
+
+struct Driver<'a, Io, M, H> {
+    machine: M,
+    wire: &'a mut Wire<Io>,
+    host: &'a mut H,
+    options: &'a Options,
+    /// What the machine was told of the end of the peer's direction, and when it must have closed at last.
+    eof: Option<(Eof, Instant)>,
+    /// What the machine waits for.
+    deadline: Option<Time>,
+    /// Whether the peer waits for its rate.
+    slowed: bool,
+}
+
+impl<Io, M, H> Driver<'_, Io, M, H>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + Send,
+    M: Machine + Send,
+    H: Host<M>,
+{
+    async fn run(&mut self) -> Why {
+        if self.options.direct_tls {
+            match Box::pin(self.secure(Kind::Direct, None)).await {
+                Some(facts) => self.machine.handle(self.options.clock.now(), Input::Tls(facts)),
+                None => self.end(Eof::Reset),
+            }
+        }
+        let mut bucket = self.options.rate.as_ref().map(|limit| Bucket::full(limit.get(), Instant::now()));
+        let mut sleep = pin!(sleep_until(Instant::now()));
+        let mut streak = 0;
+        loop {
+            if let Some(close) = self.drain().await {
+                if close == Close::Orderly {
+                    Box::pin(self.close()).await;
+                }
+                self.wire.kill();
+                return Why::Closed(close);
+            }
+            match self.eof {
+                Some((Eof::Reset, _)) => return Why::Broken,
+                Some((_, until)) if Instant::now() >= until => return Why::Broken,
+                _ => {}
+            }
+            let turn = self.turn(sleep.as_mut(), bucket.as_mut(), streak >= STREAK).await;
+            streak = if matches!(turn, Turn::Command(_)) && streak < STREAK { streak + 1 } else { 0 };
+            let now = self.options.clock.now();
+            match turn {
+                Turn::Command(command) => self.machine.handle(now, Input::Command(command)),
+                Turn::Got(Got::Bytes(count)) => {
+                    if let (Some(bucket), Some(limit)) = (bucket.as_mut(), &self.options.rate) {
+                        bucket.take(limit.get(), count as u64, Instant::now());
+                    }
+                }
+                Turn::Got(Got::Eof(eof)) => self.end(eof),
+                Turn::Timer if self.deadline.is_some_and(|deadline| deadline <= now) => {
+                    self.machine.handle(now, Input::Time);
+                }
+                Turn::Timer => {}
+            }
+            if self.stalled() {
+                self.options.metrics.budget_hit("write_stall");
+                tracing::info!(peer = ?self.options.peer, "the peer does not read; its connection is dropped");
+                self.wire.kill();
+                self.end(Eof::Reset);
+            }
+        }
+    }
+
+    /// Tells the machine that the peer's direction is over; once.
+    fn end(&mut self, eof: Eof) {
+        if eof == Eof::Truncated {
+            self.options.metrics.truncated();
+            tracing::info!(peer = ?self.options.peer, "the connection ended inside TLS without close_notify");
+        }
+        if eof == Eof::Reset {
+            self.wire.kill();
+        }
+        let until = Instant::now() + self.options.close_timeout;
+        if self.eof.is_none() {
+            self.machine.handle(self.options.clock.now(), Input::Eof(eof));
+        }
+        self.eof = Some((eof, until));
+    }
+
+    /// Drains the machine. Returns how to close, if that is what it wants.
+    async fn drain(&mut self) -> Option<Close> {
+        loop {
+            match self.machine.poll(self.options.clock.now()) {
+                Output::Send(bytes) => self.wire.push(bytes),
+                Output::Ask(question) => {
+                    let answer = alongside(self.wire, self.host.ask(question)).await;
+                    self.machine.handle(self.options.clock.now(), Input::Answer(answer));
+                }
+                Output::Event(event) => alongside(self.wire, self.host.event(event)).await,
+                Output::StartTls { domain } => {
+                    match Box::pin(self.secure(Kind::StartTls, domain.as_deref())).await {
+                        Some(facts) => self.machine.handle(self.options.clock.now(), Input::Tls(facts)),
+                        None => self.end(Eof::Reset),
+                    }
+                }
+                Output::Close(close) => return Some(close),
+                Output::Wait(deadline) => {
+                    self.deadline = deadline;
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Waits for the next thing to happen, and writes meanwhile.
+    async fn turn(
+        &mut self,
+        mut sleep: Pin<&mut Sleep>,
+        bucket: Option<&mut Bucket>,
+        socket_first: bool,
+    ) -> Turn<M::Command> {
+        let mut until = self.deadline.and_then(|deadline| self.options.clock.instant(deadline));
+        let mut by = |other: Option<Instant>| until = until.into_iter().chain(other).min();
+        by(self.eof.map(|(_, until)| until));
+        let mut may_read = self.eof.is_none() && self.machine.wants_bytes();
+        if may_read
+            && let (Some(bucket), Some(limit)) = (bucket, &self.options.rate)
+            && let Err(wait) = bucket.ready(limit.get(), Instant::now())
+        {
+            if !std::mem::replace(&mut self.slowed, true) {
+                self.options.metrics.budget_hit("bytes_per_second");
+            }
+            may_read = false;
+            by(Some(Instant::now() + wait));
+        }
+        self.slowed &= !may_read;
+        let Self { machine, wire, host, options, .. } = self;
+        let mut command = pin!(host.command());
+        let mut full = wire.waiting() >= options.out_watermark;
+        poll_fn(|cx| {
+            let mut asked = false;
+            if !full && !socket_first {
+                asked = true;
+                if let Poll::Ready(command) = command.as_mut().poll(cx) {
+                    return Poll::Ready(Turn::Command(command));
+                }
+            }
+            if wire.has_pending() {
+                let _written_or_not = wire.poll_flush(cx);
+                full = wire.waiting() >= options.out_watermark;
+            }
+            if wire.write_broken() && !may_read {
+                return Poll::Ready(Turn::Got(Got::Eof(Eof::Reset)));
+            }
+            if may_read && !full {
+                let read =
+                    wire.poll_read(cx, |bytes| machine.handle(options.clock.now(), Input::Bytes(bytes)));
+                if let Poll::Ready(got) = read {
+                    return Poll::Ready(Turn::Got(got));
+                }
+            }
+            if !full
+                && !asked
+                && let Poll::Ready(command) = command.as_mut().poll(cx)
+            {
+                return Poll::Ready(Turn::Command(command));
+            }
+            // Whatever waits to be written may have begun to wait just now.
+            let stall = wire.stalled_since().map(|since| since + options.write_stall);
+            if let Some(until) = until.into_iter().chain(stall).min() {
+                if sleep.deadline() != until {
+                    sleep.as_mut().reset(until);
+                }
+                if sleep.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Turn::Timer);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    fn stalled(&self) -> bool {
+        self.wire.stalled_since().is_some_and(|since| since.elapsed() >= self.options.write_stall)
+    }
+
+    /// Everything sent so far goes out in clear, then comes the handshake. None if it failed.
+    async fn secure(&mut self, kind: Kind, domain: Option<&str>) -> Option<TlsFacts> {
+        let metrics = &self.options.metrics;
+        let peer = self.options.peer;
+        if self.eof.is_some() {
+            return None;
+        }
+        let limit = Instant::now() + self.options.handshake_timeout;
+        let handshake = async {
+            poll_fn(|cx| self.wire.poll_flush(cx)).await;
+            if self.wire.inside_tls() || self.wire.write_broken() {
+                return Err(HandshakeError::Eof);
+            }
+            match &self.options.security {
+                Security::None => Err(HandshakeError::Unknown),
+                Security::Server(hosts) => self.wire.accept_tls(hosts, kind, domain).await,
+                Security::Client { connector, server_name } => {
+                    self.wire.connect_tls(connector, kind, server_name).await
+                }
+            }
+        };
+        let failure = match timeout_at(limit, handshake).await {
+            Ok(Ok(facts)) => {
+                metrics.handshake(version(facts.version), if facts.resumed { "resumed" } else { "full" });
+                return Some(facts);
+            }
+            Ok(Err(HandshakeError::Unknown)) => {
+                metrics.handshake("none", "refused");
+                HandshakeError::Unknown
+            }
+            Ok(Err(error)) => {
+                metrics.handshake("none", "failed");
+                if matches!(error, HandshakeError::Renegotiation(_)) {
+                    self.wire.renegotiated();
+                    return None;
+                }
+                error
+            }
+            Err(_) => {
+                metrics.handshake("none", "timeout");
+                metrics.budget_hit("tls_handshake_time");
+                tracing::info!(?peer, "the TLS handshake took too long");
+                return None;
+            }
+        };
+        tracing::info!(?peer, %failure, "the TLS handshake failed");
+        // Closing with bytes unread would take the alert back out of the peer's hands.
+        let goodbye = async {
+            self.wire.finish_writing().await;
+            self.linger().await;
+        };
+        let _taken = timeout_at(Instant::now() + ALERT, goodbye).await;
+        None
+    }
+
+    /// Flushes, says `close_notify` if inside TLS, ends our direction, and waits for the peer's end (RFC 6120 §4.4); all in bounded time.
+    async fn close(&mut self) {
+        let limit = Instant::now() + self.options.close_timeout;
+        let closing = async {
+            self.wire.finish_writing().await;
+            if self.eof.is_none() {
+                self.linger().await;
+            }
+        };
+        if timeout_at(limit, closing).await.is_err() {
+            tracing::debug!(peer = ?self.options.peer, "the peer did not end its direction in time");
+        }
+    }
+
+    /// Reads and drops what the peer still sends, until its end.
+    async fn linger(&mut self) {
+        let mut left = LINGER_BYTES;
+        while let Got::Bytes(count) = poll_fn(|cx| self.wire.poll_read(cx, |_| ())).await {
+            left = left.saturating_sub(count as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+}
+
+/// Awaits the host and writes meanwhile, so that a host that waits for somebody never keeps a peer from what it is owed.
+async fn alongside<Io, T>(wire: &mut Wire<Io>, future: impl Future<Output = T>) -> T
+where
+    Io: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        // First the host: mostly it is ready at once, and what follows goes out together.
+        if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            return Poll::Ready(value);
+        }
+        if wire.has_pending() {
+            let _written_or_not = wire.poll_flush(cx);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn version(version: TlsVersion) -> &'static str {
+    match version {
+        TlsVersion::Tls12 => "1.2",
+        TlsVersion::Tls13 => "1.3",
+    }
+}

@@ -1,0 +1,157 @@
+//! What the network counts. Labels are from small fixed sets; nothing of a peer becomes a label.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+type One = [(&'static str, &'static str); 1];
+type Two = [(&'static str, &'static str); 2];
+
+/// All counters of this crate. Cheap to clone; clones share their values.
+#[derive(Clone, Debug, Default)]
+pub struct NetMetrics {
+    connections: Family<One, Gauge>,
+    accepted: Family<One, Counter>,
+    handshakes: Family<Two, Counter>,
+    refused: Family<One, Counter>,
+    budget_hits: Family<One, Counter>,
+    bytes: Family<One, Counter>,
+    truncated: Counter,
+    renegotiations: Counter,
+    preauth_timeouts: Counter,
+    panics: Counter,
+    accept_errors: Counter,
+}
+
+impl NetMetrics {
+    /// Registers everything below the prefix `net`.
+    pub fn register(&self, registry: &mut Registry) {
+        let r = registry.sub_registry_with_prefix("net");
+        r.register("connections", "Open connections by kind of listener", self.connections.clone());
+        r.register("accepted", "Accepted connections by kind of listener", self.accepted.clone());
+        r.register("tls_handshakes", "TLS handshakes by version and result", self.handshakes.clone());
+        r.register("refused", "Connections refused before their first byte, by reason", self.refused.clone());
+        r.register("budget_hits", "How often a budget was exhausted, by its name", self.budget_hits.clone());
+        r.register_with_unit(
+            "transferred",
+            "Bytes of protocol (inside TLS) by direction",
+            Unit::Bytes,
+            self.bytes.clone(),
+        );
+        r.register(
+            "truncated",
+            "Connections that ended inside TLS without close_notify",
+            self.truncated.clone(),
+        );
+        r.register(
+            "renegotiation_attempts",
+            "Connections dropped because the peer attempted a TLS renegotiation",
+            self.renegotiations.clone(),
+        );
+        r.register(
+            "preauth_timeouts",
+            "Connections closed because their peer did not authenticate in time",
+            self.preauth_timeouts.clone(),
+        );
+        r.register(
+            "panics",
+            "Panics of connection tasks, each of which cost one connection",
+            self.panics.clone(),
+        );
+        r.register("accept_errors", "Errors of the system's accept", self.accept_errors.clone());
+    }
+
+    /// A connection was accepted by a listener of this kind; pair with [`NetMetrics::closed`].
+    pub fn opened(&self, listener: &'static str) {
+        self.connections.get_or_create(&[("listener", listener)]).inc();
+        self.accepted.get_or_create(&[("listener", listener)]).inc();
+    }
+
+    /// A connection of a listener of this kind is over.
+    pub fn closed(&self, listener: &'static str) {
+        self.connections.get_or_create(&[("listener", listener)]).dec();
+    }
+
+    /// A TLS handshake ended. `version`: `1.2`, `1.3` or `none`. `result`: `full`, `resumed`, `failed`, `refused`,
+    /// `timeout`.
+    pub fn handshake(&self, version: &'static str, result: &'static str) {
+        self.handshakes.get_or_create(&[("version", version), ("result", result)]).inc();
+    }
+
+    /// How many handshakes ended like that.
+    #[must_use]
+    pub fn handshakes(&self, version: &'static str, result: &'static str) -> u64 {
+        self.handshakes.get_or_create(&[("version", version), ("result", result)]).get()
+    }
+
+    /// A connection was refused: a budget of accepting was exhausted. Counts as a hit of that budget too.
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&[("reason", reason)]).inc();
+        self.budget_hit(reason);
+    }
+
+    /// A budget was exhausted: somebody was refused or slowed.
+    pub fn budget_hit(&self, budget: &'static str) {
+        self.budget_hits.get_or_create(&[("budget", budget)]).inc();
+    }
+
+    /// How often a budget was exhausted.
+    #[must_use]
+    pub fn budget_hits(&self, budget: &'static str) -> u64 {
+        self.budget_hits.get_or_create(&[("budget", budget)]).get()
+    }
+
+    /// Bytes came in.
+    pub fn bytes_in(&self, bytes: usize) {
+        self.bytes.get_or_create(&[("direction", "in")]).inc_by(bytes as u64);
+    }
+
+    /// Bytes went out.
+    pub fn bytes_out(&self, bytes: usize) {
+        self.bytes.get_or_create(&[("direction", "out")]).inc_by(bytes as u64);
+    }
+
+    /// A connection ended inside TLS without `close_notify` (S0-23).
+    pub fn truncated(&self) {
+        self.truncated.inc();
+    }
+
+    /// How many connections were truncated.
+    #[must_use]
+    pub fn truncations(&self) -> u64 {
+        self.truncated.get()
+    }
+
+    /// A peer attempted a renegotiation (S2-08).
+    pub fn renegotiation(&self) {
+        self.renegotiations.inc();
+    }
+
+    /// How many renegotiations were attempted.
+    #[must_use]
+    pub fn renegotiations(&self) -> u64 {
+        self.renegotiations.get()
+    }
+
+    /// A peer did not authenticate in time. Whoever hosts the connection knows.
+    pub fn preauth_timeout(&self) {
+        self.preauth_timeouts.inc();
+    }
+
+    /// A connection's task panicked.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// How many connections' tasks panicked.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.get()
+    }
+
+    /// Accepting failed.
+    pub fn accept_error(&self) {
+        self.accept_errors.inc();
+    }
+}

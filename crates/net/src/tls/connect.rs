@@ -1,0 +1,113 @@
+//! The initiating role: whom to believe, and what to show.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::{ClientConfig, Resumption};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, RootCertStore};
+
+use super::{ALPN_CLIENT, Kind, PairFiles, files, provider};
+
+/// Which authorities a client believes.
+#[derive(Clone, Debug)]
+pub enum Roots {
+    /// All certificates of these PEM files.
+    Files(Vec<PathBuf>),
+    /// These certificates, DER.
+    Der(Vec<Vec<u8>>),
+}
+
+/// Why there is no connector, or no connection through it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A file cannot be used.
+    #[error(transparent)]
+    Files(#[from] super::TlsError),
+    /// No authority is believed, hence no server could be.
+    #[error("there is no authority to believe")]
+    NoRoots,
+    /// The server's name is neither a DNS name nor an address.
+    #[error("{0:?} is neither a DNS name nor an address")]
+    Name(String),
+    /// The TLS library refused.
+    #[error("cannot use TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Makes TLS connections to servers. Checks the chain and the name of each (RFC 6125, RFC 9525); remembers sessions to resume.
+#[derive(Debug)]
+pub struct Connector {
+    starttls: ArcSwap<ClientConfig>,
+    direct: ArcSwap<ClientConfig>,
+}
+
+impl Connector {
+    /// A connector that believes `roots` and shows the certificate of `own`, if given, to servers that ask for one.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit together, or no root at all.
+    pub fn new(roots: &Roots, own: Option<&PairFiles>) -> Result<Self, ConnectError> {
+        let mut problems = Vec::new();
+        let certificates: Vec<CertificateDer<'static>> = match roots {
+            Roots::Der(all) => all.iter().cloned().map(CertificateDer::from).collect(),
+            Roots::Files(all) => {
+                let mut found = Vec::new();
+                for file in all {
+                    match files::certificates(file) {
+                        Ok(certificates) => found.extend(certificates),
+                        Err(problem) => problems.push(problem),
+                    }
+                }
+                found
+            }
+        };
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(certificates);
+        let mut shown = None;
+        if let Some(pair) = own {
+            match (files::certificates(&pair.chain), files::private_key(&pair.key)) {
+                (Ok(chain), Ok(key)) => shown = Some((chain, key)),
+                (chain, key) => problems.extend(chain.err().into_iter().chain(key.err())),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(super::TlsError { problems }.into());
+        }
+        if store.is_empty() {
+            return Err(ConnectError::NoRoots);
+        }
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(store);
+        let starttls = match shown {
+            Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+            None => builder.with_no_client_auth(),
+        };
+        let mut direct = starttls.clone();
+        direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
+        direct.resumption = Resumption::default();
+        Ok(Self { starttls: ArcSwap::from_pointee(starttls), direct: ArcSwap::from_pointee(direct) })
+    }
+
+    /// Forgets all sessions: after a stream error `reset`, none may be resumed (S0-28; RFC 6120 §4.9.3.16).
+    pub fn forget_sessions(&self) {
+        for config in [&self.starttls, &self.direct] {
+            let mut fresh = ClientConfig::clone(&config.load());
+            fresh.resumption = Resumption::default();
+            config.store(Arc::new(fresh));
+        }
+    }
+
+    /// The beginning of a connection to the server of this name: a domain as A-labels, or an address.
+    pub(crate) fn connection(&self, kind: Kind, server_name: &str) -> Result<ClientConnection, ConnectError> {
+        let name = ServerName::try_from(server_name.to_owned())
+            .map_err(|_| ConnectError::Name(server_name.to_owned()))?;
+        let config = match kind {
+            Kind::StartTls => &self.starttls,
+            Kind::Direct => &self.direct,
+        };
+        Ok(ClientConnection::new(config.load_full(), name)?)
+    }
+}
