@@ -77,6 +77,12 @@ pub enum Misbehaved {
     /// More attempts to bind a resource than allowed (RFC 6120 §7.7.3).
     #[error("too many attempts to bind a resource")]
     Binding,
+    /// The server breaks SASL, or is not who it should be.
+    #[error("login: {0}")]
+    Sasl(crate::sasl::client::ClientError),
+    /// SASL data that are no base64.
+    #[error("SASL data are not base64")]
+    Encoding,
     /// Bytes came where the peer had to wait.
     #[error("data where none is allowed")]
     OutOfTurn,
@@ -98,6 +104,9 @@ pub enum Incompatible {
     /// A version before 1.0, or none (RFC 6120 §4.7.5).
     #[error("stream version is not 1.0 or later")]
     Version,
+    /// The server bound no full address.
+    #[error("no full address was bound")]
+    Bind,
 }
 
 /// Policy.
@@ -150,19 +159,23 @@ impl Error {
                 Misbehaved::Xml(error) => error.condition(),
                 Misbehaved::Namespace => StreamCondition::InvalidNamespace,
                 Misbehaved::Prefix | Misbehaved::ElementPrefix => StreamCondition::BadNamespacePrefix,
-                Misbehaved::NotAStream | Misbehaved::Counter => StreamCondition::BadFormat,
+                Misbehaved::NotAStream | Misbehaved::Counter | Misbehaved::Encoding => {
+                    StreamCondition::BadFormat
+                }
                 Misbehaved::HeaderAddress => StreamCondition::ImproperAddressing,
                 Misbehaved::HeaderTo => StreamCondition::HostUnknown,
                 Misbehaved::HeaderFrom | Misbehaved::From => StreamCondition::InvalidFrom,
                 Misbehaved::Unauthenticated | Misbehaved::Unbound => StreamCondition::NotAuthorized,
                 Misbehaved::Element => StreamCondition::UnsupportedStanzaType,
                 Misbehaved::Guesses
+                | Misbehaved::Sasl(_)
                 | Misbehaved::Binding
                 | Misbehaved::OutOfTurn
                 | Misbehaved::EnabledTwice => StreamCondition::PolicyViolation,
                 Misbehaved::TooHigh(_) => StreamCondition::UndefinedCondition,
             },
             Self::Incompatible(Incompatible::Version) => StreamCondition::UnsupportedVersion,
+            Self::Incompatible(Incompatible::Bind) => StreamCondition::UndefinedCondition,
             Self::Refused(Refused::Domain(error)) => error.condition,
             Self::Refused(Refused::NoCertificate) => StreamCondition::InternalServerError,
             Self::Refused(Refused::Slow | Refused::Silent) => StreamCondition::ConnectionTimeout,
