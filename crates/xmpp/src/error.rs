@@ -372,7 +372,7 @@ impl StanzaError {
             }
         }
         let kind = error.attr("type").and_then(|word| ErrorType::from_word(&word));
-        read.kind = kind.unwrap_or(read.condition.default_type());
+        read.kind = kind.unwrap_or_else(|| read.condition.default_type());
         read.by = error.attr("by").map(std::borrow::Cow::into_owned);
         Some(read)
     }

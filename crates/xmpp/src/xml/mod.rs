@@ -11,5 +11,5 @@ pub use builder::Builder;
 pub(crate) use builder::{Closed, declare};
 pub use limits::{Limits, Which, XmlError};
 pub use tokenizer::{Frame, Header, Tokenizer};
-pub use tree::{Attribute, Element, ElementRef};
+pub use tree::{Attribute, Content, Element, ElementRef};
 pub use write::{escape_attr, escape_text};

@@ -99,7 +99,7 @@ pub(crate) struct Tree {
     pub(crate) attrs: Box<[Attr]>,
     pub(crate) extras: Box<[Box<str>]>,
     /// The stream header, or what stands in for it.
-    pub(crate) scope: Option<Arc<Tree>>,
+    pub(crate) scope: Option<Arc<Self>>,
     /// A name's prefix is bound by the scope.
     pub(crate) borrows_prefix: bool,
 }
@@ -360,6 +360,15 @@ pub struct ElementRef<'a> {
     pub(crate) node: u32,
 }
 
+/// What stands between an element's tags.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// A child element.
+    Element(ElementRef<'a>),
+    /// A run of character data, references resolved and line ends normalised. Runs may stand side by side.
+    Text(Cow<'a, str>),
+}
+
 /// One attribute; namespace declarations are none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attribute<'a> {
@@ -470,6 +479,18 @@ impl<'a> ElementRef<'a> {
         })
     }
 
+    /// Its child elements and its character data in the order written.
+    pub fn content(self) -> impl Iterator<Item = Content<'a>> + use<'a> {
+        let tree = self.tree;
+        self.child_nodes().map(move |node| {
+            let child = ElementRef { tree, node };
+            match child.data() {
+                data if data.flags & TEXT != 0 => Content::Text(tree.text_of(data)),
+                _ => Content::Element(child),
+            }
+        })
+    }
+
     /// Its child elements in the order written.
     pub fn children(self) -> impl Iterator<Item = ElementRef<'a>> + use<'a> {
         let tree = self.tree;
@@ -479,7 +500,7 @@ impl<'a> ElementRef<'a> {
     }
 
     /// The first child element with this name and namespace.
-    pub fn child(self, name: &str, ns: &str) -> Option<ElementRef<'a>> {
+    pub fn child(self, name: &str, ns: &str) -> Option<Self> {
         self.children().find(|child| child.is(name, ns))
     }
 

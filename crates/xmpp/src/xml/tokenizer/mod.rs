@@ -1,0 +1,836 @@
+//! The incremental tokenizer.
+//!
+//! It is a machine over single bytes that scans runs where it can: every byte is looked at once, in order, and whatever is refused is
+//! refused at the first byte that cannot be right. So where the bytes are cut makes no difference, and the work is linear: no byte is
+//! visited again when more arrive, a prefix is looked up among a bounded number of declarations, and depth costs nothing.
+//!
+//! What it finds is an index of ranges ([`super::tree`]); nothing is copied before an element is complete.
+
+mod declaration;
+mod frame;
+mod tag;
+
+use std::sync::Arc;
+
+pub use frame::{Frame, Header};
+
+use super::chars::{CLASS, NAME, NAME_START, TEXT_STOP, VALUE_STOP, decode, is_char, is_name_start_wide, is_name_wide, is_space};
+use super::tree::{Attr, CDATA, Element, Node, NsRef, RAW_DIFFERS, TEXT, Tree};
+use super::{Limits, Which, XmlError};
+
+/// What is expected next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The first byte.
+    Start,
+    /// The second byte of `<?xml`, and so on: how many have matched.
+    Declaration(u8),
+    /// The end of the XML declaration.
+    DeclarationRest,
+    /// Whitespace or the root's `<`.
+    Prolog,
+    /// Whitespace or markup between first-level elements.
+    Between,
+    /// Text or markup inside a first-level element.
+    Content,
+    /// The byte after `<`.
+    Less,
+    /// The byte after `<!` and as much of `[CDATA[` as has matched.
+    Bang(u8),
+    /// Inside of a CDATA section.
+    Cdata,
+    /// An element's name.
+    Name,
+    /// An attribute, `/` or `>`; whether there was whitespace before.
+    InTag(bool),
+    /// An attribute's name.
+    AttrName,
+    /// `=`
+    Equals,
+    /// The quote that opens a value.
+    Quote,
+    /// A value, up to this quote.
+    Value(u8),
+    /// The `>` after `/`.
+    Slash,
+    /// The byte after `&`.
+    Reference,
+    /// A named reference.
+    ReferenceName,
+    /// The byte after `&#`.
+    ReferenceNumber,
+    /// Digits to this base.
+    ReferenceDigits(u8),
+    /// A closing tag's name; how much of it has matched.
+    Close(u16),
+    /// `>` of a closing tag.
+    CloseRest,
+    /// The root is complete by its opening tag; its end has not been reported.
+    EmptyRoot,
+    /// Whitespace after the root.
+    After,
+}
+
+/// How a match arm went on.
+enum Step {
+    /// Look at the state again.
+    Go,
+    /// More bytes are needed.
+    Wait,
+    /// Something is complete.
+    Done(Frame),
+}
+
+/// An element that is open.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    node: u32,
+    /// How many declarations were in scope outside of it.
+    declared: u32,
+}
+
+/// A namespace declaration in scope.
+#[derive(Clone, Copy, Debug)]
+struct Declared {
+    /// Where it stands.
+    at: NsRef,
+    /// The outermost one in scope that declares the same name: equal for equal names.
+    same: NsRef,
+}
+
+/// A reference that is being read.
+#[derive(Clone, Copy, Debug)]
+struct Reference {
+    /// The quote of the value that it stands in; 0 in text.
+    within: u8,
+    /// Bytes of its name so far; more than fit is as good as five.
+    len: u8,
+    name: [u8; 4],
+    value: u32,
+    digits: bool,
+}
+
+const NO_REFERENCE: Reference = Reference { within: 0, len: 0, name: [0; 4], value: 0, digits: false };
+
+/// Turns the bytes of one stream into [`Frame`]s.
+#[derive(Debug)]
+pub struct Tokenizer {
+    limits: Limits,
+    failed: Option<XmlError>,
+    state: State,
+    /// One element and nothing else is expected, not a stream.
+    single: bool,
+    /// The stream's opening tag has been read.
+    streaming: bool,
+    buffer: Vec<u8>,
+    /// Bytes of the stream before the buffer.
+    base: u64,
+    /// The first byte that is still needed: that of the open first-level element. Offsets are counted from here.
+    start: usize,
+    /// The next byte to look at.
+    pos: usize,
+    /// Up to here the buffer is UTF-8.
+    valid: usize,
+    /// What follows [`Tokenizer::valid`] can not become UTF-8.
+    invalid: bool,
+    /// Bytes of the prolog before [`Tokenizer::start`].
+    prolog: usize,
+    /// Where the text, name or tag that is being read begins.
+    mark: u32,
+    /// [`RAW_DIFFERS`] if it applies to the text or value that is being read.
+    flags: u8,
+    /// The name that is being read has no character yet, or none after the colon.
+    fresh: bool,
+    reference: Reference,
+    tag: Node,
+    attr: Attr,
+    nodes: Vec<Node>,
+    attrs: Vec<Attr>,
+    extras: Vec<Box<str>>,
+    open: Vec<Open>,
+    declared: Vec<Declared>,
+    /// The stream's opening tag.
+    scope: Option<Arc<Tree>>,
+    /// The default namespace of first-level elements.
+    default_ns: NsRef,
+    borrows_prefix: bool,
+    work: u64,
+}
+
+const NO_NODE: Node = Node {
+    start: 0,
+    open_end: 0,
+    close: 0,
+    end: 0,
+    next: 0,
+    attrs: 0,
+    attr_count: 0,
+    prefix_len: 0,
+    name_len: 0,
+    flags: 0,
+    ns: NsRef::NONE,
+    default_ns: NsRef::NONE,
+};
+
+const NO_ATTR: Attr = Attr { name: 0, prefix_len: 0, name_len: 0, value: 0, value_len: 0, ns: NsRef::NONE, flags: 0 };
+
+impl Tokenizer {
+    /// For a new stream.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits: limits.sane(),
+            failed: None,
+            state: State::Start,
+            single: false,
+            streaming: false,
+            buffer: Vec::new(),
+            base: 0,
+            start: 0,
+            pos: 0,
+            valid: 0,
+            invalid: false,
+            prolog: 0,
+            mark: 0,
+            flags: 0,
+            fresh: false,
+            reference: NO_REFERENCE,
+            tag: NO_NODE,
+            attr: NO_ATTR,
+            nodes: Vec::new(),
+            attrs: Vec::new(),
+            extras: Vec::new(),
+            open: Vec::new(),
+            declared: Vec::new(),
+            scope: None,
+            default_ns: NsRef::NONE,
+            borrows_prefix: false,
+            work: 0,
+        }
+    }
+
+    /// For one element and nothing else; `scope` declares a default namespace around it.
+    pub(crate) fn single(limits: Limits, scope: Option<Arc<Tree>>) -> Self {
+        let default_ns = if scope.is_some() { NsRef::scope(0) } else { NsRef::NONE };
+        Self { single: true, scope, default_ns, ..Self::new(limits) }
+    }
+
+    /// Replaces the limits. What is partly read is measured by the new ones from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits.sane();
+    }
+
+    /// Takes bytes from the peer. They are looked at in [`Tokenizer::next`], which must be called until it yields `None`; then
+    /// [`Tokenizer::buffered`] is within [`Limits::stanza_bytes`] again.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        let live = self.buffer.len() - self.start;
+        if self.start > live {
+            // Moves no more than has been consumed since the last time, so all moving together is linear.
+            self.work += live as u64;
+            self.buffer.drain(..self.start);
+            self.base += self.start as u64;
+            self.pos -= self.start;
+            self.valid -= self.start;
+            self.start = 0;
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next frame; `None` if more bytes are needed first.
+    ///
+    /// # Errors
+    /// The peer must not be listened to any more; from then on the same error is returned for ever.
+    #[expect(clippy::should_implement_trait, reason = "an iterator cannot say that more bytes are needed")]
+    pub fn next(&mut self) -> Result<Option<Frame>, XmlError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.validate();
+        let before = self.pos;
+        let result = self.run();
+        self.work += (self.pos - before) as u64;
+        match result {
+            Ok(frame) => {
+                if self.start == self.buffer.len() {
+                    self.release();
+                }
+                Ok(frame)
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                self.release();
+                Err(error)
+            }
+        }
+    }
+
+    /// How many bytes are held. Zero between elements.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// A new stream follows on the same connection (RFC 6120 §4.3.3). Drops the bytes that were not read yet and returns how many
+    /// these were.
+    pub fn reset(&mut self) -> usize {
+        let dropped = self.buffered();
+        let work = self.work;
+        *self = Self { work, ..Self::new(self.limits) };
+        dropped
+    }
+
+    /// Units of work done so far: bytes looked at, validated or moved, declarations and attributes compared. For tests of linearity.
+    #[doc(hidden)]
+    pub const fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Whether exactly one element and nothing else was read.
+    pub(crate) fn finish(&self) -> Result<(), XmlError> {
+        if self.state == State::After && self.buffer.is_empty() { Ok(()) } else { Err(XmlError::Incomplete) }
+    }
+
+    /// Frees what an idle stream does not need.
+    fn release(&mut self) {
+        self.base += self.buffer.len() as u64;
+        self.buffer = Vec::new();
+        (self.start, self.pos, self.valid) = (0, 0, 0);
+        self.nodes = Vec::new();
+        self.attrs = Vec::new();
+        self.extras = Vec::new();
+        self.open = Vec::new();
+    }
+
+    /// Finds how far the buffer is UTF-8.
+    fn validate(&mut self) {
+        if self.invalid {
+            return;
+        }
+        let tail = self.buffer.get(self.valid..).unwrap_or_default();
+        if tail.is_empty() {
+            return;
+        }
+        self.work += tail.len() as u64;
+        match simdutf8::compat::from_utf8(tail) {
+            Ok(_) => self.valid = self.buffer.len(),
+            Err(error) => {
+                self.valid += error.valid_up_to();
+                self.invalid = error.error_len().is_some();
+            }
+        }
+    }
+
+    /// The first byte that may not belong to what is being read.
+    fn bound(&self) -> usize {
+        if self.streaming && self.open.is_empty() && matches!(self.state, State::Between | State::After) {
+            usize::MAX
+        } else if self.streaming || self.single {
+            self.start.saturating_add(self.limits.stanza_bytes)
+        } else {
+            self.start.saturating_add(self.limits.header_bytes.saturating_sub(self.prolog))
+        }
+    }
+
+    fn here(&self) -> u64 {
+        self.base + self.pos as u64
+    }
+
+    fn wrong<T>(&self, why: &'static str) -> Result<T, XmlError> {
+        Err(XmlError::NotWellFormed { why, at: self.here() })
+    }
+
+    fn restricted<T>(&self, what: &'static str) -> Result<T, XmlError> {
+        Err(XmlError::Restricted { what, at: self.here() })
+    }
+
+    fn stray<T>(&self) -> Result<T, XmlError> {
+        Err(XmlError::StrayText { at: self.here() })
+    }
+
+    /// Offset of the next byte.
+    #[expect(clippy::cast_possible_truncation, reason = "the limits keep elements below 2^30 bytes")]
+    fn offset(&self) -> u32 {
+        (self.pos - self.start) as u32
+    }
+
+    fn run(&mut self) -> Result<Option<Frame>, XmlError> {
+        loop {
+            let bound = self.bound();
+            let end = self.valid.min(bound);
+            if self.pos >= end && self.state != State::EmptyRoot {
+                if self.valid > bound {
+                    let (which, limit) = if self.streaming || self.single {
+                        (Which::StanzaBytes, self.limits.stanza_bytes)
+                    } else {
+                        (Which::HeaderBytes, self.limits.header_bytes)
+                    };
+                    return Err(XmlError::Limit { which, limit: limit as u64 });
+                }
+                if self.invalid {
+                    return Err(XmlError::BadEncoding { at: self.base + self.valid as u64 });
+                }
+                return Ok(None);
+            }
+            match self.step(end)? {
+                Step::Go => {}
+                // A run ended at the bound; the check above decides.
+                Step::Wait => self.pos = self.pos.max(end),
+                Step::Done(frame) => return Ok(Some(frame)),
+            }
+        }
+    }
+
+    fn step(&mut self, end: usize) -> Result<Step, XmlError> {
+        match self.state {
+            State::Content => self.content(end),
+            State::Value(quote) => self.value(end, quote),
+            State::Name | State::AttrName => self.name(end),
+            State::Cdata => self.cdata(end),
+            State::Between => Ok(self.between(end)),
+            State::Close(matched) => self.close(end, matched),
+            State::DeclarationRest => self.declaration_rest(end),
+            State::EmptyRoot => {
+                self.state = State::After;
+                Ok(Step::Done(Frame::End))
+            }
+            state => {
+                let Some(&byte) = self.buffer.get(self.pos) else { return Ok(Step::Wait) };
+                self.byte(state, byte)
+            }
+        }
+    }
+
+    /// The states that look at one byte.
+    fn byte(&mut self, state: State, byte: u8) -> Result<Step, XmlError> {
+        let next = match state {
+            State::Start => {
+                // RFC 6120 §11.6 forbids the byte order mark; some send it.
+                if self.buffer.get(self.pos..self.pos + 3) == Some(b"\xEF\xBB\xBF") {
+                    self.pos += 3;
+                    self.skipped();
+                    // Only once.
+                    self.state = State::Declaration(0);
+                    return Ok(Step::Go);
+                }
+                return self.first(byte);
+            }
+            State::Declaration(0) => return self.first(byte),
+            State::Declaration(1) if byte != b'?' => {
+                self.state = State::Less;
+                return Ok(Step::Go);
+            }
+            State::Declaration(matched) => match b"<?xml".get(usize::from(matched)) {
+                Some(&expected) if expected == byte => State::Declaration(matched + 1),
+                None if is_space(byte) => State::DeclarationRest,
+                _ => return self.restricted("processing instruction"),
+            },
+            State::Prolog if is_space(byte) => {
+                self.pos += 1;
+                self.skipped();
+                return Ok(Step::Go);
+            }
+            State::Prolog if byte == b'<' => State::Less,
+            State::Prolog => return self.wrong("text before the root"),
+            State::After if is_space(byte) => {
+                self.pos += 1;
+                self.start = self.pos;
+                return Ok(Step::Go);
+            }
+            State::After => return self.wrong("something after the root"),
+            State::Less => match byte {
+                b'/' if self.open.is_empty() && !self.streaming => return self.wrong("closing tag without opening tag"),
+                b'/' => State::Close(0),
+                b'!' => State::Bang(0),
+                b'?' => return self.restricted("processing instruction"),
+                _ => {
+                    self.begin_tag()?;
+                    return Ok(Step::Go);
+                }
+            },
+            State::Bang(matched) => return self.bang(matched, byte),
+            State::InTag(spaced) => match byte {
+                b'>' => {
+                    self.pos += 1;
+                    return self.open_tag(false);
+                }
+                b'/' => State::Slash,
+                _ if is_space(byte) => State::InTag(true),
+                _ if spaced => {
+                    self.begin_attr()?;
+                    return Ok(Step::Go);
+                }
+                _ => return self.wrong("no whitespace between attributes"),
+            },
+            State::Equals if byte == b'=' => State::Quote,
+            State::Quote if matches!(byte, b'\'' | b'"') => {
+                self.attr.value = self.offset() + 1;
+                self.flags = 0;
+                State::Value(byte)
+            }
+            State::Equals | State::Quote if is_space(byte) => state,
+            State::Equals => return self.wrong("attribute without value"),
+            State::Quote => return self.wrong("attribute value without quotes"),
+            State::Slash if byte == b'>' => {
+                self.pos += 1;
+                return self.open_tag(true);
+            }
+            State::Slash => return self.wrong("'/' inside of a tag"),
+            State::CloseRest if byte == b'>' => {
+                self.pos += 1;
+                return self.close_tag();
+            }
+            State::CloseRest if is_space(byte) => state,
+            State::CloseRest => return self.wrong("closing tag of another element"),
+            state => self.referring(state, byte)?,
+        };
+        self.pos += 1;
+        self.state = next;
+        Ok(Step::Go)
+    }
+
+    /// The first byte of the document.
+    fn first(&mut self, byte: u8) -> Result<Step, XmlError> {
+        if byte == b'<' {
+            self.pos += 1;
+            self.state = State::Declaration(1);
+        } else {
+            self.state = State::Prolog;
+        }
+        Ok(Step::Go)
+    }
+
+    /// What stands before [`Tokenizer::pos`] is no longer needed.
+    fn skipped(&mut self) {
+        if !self.single {
+            self.prolog += self.pos - self.start;
+        }
+        self.start = self.pos;
+    }
+
+    fn declaration_rest(&mut self, end: usize) -> Result<Step, XmlError> {
+        let run = self.buffer.get(self.pos..end).unwrap_or_default();
+        let Some(found) = memchr::memchr(b'>', run) else { return Ok(Step::Wait) };
+        let at = self.base + self.start as u64;
+        self.pos += found + 1;
+        let text = self.buffer.get(self.start..self.pos).unwrap_or_default();
+        match declaration::check(text) {
+            Ok(()) => {}
+            Err(declaration::Wrong::Shape(why)) => return Err(XmlError::NotWellFormed { why, at }),
+            Err(declaration::Wrong::Encoding) => return Err(XmlError::BadEncoding { at }),
+        }
+        self.skipped();
+        self.state = State::Prolog;
+        Ok(Step::Go)
+    }
+
+    fn between(&mut self, end: usize) -> Step {
+        let run = self.buffer.get(self.pos..end).unwrap_or_default();
+        let spaces = run.iter().position(|byte| !is_space(*byte)).unwrap_or(run.len());
+        self.pos += spaces;
+        self.start = self.pos;
+        if spaces > 0 {
+            return Step::Done(Frame::Text);
+        }
+        // Anything but `<` is text; the state says so at its byte.
+        self.state = State::Less;
+        if self.buffer.get(self.pos) == Some(&b'<') {
+            self.pos += 1;
+        } else {
+            self.state = State::Content;
+        }
+        Step::Go
+    }
+
+    fn content(&mut self, end: usize) -> Result<Step, XmlError> {
+        if self.open.is_empty() {
+            return self.stray();
+        }
+        let run = self.buffer.get(self.pos..end).unwrap_or_default();
+        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
+        let Some(plain) = plain else { return Ok(Step::Wait) };
+        self.pos += plain;
+        match self.buffer.get(self.pos) {
+            Some(b'<') => {
+                self.end_text(0)?;
+                self.mark = self.offset();
+                self.pos += 1;
+                self.state = State::Less;
+            }
+            Some(b'&') => self.refer(0),
+            Some(b'>') if self.brackets() => return self.wrong("']]>' in text"),
+            Some(b'\r') => {
+                self.flags = RAW_DIFFERS;
+                self.pos += 1;
+            }
+            _ => self.checked_char()?,
+        }
+        Ok(Step::Go)
+    }
+
+    /// Whether `]]` of the same run stands before the next byte.
+    fn brackets(&self) -> bool {
+        let run = self.buffer.get(self.start + self.mark as usize..self.pos);
+        run.is_some_and(|run| run.ends_with(b"]]"))
+    }
+
+    /// Passes one character that a run stopped at, if XML allows it.
+    fn checked_char(&mut self) -> Result<(), XmlError> {
+        let (c, len) = decode(&self.buffer, self.pos);
+        if !is_char(c) {
+            return self.wrong("a character that xml does not allow");
+        }
+        self.pos += len;
+        Ok(())
+    }
+
+    /// Notes the run of text before the next byte.
+    fn end_text(&mut self, flags: u8) -> Result<(), XmlError> {
+        let end = self.offset();
+        if end > self.mark {
+            let index = self.room_for_node()?;
+            let flags = TEXT | flags | self.flags;
+            let (start, open_end, close) = (self.mark, end, end);
+            self.nodes.push(Node { start, open_end, close, end, next: index + 1, flags, ..NO_NODE });
+        }
+        self.flags = 0;
+        Ok(())
+    }
+
+    /// The index of the next node.
+    fn room_for_node(&self) -> Result<u32, XmlError> {
+        let limit = self.limits.nodes;
+        match u32::try_from(self.nodes.len()) {
+            Ok(index) if index < limit => Ok(index),
+            _ => Err(XmlError::Limit { which: Which::Nodes, limit: u64::from(limit) }),
+        }
+    }
+
+    fn bang(&mut self, matched: u8, byte: u8) -> Result<Step, XmlError> {
+        const OPENING: &[u8] = b"[CDATA[";
+        match (matched, byte) {
+            (0, b'-') => return self.restricted("comment"),
+            (0, b'D') => return self.restricted("document type declaration"),
+            _ if OPENING.get(usize::from(matched)) != Some(&byte) => return self.wrong("no markup begins like this"),
+            _ => {}
+        }
+        if self.open.is_empty() {
+            return if self.streaming { self.stray() } else { self.wrong("text before the root") };
+        }
+        self.pos += 1;
+        self.state = State::Bang(matched + 1);
+        if usize::from(matched) + 1 == OPENING.len() {
+            self.mark = self.offset();
+            self.flags = 0;
+            self.state = State::Cdata;
+        }
+        Ok(Step::Go)
+    }
+
+    fn cdata(&mut self, end: usize) -> Result<Step, XmlError> {
+        let run = self.buffer.get(self.pos..end).unwrap_or_default();
+        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
+        let Some(plain) = plain else { return Ok(Step::Wait) };
+        self.pos += plain;
+        match self.buffer.get(self.pos) {
+            Some(b'>') if self.brackets() => {
+                self.pos -= 2;
+                self.end_text(CDATA)?;
+                self.pos += 3;
+                self.mark = self.offset();
+                self.state = State::Content;
+            }
+            Some(b'\r') => {
+                self.flags = RAW_DIFFERS;
+                self.pos += 1;
+            }
+            _ => self.checked_char()?,
+        }
+        Ok(Step::Go)
+    }
+
+    fn value(&mut self, end: usize, quote: u8) -> Result<Step, XmlError> {
+        let most = self.start + self.attr.value as usize + self.limits.attribute_bytes;
+        let run = self.buffer.get(self.pos..end.min(most)).unwrap_or_default();
+        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & VALUE_STOP != 0).unwrap_or(run.len());
+        self.pos += plain;
+        if self.pos >= end {
+            return Ok(Step::Wait);
+        }
+        match self.buffer.get(self.pos) {
+            Some(&byte) if byte == quote && self.pos <= most => return self.end_attr(),
+            _ if self.pos >= most => {
+                let limit = self.limits.attribute_bytes as u64;
+                return Err(XmlError::Limit { which: Which::AttributeBytes, limit });
+            }
+            Some(b'<') => return self.wrong("'<' in an attribute value"),
+            Some(b'&') => self.refer(quote),
+            Some(b'\t' | b'\n' | b'\r') => {
+                self.flags = RAW_DIFFERS;
+                self.pos += 1;
+            }
+            _ => self.checked_char()?,
+        }
+        Ok(Step::Go)
+    }
+
+    /// Reads the name that begins at [`Tokenizer::mark`].
+    fn name(&mut self, end: usize) -> Result<Step, XmlError> {
+        let begin = self.start + self.mark as usize;
+        let most = begin + usize::from(self.limits.name_bytes);
+        while self.pos < end {
+            let Some(&byte) = self.buffer.get(self.pos) else { break };
+            let class = CLASS[usize::from(byte)];
+            let (starts, continues, len) = if byte < 0x80 {
+                (class & NAME_START != 0, class & NAME != 0, 1)
+            } else {
+                let (c, len) = decode(&self.buffer, self.pos);
+                (is_name_start_wide(c), is_name_wide(c), len)
+            };
+            if continues || byte == b':' {
+                if self.pos + len > most {
+                    let limit = u64::from(self.limits.name_bytes);
+                    return Err(XmlError::Limit { which: Which::NameBytes, limit });
+                }
+                if continues {
+                    if self.fresh && !starts {
+                        return self.wrong("a name cannot begin like this");
+                    }
+                    self.fresh = false;
+                    self.pos += len;
+                    let run = self.buffer.get(self.pos..end.min(most)).unwrap_or_default();
+                    let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & NAME == 0);
+                    self.pos += plain.unwrap_or(run.len());
+                    continue;
+                }
+                if self.fresh || self.tag.prefix_len != 0 {
+                    return self.wrong("misplaced colon in a name");
+                }
+                self.tag.prefix_len = self.name_len();
+                self.fresh = true;
+                self.pos += len;
+                continue;
+            }
+            if self.fresh {
+                return self.wrong("a name is missing");
+            }
+            self.end_name();
+            return Ok(Step::Go);
+        }
+        Ok(Step::Wait)
+    }
+
+    /// Bytes of the name before the next byte.
+    #[expect(clippy::cast_possible_truncation, reason = "the limit of a name is 16 bits wide")]
+    fn name_len(&self) -> u16 {
+        (self.offset() - self.mark) as u16
+    }
+
+    /// A reference begins at the next byte.
+    fn refer(&mut self, within: u8) {
+        self.flags = RAW_DIFFERS;
+        self.reference = Reference { within, ..NO_REFERENCE };
+        self.pos += 1;
+        self.state = State::Reference;
+    }
+
+    /// The states inside of a reference (XML §4.1).
+    fn referring(&mut self, state: State, byte: u8) -> Result<State, XmlError> {
+        let resume = match self.reference.within {
+            0 => State::Content,
+            quote => State::Value(quote),
+        };
+        let reference = &mut self.reference;
+        match (state, byte) {
+            (State::Reference, b'#') => Ok(State::ReferenceNumber),
+            (State::Reference, _) if byte >= 0x80 || CLASS[usize::from(byte)] & NAME_START != 0 => {
+                reference.name[0] = byte;
+                reference.len = 1;
+                Ok(State::ReferenceName)
+            }
+            (State::ReferenceName, b';') => match reference.name.get(..usize::from(reference.len)) {
+                Some(b"lt" | b"gt" | b"amp" | b"quot" | b"apos") => Ok(resume),
+                _ => self.restricted("entity reference"),
+            },
+            (State::ReferenceName, _) if byte >= 0x80 || CLASS[usize::from(byte)] & NAME != 0 => {
+                if let Some(slot) = reference.name.get_mut(usize::from(reference.len)) {
+                    *slot = byte;
+                }
+                reference.len = (reference.len + 1).min(5);
+                Ok(State::ReferenceName)
+            }
+            (State::ReferenceNumber, b'x') => Ok(State::ReferenceDigits(16)),
+            (State::ReferenceNumber, b'0'..=b'9') => {
+                reference.value = u32::from(byte - b'0');
+                reference.digits = true;
+                Ok(State::ReferenceDigits(10))
+            }
+            (State::ReferenceDigits(_), b';') if reference.digits => {
+                if is_char(reference.value) {
+                    Ok(resume)
+                } else {
+                    self.wrong("a reference to a character that xml does not allow")
+                }
+            }
+            (State::ReferenceDigits(base), _) => {
+                let Some(digit) = char::from(byte).to_digit(u32::from(base)) else {
+                    return self.wrong("character reference");
+                };
+                // One beyond the last character is as wrong as anything above it.
+                reference.value = (reference.value * u32::from(base) + digit).min(0x11_0000);
+                reference.digits = true;
+                Ok(state)
+            }
+            _ => self.wrong("reference"),
+        }
+    }
+
+    fn close(&mut self, end: usize, matched: u16) -> Result<Step, XmlError> {
+        let from = usize::from(matched);
+        let rest = self.open_name().get(from..).unwrap_or_default();
+        let run = self.buffer.get(self.pos..end).unwrap_or_default();
+        let common = rest.len().min(run.len());
+        if rest.get(..common) != run.get(..common) {
+            let same = rest.iter().zip(run).position(|(expected, byte)| expected != byte).unwrap_or(0);
+            self.pos += same;
+            return self.wrong("closing tag of another element");
+        }
+        let whole = common == rest.len();
+        self.pos += common;
+        if whole {
+            self.state = State::CloseRest;
+            return Ok(Step::Go);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "names are 16 bits long")]
+        let matched = (from + common) as u16;
+        self.state = State::Close(matched);
+        Ok(Step::Wait)
+    }
+
+    /// The element that is complete.
+    fn take_element(&mut self) -> Result<Element, XmlError> {
+        let tree = Arc::new(self.take_tree()?);
+        self.start = self.pos;
+        Ok(Element { tree })
+    }
+
+    /// What was read since [`Tokenizer::start`].
+    fn take_tree(&mut self) -> Result<Tree, XmlError> {
+        let bytes = self.buffer.get(self.start..self.pos).unwrap_or_default();
+        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
+            return Err(XmlError::BadEncoding { at: self.base + self.start as u64 });
+        };
+        let tree = Tree {
+            text: text.into(),
+            nodes: self.nodes.as_slice().into(),
+            attrs: self.attrs.as_slice().into(),
+            extras: std::mem::take(&mut self.extras).into(),
+            scope: self.scope.clone(),
+            borrows_prefix: self.borrows_prefix,
+        };
+        self.nodes.clear();
+        self.attrs.clear();
+        self.borrows_prefix = false;
+        Ok(tree)
+    }
+}

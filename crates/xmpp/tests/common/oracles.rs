@@ -1,0 +1,68 @@
+//! The same documents as other parsers read them.
+
+use super::{Node, Part};
+
+/// rxml's reading of a whole document; its error text otherwise.
+pub fn by_rxml(document: &[u8]) -> Result<Node, String> {
+    use rxml::{Event, Parse as _, Parser};
+    let mut parser = Parser::default();
+    let mut rest = document;
+    let mut open: Vec<Node> = Vec::new();
+    let mut root = None;
+    loop {
+        let event = match parser.parse(&mut rest, true) {
+            Ok(Some(event)) => event,
+            Ok(None) => return root.ok_or_else(|| "no root".into()),
+            Err(error) => return Err(format!("{error:?}")),
+        };
+        match event {
+            Event::XmlDeclaration(..) => {}
+            Event::StartElement(_, (ns, name), attrs) => {
+                let mut attrs: Vec<_> = attrs
+                    .into_iter()
+                    .map(|((ns, name), value)| (ns.to_string(), name.to_string(), value.to_string()))
+                    .collect();
+                attrs.sort();
+                open.push(Node { ns: ns.to_string(), name: name.to_string(), attrs, content: Vec::new() });
+            }
+            Event::Text(_, text) => {
+                if let Some(node) = open.last_mut() {
+                    node.push_text(&text);
+                }
+            }
+            Event::EndElement(_) => {
+                let Some(node) = open.pop() else { return Err("nothing is open".into()) };
+                match open.last_mut() {
+                    Some(parent) => parent.content.push(Part::Element(node)),
+                    None => root = Some(node),
+                }
+            }
+        }
+    }
+}
+
+/// roxmltree's reading of a whole document; its error text otherwise.
+pub fn by_roxmltree(document: &str) -> Result<Node, String> {
+    let options = roxmltree::ParsingOptions { allow_dtd: false, ..roxmltree::ParsingOptions::default() };
+    let read = roxmltree::Document::parse_with_options(document, options).map_err(|error| error.to_string())?;
+    Ok(node(read.root_element()))
+}
+
+fn node(element: roxmltree::Node<'_, '_>) -> Node {
+    let tag = element.tag_name();
+    let mut attrs: Vec<_> = element
+        .attributes()
+        .map(|attr| (attr.namespace().unwrap_or("").into(), attr.name().into(), attr.value().into()))
+        .collect();
+    attrs.sort();
+    let mut read =
+        Node { ns: tag.namespace().unwrap_or("").into(), name: tag.name().into(), attrs, content: Vec::new() };
+    for child in element.children() {
+        if child.is_element() {
+            read.content.push(Part::Element(node(child)));
+        } else if child.is_text() {
+            read.push_text(child.text().unwrap_or(""));
+        }
+    }
+    read
+}
