@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use nuncio_store::{Options, Row, Store, Ticket};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = std::env::temp_dir().join(format!("nuncio-measure-{}", std::process::id()));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
     for pace in [Duration::ZERO, Options::default().pace] {
+        let folder = std::env::temp_dir().join(format!("nuncio-measure-{}", std::process::id()));
         let store = Store::open(&folder, &Options { pace, ..Options::default() })?;
         println!("pace {pace:?}");
         report("one put after the other, each awaited", 2_000, || {
@@ -60,8 +60,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             })
         })?;
         runtime.block_on(store.close())?;
+        std::fs::remove_dir_all(&folder)?;
     }
-    std::fs::remove_dir_all(&folder)?;
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// Threads that read, each with a connection of its own; at least 1. Default: one for each processor, 2 to 4.
     pub readers: usize,
-    /// How soon after the beginning of one transaction the next one may begin: a busy writer collects what comes
-    /// in meanwhile. A lone write never waits for it. Default: 2 ms.
+    /// How long after the beginning of one transaction the next may wait until as many batches have come together
+    /// as the last one had. Writes one at a time never wait. Default: 2 ms.
     pub pace: Duration,
     /// How many writes one transaction takes at most. Default: 500.
     pub group: usize,

@@ -1,5 +1,7 @@
 //! The files: who may open them, and what happens when they are damaged, foreign, too new or full.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The writer: group commit, order, a bounded queue, metrics.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use std::time::Duration;
 
 use nuncio_store::{Fault, Options, Store};

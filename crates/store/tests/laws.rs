@@ -1,5 +1,7 @@
 //! What every backend keeps to. Each law runs on each backend, with shapes of its own.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
 use std::ops::Bound;
 
 use bytes::Bytes;

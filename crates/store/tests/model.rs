@@ -1,5 +1,7 @@
 //! Random histories against a model of plain maps, on every backend, through restarts.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

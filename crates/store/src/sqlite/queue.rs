@@ -57,6 +57,8 @@ struct State {
     jobs: VecDeque<Job>,
     ops: usize,
     bytes: usize,
+    /// How many batches the writer hopes for before it begins.
+    hoped: usize,
     closed: bool,
     /// Why the last transaction failed, until one succeeds.
     failing: Option<Fault>,
@@ -109,9 +111,10 @@ impl Queue {
         state.ops += weight(&ops);
         state.bytes += bytes;
         self.metrics.queued.set(state.ops as i64);
-        // In between the writer is either at work or waiting for its pace, and looks by itself.
-        let wake = state.jobs.is_empty() || (before < self.group && state.ops >= self.group);
         state.jobs.push_back(Job { turn, ops, bytes, settle });
+        // Otherwise the writer is at work, or waits for more than this.
+        let crossed = before < self.group && state.ops >= self.group;
+        let wake = state.jobs.len() == 1 || state.jobs.len() == state.hoped || crossed;
         drop(state);
         if wake {
             self.work.notify_one();
@@ -131,7 +134,9 @@ impl Queue {
     }
 
     /// For the writer: the batches of the next transaction, at least one. `None`: the store was closed and all is done.
-    pub(super) fn take(&self, last: Instant) -> Option<Vec<Job>> {
+    /// It hopes for as many as the last one had, for the rest of the pace since that began: so a lone writer is
+    /// never kept waiting, and many at once share transactions.
+    pub(super) fn take(&self, (began, had): (Instant, usize)) -> Option<Vec<Job>> {
         let mut state = self.state.lock();
         while state.jobs.is_empty() {
             if state.closed {
@@ -139,10 +144,12 @@ impl Queue {
             }
             self.work.wait(&mut state);
         }
-        let due = last + self.pace;
-        while state.ops < self.group && !state.closed && Instant::now() < due {
+        let due = began + self.pace;
+        state.hoped = had;
+        while state.jobs.len() < had && state.ops < self.group && !state.closed && Instant::now() < due {
             self.work.wait_until(&mut state, due);
         }
+        state.hoped = 0;
         let mut taken = Vec::new();
         let mut ops = 0;
         while let Some(job) = state.jobs.front()

@@ -41,10 +41,10 @@ impl Drop for Writer {
 
 impl Writer {
     fn run(mut self) {
-        let mut began = Instant::now();
         let mut failing = false;
-        while let Some(jobs) = self.queue.take(began) {
-            began = Instant::now();
+        let mut last = (Instant::now(), 0);
+        while let Some(jobs) = self.queue.take(last) {
+            last = (Instant::now(), jobs.len());
             match self.transact(&jobs) {
                 Ok(outcomes) => {
                     self.queue.metrics.transactions.inc();
@@ -107,7 +107,8 @@ fn truncate_wal(connection: &Connection) {
     let emptied = connection
         .busy_timeout(Duration::from_millis(250))
         .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())));
-    if let Err(error) = emptied.and(connection.busy_timeout(PATIENCE)) {
+    let restored = connection.busy_timeout(PATIENCE);
+    if let Err(error) = emptied.and(restored) {
         tracing::debug!(%error, "the write-ahead log could not be emptied now");
     }
 }
