@@ -8,8 +8,8 @@ use nuncio_store::{Fault, Options, Store};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
-fn open(folder: &tempfile::TempDir, options: Options) -> (Store, Registry) {
-    let store = Store::open(folder.path(), &options).unwrap();
+fn open(folder: &tempfile::TempDir, options: &Options) -> (Store, Registry) {
+    let store = Store::open(folder.path(), options).unwrap();
     let mut registry = Registry::default();
     store.register(&mut registry);
     (store, registry)
@@ -25,7 +25,7 @@ fn metric(registry: &Registry, name: &str) -> f64 {
 #[test]
 fn many_tickets_share_few_transactions() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, registry) = open(&folder, Options::default());
+    let (store, registry) = open(&folder, &Options::default());
     let table = store.table("group");
     let before = metric(&registry, "store_transactions_total");
     let tickets: Vec<_> =
@@ -51,7 +51,7 @@ fn many_tickets_share_few_transactions() {
 #[test]
 fn conflicts_are_counted_and_harm_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, registry) = open(&folder, Options::default());
+    let (store, registry) = open(&folder, &Options::default());
     let table = store.table("conflicts");
     let tickets: Vec<_> = (0..300_u32)
         .map(|number| {
@@ -78,7 +78,7 @@ fn the_queue_is_bounded_and_the_runtime_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let (queue, group) = (10, 5);
     let (store, _registry) =
-        open(&folder, Options { queue, group, pace: Duration::ZERO, ..Options::default() });
+        open(&folder, &Options { queue, group, pace: Duration::ZERO, ..Options::default() });
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
     runtime.block_on(async {
         let writer = store.clone();
@@ -109,7 +109,7 @@ fn the_queue_is_bounded_and_the_runtime_goes_on() {
 fn a_batch_larger_than_the_queue_is_taken() {
     let folder = tempfile::tempdir().unwrap();
     let (store, _registry) =
-        open(&folder, Options { queue: 1, group: 1, queue_bytes: 1, ..Options::default() });
+        open(&folder, &Options { queue: 1, group: 1, queue_bytes: 1, ..Options::default() });
     let table = store.table("large");
     for round in 0..3_u32 {
         let mut batch = store.batch();
@@ -128,7 +128,7 @@ fn a_batch_larger_than_the_queue_is_taken() {
 #[test]
 fn closing_writes_what_is_queued_and_ends_the_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, _registry) = open(&folder, Options::default());
+    let (store, _registry) = open(&folder, &Options::default());
     let table = store.table("close");
     let tickets: Vec<_> =
         (0..2_000_u32).map(|number| table.put("a@x", &number.to_be_bytes(), "value")).collect();

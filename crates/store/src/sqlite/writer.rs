@@ -73,7 +73,12 @@ impl Writer {
     fn transact(&mut self, jobs: &[Job]) -> Result<Vec<Result<(), Fault>>, Fault> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.open_writer()?,
+            None => {
+                let connection = self.database.open_writer()?;
+                // On a full disk the write-ahead log may be what fills it, and even a deletion needs room in it.
+                truncate_wal(&connection);
+                connection
+            }
         };
         let fault = |error: rusqlite::Error| self.database.fault("write", &error);
         let transaction =
