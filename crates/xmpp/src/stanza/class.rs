@@ -250,7 +250,9 @@ pub struct Class {
 impl Class {
     pub(super) const fn of(kind: Kind, marks: Marks) -> Self {
         match kind {
-            Kind::Iq(_) => Self { storable: false, permanent: false, copyable: false, urgent: true, chatter: false },
+            Kind::Iq(_) => {
+                Self { storable: false, permanent: false, copyable: false, urgent: true, chatter: false }
+            }
             Kind::Presence(kind) => {
                 let chatter = matches!(kind, PresenceType::Available | PresenceType::Unavailable);
                 let urgent = !chatter && !matches!(kind, PresenceType::Probe);

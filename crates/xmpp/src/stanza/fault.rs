@@ -41,7 +41,9 @@ impl StanzaFault {
     pub const fn condition(&self) -> Condition {
         match self {
             Self::BadAddress { .. } => Condition::JidMalformed,
-            Self::NotAStanza { .. } | Self::BadType | Self::MissingId | Self::IqShape(_) => Condition::BadRequest,
+            Self::NotAStanza { .. } | Self::BadType | Self::MissingId | Self::IqShape(_) => {
+                Condition::BadRequest
+            }
         }
     }
 
@@ -99,10 +101,16 @@ pub(super) fn check_iq(stanza: &Stanza) -> Result<(), StanzaFault> {
     }
     let children = stanza.children().count();
     match kind {
-        IqType::Get | IqType::Set if children != 1 => Err(StanzaFault::IqShape("iq get and set have exactly one child")),
+        IqType::Get | IqType::Set if children != 1 => {
+            Err(StanzaFault::IqShape("iq get and set have exactly one child"))
+        }
         IqType::Result if children > 1 => Err(StanzaFault::IqShape("iq result has at most one child")),
-        IqType::Error if stanza.own_child("error").is_none() => Err(StanzaFault::IqShape("iq error has an error child")),
-        IqType::Error if children > 2 => Err(StanzaFault::IqShape("iq error has the error and at most one more child")),
+        IqType::Error if stanza.own_child("error").is_none() => {
+            Err(StanzaFault::IqShape("iq error has an error child"))
+        }
+        IqType::Error if children > 2 => {
+            Err(StanzaFault::IqShape("iq error has the error and at most one more child"))
+        }
         IqType::Get | IqType::Set | IqType::Result | IqType::Error => Ok(()),
     }
 }

@@ -180,7 +180,10 @@ impl Stanza {
         let root = element.root();
         let address = |attr: &'static str| {
             let value = root.attr(attr);
-            value.map(|value| Jid::new(&value)).transpose().map_err(|error| StanzaFault::BadAddress { attr, error })
+            value
+                .map(|value| Jid::new(&value))
+                .transpose()
+                .map_err(|error| StanzaFault::BadAddress { attr, error })
         };
         let (to, from) = (address("to")?, address("from")?);
         let stanza = Self::assemble(element, kind, to, from);

@@ -144,7 +144,8 @@ impl Stanza {
         let node = self.element.root().data();
         let body = node.close.saturating_sub(node.open_end) as usize;
         let added: usize = self.added.iter().map(Bytes::len).sum();
-        let addresses = [&self.to, &self.from].into_iter().flatten().map(|jid| jid.as_str().len()).sum::<usize>();
+        let addresses =
+            [&self.to, &self.from].into_iter().flatten().map(|jid| jid.as_str().len()).sum::<usize>();
         body + added + self.head.len() + addresses + self.id.as_ref().map_or(0, |id| id.len()) + 96
     }
 }

@@ -10,6 +10,7 @@ use super::chars::is_ncname;
 use super::tree::{DECLARES, Element, ElementRef, NsRef, TEXT};
 use super::write::{escape_attr, escape_text};
 use crate::ns;
+use crate::stanza::Stanza;
 
 /// Writes one element. Whatever the arguments hold, what is written is well-formed: values are escaped, a character that XML cannot
 /// carry becomes U+FFFD, and a name that is no `NCName` (a mistake of the caller, never of a peer) becomes `invalid`.
@@ -138,6 +139,20 @@ impl Builder {
         self
     }
 
+    /// With a stanza as it stands, edits included, as one more child. It is in [`ns::CLIENT`].
+    #[must_use]
+    pub fn stanza(mut self, stanza: &Stanza) -> Self {
+        let mut start = Vec::with_capacity(stanza.size());
+        stanza.render(&mut start, ns::CLIENT);
+        let rest = start.split_off((1 + stanza.name().len()).min(start.len()));
+        self.content.push(Content::Copy(Arc::new(Copied {
+            start,
+            default_ns: Some(ns::CLIENT.into()),
+            rest,
+        })));
+        self
+    }
+
     /// Appends the element as it must be written under a parent whose default namespace is `parent_ns` (empty: none).
     pub fn write(&self, out: &mut Vec<u8>, parent_ns: &str) {
         out.push(b'<');
@@ -231,7 +246,9 @@ impl<'a> Closed<'a> {
         let tree = element.tree;
         let root = element.data();
         // Attributes stand in document order, so what an earlier one declares is outside.
-        let outside = |ns: NsRef| ns == NsRef::NONE || ns.in_scope().is_some() || ns.own().is_some_and(|i| i < root.attrs);
+        let outside = |ns: NsRef| {
+            ns == NsRef::NONE || ns.in_scope().is_some() || ns.own().is_some_and(|i| i < root.attrs)
+        };
         let mut closed = Self { element, default_ns: None, prefixes: SmallVec::new() };
         let last = (root.next as usize).min(tree.nodes.len());
         let nodes = tree.nodes.get(element.node as usize..last).unwrap_or_default();
@@ -240,7 +257,10 @@ impl<'a> Closed<'a> {
                 if node.prefix_len == 0 {
                     closed.default_ns = Some(tree.uri(node.ns));
                 } else {
-                    closed.prefix(tree.slice(node.start + 1, node.start + 1 + u32::from(node.prefix_len)), tree.uri(node.ns));
+                    closed.prefix(
+                        tree.slice(node.start + 1, node.start + 1 + u32::from(node.prefix_len)),
+                        tree.uri(node.ns),
+                    );
                 }
             }
             for attr in tree.attrs_of(node) {

@@ -457,10 +457,12 @@ impl<'a> ElementRef<'a> {
     /// Its attributes in the order written.
     pub fn attrs(self) -> impl Iterator<Item = Attribute<'a>> {
         let tree = self.tree;
-        tree.attrs_of(self.data()).iter().filter(|attr| attr.flags & DECLARES == 0).map(move |attr| Attribute {
-            name: tree.local(attr),
-            ns: if attr.prefix_len == 0 { "" } else { tree.uri(attr.ns) },
-            value: tree.value(attr),
+        tree.attrs_of(self.data()).iter().filter(|attr| attr.flags & DECLARES == 0).map(move |attr| {
+            Attribute {
+                name: tree.local(attr),
+                ns: if attr.prefix_len == 0 { "" } else { tree.uri(attr.ns) },
+                value: tree.value(attr),
+            }
         })
     }
 
@@ -506,7 +508,10 @@ impl<'a> ElementRef<'a> {
 
     /// Its character data, that of child elements not included: references resolved, line ends normalised.
     pub fn text(self) -> Cow<'a, str> {
-        let mut texts = self.child_nodes().filter_map(|node| self.tree.nodes.get(node as usize)).filter(|node| node.flags & TEXT != 0);
+        let mut texts = self
+            .child_nodes()
+            .filter_map(|node| self.tree.nodes.get(node as usize))
+            .filter(|node| node.flags & TEXT != 0);
         let Some(first) = texts.next() else { return Cow::Borrowed("") };
         let first_text = self.tree.text_of(first);
         let Some(second) = texts.next() else { return first_text };

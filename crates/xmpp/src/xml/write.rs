@@ -37,7 +37,10 @@ fn escape(out: &mut Vec<u8>, text: &str, special: impl Fn(u8) -> Option<&'static
             (with, 1)
         } else if byte < 0x20 && !is_char(u32::from(byte)) {
             ("\u{FFFD}".as_bytes(), 1)
-        } else if byte == 0xEF && bytes.get(i + 1) == Some(&0xBF) && bytes.get(i + 2).is_some_and(|b| *b >= 0xBE) {
+        } else if byte == 0xEF
+            && bytes.get(i + 1) == Some(&0xBF)
+            && bytes.get(i + 2).is_some_and(|b| *b >= 0xBE)
+        {
             ("\u{FFFD}".as_bytes(), 3)
         } else {
             continue;

@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 pub use frame::{Frame, Header};
 
-use super::chars::{CLASS, NAME, NAME_START, TEXT_STOP, VALUE_STOP, decode, is_char, is_name_start_wide, is_name_wide, is_space};
+use super::chars::{
+    CLASS, NAME, NAME_START, TEXT_STOP, VALUE_STOP, decode, is_char, is_name_start_wide, is_name_wide,
+    is_space,
+};
 use super::tree::{Attr, CDATA, Element, Node, NsRef, RAW_DIFFERS, TEXT, Tree};
 use super::{Limits, Which, XmlError};
 
@@ -172,7 +175,8 @@ const NO_NODE: Node = Node {
     default_ns: NsRef::NONE,
 };
 
-const NO_ATTR: Attr = Attr { name: 0, prefix_len: 0, name_len: 0, value: 0, value_len: 0, ns: NsRef::NONE, flags: 0 };
+const NO_ATTR: Attr =
+    Attr { name: 0, prefix_len: 0, name_len: 0, value: 0, value_len: 0, ns: NsRef::NONE, flags: 0 };
 
 impl Tokenizer {
     /// For a new stream.
@@ -439,7 +443,9 @@ impl Tokenizer {
             }
             State::After => return self.wrong("something after the root"),
             State::Less => match byte {
-                b'/' if self.open.is_empty() && !self.streaming => return self.wrong("closing tag without opening tag"),
+                b'/' if self.open.is_empty() && !self.streaming => {
+                    return self.wrong("closing tag without opening tag");
+                }
                 b'/' => State::Close(0),
                 b'!' => State::Bang(0),
                 b'?' => return self.restricted("processing instruction"),
@@ -611,7 +617,9 @@ impl Tokenizer {
         match (matched, byte) {
             (0, b'-') => return self.restricted("comment"),
             (0, b'D') => return self.restricted("document type declaration"),
-            _ if OPENING.get(usize::from(matched)) != Some(&byte) => return self.wrong("no markup begins like this"),
+            _ if OPENING.get(usize::from(matched)) != Some(&byte) => {
+                return self.wrong("no markup begins like this");
+            }
             _ => {}
         }
         if self.open.is_empty() {
@@ -652,7 +660,8 @@ impl Tokenizer {
     fn value(&mut self, end: usize, quote: u8) -> Result<Step, XmlError> {
         let most = self.start + self.attr.value as usize + self.limits.attribute_bytes;
         let run = self.buffer.get(self.pos..end.min(most)).unwrap_or_default();
-        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & VALUE_STOP != 0).unwrap_or(run.len());
+        let plain =
+            run.iter().position(|byte| CLASS[usize::from(*byte)] & VALUE_STOP != 0).unwrap_or(run.len());
         self.pos += plain;
         if self.pos >= end {
             return Ok(Step::Wait);

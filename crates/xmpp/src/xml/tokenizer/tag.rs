@@ -208,7 +208,8 @@ impl Tokenizer {
                 return self.wrong("namespace declared twice");
             }
             let uri = self.uri(at);
-            let same = self.declared.iter().find(|other| self.uri(other.at) == uri).map_or(at, |other| other.same);
+            let same =
+                self.declared.iter().find(|other| self.uri(other.at) == uri).map_or(at, |other| other.same);
             self.work += self.declared.len() as u64;
             self.declared.push(Declared { at, same });
             if attr.prefix_len == 0 {
@@ -241,7 +242,9 @@ impl Tokenizer {
     /// The prefix that a declaration binds; empty for the default namespace.
     fn prefix_declared(&self, at: NsRef) -> &[u8] {
         if let Some(index) = at.own() {
-            let Some(attr) = self.attrs.get(index as usize).filter(|attr| attr.prefix_len != 0) else { return &[] };
+            let Some(attr) = self.attrs.get(index as usize).filter(|attr| attr.prefix_len != 0) else {
+                return &[];
+            };
             let skip = attr.prefix_len + 1;
             self.bytes(attr.name + u32::from(skip), usize::from(attr.name_len.saturating_sub(skip)))
         } else {
@@ -261,7 +264,10 @@ impl Tokenizer {
                 self.bytes(attr.value, attr.value_len as usize)
             }
         } else {
-            self.scope.as_deref().zip(at.in_scope()).map_or(&[], |(scope, index)| Tree::declared(scope, index).as_bytes())
+            self.scope
+                .as_deref()
+                .zip(at.in_scope())
+                .map_or(&[], |(scope, index)| Tree::declared(scope, index).as_bytes())
         }
     }
 
@@ -273,7 +279,8 @@ impl Tokenizer {
             b"xmlns" => return self.wrong("an element cannot have the prefix xmlns"),
             _ => {}
         }
-        let found = self.declared.iter().rev().position(|declared| self.prefix_declared(declared.at) == prefix);
+        let found =
+            self.declared.iter().rev().position(|declared| self.prefix_declared(declared.at) == prefix);
         let Some(found) = found else { return self.wrong("undeclared prefix") };
         self.work += found as u64 + 1;
         let Some(&declared) = self.declared.get(self.declared.len() - 1 - found) else {
@@ -306,7 +313,8 @@ impl Tokenizer {
             }
             let local = self.local(&attr);
             let earlier = self.attrs.get(first..index).unwrap_or_default();
-            let twice = earlier.iter().zip(&bound).any(|(other, ns)| *ns == same && self.local(other) == local);
+            let twice =
+                earlier.iter().zip(&bound).any(|(other, ns)| *ns == same && self.local(other) == local);
             self.work += earlier.len() as u64;
             if twice {
                 return self.wrong("attribute given twice");
