@@ -7,7 +7,7 @@ pub mod backoff;
 pub mod c2s;
 pub mod client;
 pub mod error;
-pub mod header;
+mod header;
 pub mod redirect;
 pub mod sasl;
 mod sm;

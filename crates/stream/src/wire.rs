@@ -90,11 +90,6 @@ impl<Q, E> Wire<Q, E> {
         self.header_sent
     }
 
-    /// Whether our closing tag is sent.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.close_sent
-    }
-
     /// A new stream follows on this connection.
     pub(crate) fn restart(&mut self) {
         self.header_sent = false;

@@ -133,7 +133,8 @@ fn refusal(condition: SaslCondition, why: &'static str) -> Failure {
 
 /// Sends `<failure/>`, and counts: after too many the stream ends (RFC 6120 §6.4.5).
 pub(super) fn refuse(core: &mut Core, condition: SaslCondition) -> Result<(), Error> {
-    core.wire.send_builder(&Builder::new("failure", ns::SASL).child(Builder::new(condition.as_str(), ns::SASL)));
+    core.wire
+        .send_builder(&Builder::new("failure", ns::SASL).child(Builder::new(condition.as_str(), ns::SASL)));
     core.failures = core.failures.saturating_add(1);
     if core.failures >= core.config.tries.clamp(2, 5) {
         return Err(Misbehaved::Guesses.into());
