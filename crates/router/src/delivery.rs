@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use nuncio_store::RowId;
 use nuncio_xmpp::stanza::Stanza;
 use parking_lot::Mutex;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub struct Delivery {
     stanza: Stanza,
+    received: Timestamp,
     state: Mutex<State>,
 }
 
@@ -37,14 +39,19 @@ pub enum Fate {
 }
 
 impl Delivery {
-    /// A delivery that no queue holds yet. `row` keeps it meanwhile.
-    pub fn new(stanza: Stanza, row: Option<RowId>) -> Arc<Self> {
-        Arc::new(Self { stanza, state: Mutex::new(State { left: 0, settled: false, row }) })
+    /// A delivery that no queue holds yet, of a stanza that arrived at this time. `row` keeps it meanwhile.
+    pub fn new(stanza: Stanza, received: Timestamp, row: Option<RowId>) -> Arc<Self> {
+        Arc::new(Self { stanza, received, state: Mutex::new(State { left: 0, settled: false, row }) })
     }
 
     /// The stanza as it arrived, after the account's stamps.
     pub const fn stanza(&self) -> &Stanza {
         &self.stanza
+    }
+
+    /// When it arrived.
+    pub const fn received(&self) -> Timestamp {
+        self.received
     }
 
     /// The row that keeps it.
@@ -63,11 +70,6 @@ impl Delivery {
         !std::mem::replace(&mut state.settled, true)
     }
 
-    /// Whether a session has taken it.
-    pub fn is_settled(&self) -> bool {
-        self.state.lock().settled
-    }
-
     /// A queue lets it go without having settled it.
     pub fn let_go(&self) -> Fate {
         let mut state = self.state.lock();
@@ -77,16 +79,6 @@ impl Delivery {
             (false, 0) => Fate::Returns,
             (false, _) => Fate::Held,
         }
-    }
-
-    /// Gives it a row, if it is unsettled and has none; true if `row` is now its own.
-    pub fn keep(&self, row: impl FnOnce() -> RowId) -> bool {
-        let mut state = self.state.lock();
-        let wanting = !state.settled && state.row.is_none();
-        if wanting {
-            state.row = Some(row());
-        }
-        wanting
     }
 }
 
@@ -98,19 +90,18 @@ mod tests {
     #[test]
     fn only_the_last_queue_returns_it_and_only_unsettled() {
         let stanza = message(MessageType::Chat).build();
-        let delivery = Delivery::new(stanza.clone(), None);
+        let delivery = Delivery::new(stanza.clone(), Timestamp::UNIX_EPOCH, None);
         delivery.hold();
         delivery.hold();
         assert_eq!(delivery.let_go(), Fate::Held);
         assert_eq!(delivery.let_go(), Fate::Returns);
 
-        let taken = Delivery::new(stanza, None);
+        let taken = Delivery::new(stanza, Timestamp::UNIX_EPOCH, None);
         taken.hold();
         taken.hold();
         assert!(taken.settle());
         assert!(!taken.settle(), "it is settled once");
         assert_eq!(taken.let_go(), Fate::Settled);
         assert_eq!(taken.let_go(), Fate::Settled);
-        assert!(!taken.keep(|| RowId::new(1)), "what is settled needs no row");
     }
 }

@@ -16,8 +16,8 @@ use crate::config::RouterConfig;
 use crate::disco::Disco;
 use crate::facts::Fact;
 use crate::points::{
-    AnyHandler, At, Boxed, Copier, CopyAt, Cx, Greeter, Handler, Join as _, Judge, Listener, Load, Name, Pacer,
-    Police, PoliceAt, Question, Stamp, StampAt, Standing, Verdict, Wants,
+    AnyHandler, At, Boxed, Copier, CopyAt, Cx, Greeter, Handler, Join as _, Judge, Listener, Load, Name,
+    Pacer, Police, PoliceAt, Question, Stamp, StampAt, Standing, Verdict, Wants,
 };
 use crate::slots::{AccountSlot, Life, SessionSlot, Slots};
 
@@ -349,7 +349,9 @@ impl Host<'_> {
         };
         let key = (at, set, name, ns);
         if let Some((owner, _)) = self.points.handlers.get(&key) {
-            return Err(self.conflict(owner, format!("iq {} <{name} xmlns='{ns}'/> at {at:?}", kind.as_str())));
+            return Err(
+                self.conflict(owner, format!("iq {} <{name} xmlns='{ns}'/> at {at:?}", kind.as_str()))
+            );
         }
         self.points.handlers.insert(key, (self.name, Arc::new(handler)));
         Ok(())
@@ -388,7 +390,9 @@ impl Host<'_> {
         let greeter: Arc<dyn Greeter> = Arc::new(greeter);
         for name in greeter.takes() {
             if let Some((_, owner, _)) = self.points.opens.iter().find(|(other, ..)| other == name) {
-                return Err(self.conflict(owner, format!("<{} xmlns='{}'/> on the stream", name.name, name.ns)));
+                return Err(
+                    self.conflict(owner, format!("<{} xmlns='{}'/> on the stream", name.name, name.ns))
+                );
             }
             self.points.opens.push((*name, self.name, Arc::clone(&greeter)));
         }

@@ -210,7 +210,7 @@ pub struct Step<'a> {
     pub now: Timestamp,
     tickets: Vec<Ticket>,
     /// Sessions whose queues went over their bound in this step.
-    pub(crate) over: Vec<SessionId>,
+    pub(crate) over: Vec<(SessionId, Offered)>,
     /// Deliveries that returned in this step.
     pub(crate) returned: Vec<Arc<Delivery>>,
 }
@@ -306,7 +306,9 @@ impl Step<'_> {
     fn post(&mut self, stanza: Stanza, bounces: bool) {
         match self.router.points().police(PoliceAt::Leaving, &self.standing(None), &stanza) {
             Verdict::Pass => self.post_unpoliced(stanza, bounces),
-            Verdict::Refuse(_) | Verdict::Drop => self.router.metrics().refused.inc(),
+            Verdict::Refuse(_) | Verdict::Drop => {
+                self.router.metrics().refused.inc();
+            }
         }
     }
 
@@ -341,7 +343,8 @@ impl Step<'_> {
             stamped = Some(own);
         }
         let stanza = stamped.as_ref().unwrap_or(stanza);
-        let pace = points.pacers.iter().map(|pacer| pacer.pace(&at, state, stanza)).max().unwrap_or(Pace::Now);
+        let pace =
+            points.pacers.iter().map(|pacer| pacer.pace(&at, state, stanza)).max().unwrap_or(Pace::Now);
         let pace = match pace {
             // Somebody answers for it: it may wait, but is neither merged nor thrown away.
             Pace::Latest(_) | Pace::Never if delivery.is_some() => Pace::Later,
@@ -351,7 +354,7 @@ impl Step<'_> {
         let offered = state.session.offer(entry, pace);
         match offered {
             Offered::Taken => {}
-            Offered::Over | Offered::Refused => self.over.push(to),
+            Offered::Over | Offered::Refused => self.over.push((to, offered)),
         }
         if offered == Offered::Refused
             && let Some(delivery) = delivery
@@ -388,18 +391,15 @@ impl Step<'_> {
     /// The name of the account's presence broadcasts: is this stanza one that a session broadcasts?
     pub(crate) fn is_broadcast(stanza: &Stanza) -> bool {
         stanza.to().is_none()
-            && matches!(
-                stanza.kind(),
-                Kind::Presence(PresenceType::Available | PresenceType::Unavailable)
-            )
+            && matches!(stanza.kind(), Kind::Presence(PresenceType::Available | PresenceType::Unavailable))
     }
 
     /// What is left to do when the closure is done: sessions over their bounds lose their connection, deliveries that returned are
     /// chosen for anew. Each can cause the other, and each session ends only once.
     fn finish(&mut self) {
         loop {
-            if let Some(id) = self.over.pop() {
-                self.overflowed(id);
+            if let Some((id, offered)) = self.over.pop() {
+                self.overflowed(id, offered);
             } else if !self.returned.is_empty() {
                 let returned = std::mem::take(&mut self.returned);
                 for delivery in returned {

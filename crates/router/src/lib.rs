@@ -38,3 +38,8 @@ pub use lane::{AccountState, Lane, SessionState, Step, Stepped};
 pub use points::{Ask, At, Boxed, Cx, Place, Reply};
 pub use router::{Parts, Router, StartError};
 pub use session::{Session, SessionId};
+
+/// The store's shapes, for extensions.
+pub use nuncio_store as store;
+/// The streams' words, for extensions.
+pub use nuncio_stream as stream;

@@ -106,7 +106,7 @@ impl Wants {
             Kind::Presence(_) => 2,
             Kind::Iq(_) => 4,
         };
-        self.kinds & bit != 0 && self.marks.is_none_or(|marks| stanza.marks().intersects(marks))
+        self.kinds & bit != 0 && self.marks.is_none_or(|marks| stanza.marks().any(marks))
     }
 }
 
@@ -216,7 +216,7 @@ impl Edit {
             stanza.strip(which);
         }
         for child in self.add {
-            stanza.add(child);
+            stanza.add(&child);
         }
     }
 }
@@ -472,7 +472,9 @@ impl Join for Permission {
 
     fn join(self, other: Self) -> Self {
         match (self.0, other.0) {
-            (Some(one), Some(two)) if Verdict::rank(two.condition) < Verdict::rank(one.condition) => Self(Some(two)),
+            (Some(one), Some(two)) if Verdict::rank(two.condition) < Verdict::rank(one.condition) => {
+                Self(Some(two))
+            }
             (one, two) => Self(one.or(two)),
         }
     }
@@ -519,7 +521,12 @@ pub trait Greeter: Send + Sync + 'static {
     }
 
     /// Takes one.
-    fn take<'a>(&'a self, _cx: &'a Cx<'a>, _session: &'a Arc<Session>, _element: &'a Element) -> Boxed<'a, ()> {
+    fn take<'a>(
+        &'a self,
+        _cx: &'a Cx<'a>,
+        _session: &'a Arc<Session>,
+        _element: &'a Element,
+    ) -> Boxed<'a, ()> {
         Box::pin(std::future::ready(()))
     }
 }

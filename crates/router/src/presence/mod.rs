@@ -50,7 +50,9 @@ pub(crate) fn priority(stanza: &Stanza) -> i8 {
 pub(crate) fn incoming(step: &mut Step<'_>, stanza: &Stanza) {
     let Some(to) = stanza.to() else { return };
     let sessions: Vec<_> = match to.resource() {
-        Some(resource) => step.account.resource(resource).map(super::lane::SessionState::id).into_iter().collect(),
+        Some(resource) => {
+            step.account.resource(resource).map(super::lane::SessionState::id).into_iter().collect()
+        }
         None => step.account.available().map(super::lane::SessionState::id).collect(),
     };
     for session in sessions {

@@ -1,7 +1,9 @@
 //! A session: one bound resource. It outlives its connection if stream management was enabled with resumption (XEP-0198).
 
+mod life;
 mod queue;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +51,8 @@ pub struct Session {
     pub(crate) lane: Arc<Lane>,
     pub(crate) out: Mutex<Out>,
     pub(crate) inbound: Mutex<Inbound>,
+    /// Held while a stanza of the client is being handled, so that a resumption knows what was.
+    pub(crate) turn: tokio::sync::Mutex<()>,
     pub(crate) meter: Mutex<Meter>,
 }
 
@@ -96,8 +100,8 @@ pub(crate) struct Inbound {
     pub(crate) offset: u64,
     /// The last number taken.
     pub(crate) last: u64,
-    /// Writes of a lost connection that were not durable yet.
-    pub(crate) open: Vec<Ticket>,
+    /// What is handled and not yet told to be: the number on the stream, and when it is durable.
+    pub(crate) open: VecDeque<(u64, Ticket)>,
 }
 
 impl Inbound {
@@ -147,6 +151,7 @@ impl Session {
                 farewells: Vec::new(),
             }),
             inbound: Mutex::new(Inbound::default()),
+            turn: tokio::sync::Mutex::new(()),
             meter: Mutex::new(meter),
         })
     }

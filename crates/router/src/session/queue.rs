@@ -183,12 +183,6 @@ impl Queue {
         self.release();
         self.unacked.drain(..).chain(self.ready.drain(..)).collect()
     }
-
-    /// The deliveries that it holds.
-    pub(crate) fn deliveries(&self) -> impl Iterator<Item = &Arc<Delivery>> {
-        let held = self.held.iter().map(|(_, entry)| entry);
-        self.unacked.iter().chain(&self.ready).chain(held).filter_map(|entry| entry.delivery.as_ref())
-    }
 }
 
 #[cfg(test)]
@@ -202,7 +196,9 @@ mod tests {
     fn sent(queue: &mut Queue, managed: bool) -> Vec<String> {
         std::iter::from_fn(|| queue.pop(managed))
             .map(|(outgoing, _)| match outgoing {
-                Outgoing::Stanza(bytes) | Outgoing::Nonza(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+                Outgoing::Stanza(bytes) | Outgoing::Nonza(bytes) => {
+                    String::from_utf8_lossy(&bytes).into_owned()
+                }
                 Outgoing::Close(_) => "close".to_owned(),
             })
             .collect()

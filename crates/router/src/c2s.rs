@@ -1,0 +1,381 @@
+//! One client stream and the router: what [`nuncio_stream::c2s::C2s`] asks, hears and is told.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nuncio_sansio::{Host, TlsFacts};
+use nuncio_store::Fault;
+use nuncio_stream::c2s::{Answer, C2s, Command, Domain, Event, Moment, Question, ResumeFailed};
+use nuncio_stream::sasl::server::{self, Lookup, Policy, Record};
+use nuncio_stream::sasl::{Authenticated, Hash, SaslCondition};
+use nuncio_xmpp::error::{Condition, StreamCondition, StreamError};
+use nuncio_xmpp::jid::{BareJid, Jid};
+use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
+use nuncio_xmpp::xml::Builder;
+use tokio::sync::watch;
+
+use crate::limits::Culprit;
+use crate::points::{Ask, At, Place, Reply};
+use crate::router::Router;
+use crate::session::{Outgoing, Session};
+
+/// Stanzas of one stream that may wait to be durable; then the sender waits.
+const OPEN: usize = 1_000;
+
+/// The host of one client stream.
+pub struct ClientHost {
+    router: Arc<Router>,
+    peer: IpAddr,
+    stream: String,
+    bound: Option<Bound>,
+    /// The number of the last stanza on this stream.
+    number: u64,
+    /// What the stream is to be closed with.
+    close: Option<StreamError>,
+    closed: bool,
+    /// Whether the connection was lost rather than the stream ended.
+    lost: bool,
+    stopping: watch::Receiver<bool>,
+}
+
+struct Bound {
+    session: Arc<Session>,
+    connection: u64,
+}
+
+impl ClientHost {
+    /// The host of a connection from this address.
+    pub fn new(router: Arc<Router>, peer: IpAddr) -> Self {
+        let stopping = router.stopping.subscribe();
+        Self {
+            router,
+            peer,
+            stream: String::new(),
+            bound: None,
+            number: 0,
+            close: None,
+            closed: false,
+            lost: true,
+            stopping,
+        }
+    }
+
+    /// The session, once a resource is bound.
+    pub fn session(&self) -> Option<&Arc<Session>> {
+        self.bound.as_ref().map(|bound| &bound.session)
+    }
+
+    fn domain(&self, to: Option<String>) -> Result<Domain, StreamError> {
+        let config = self.router.config();
+        let found = match &to {
+            Some(name) => self.router.domain(name),
+            None => config.domains.first(),
+        };
+        let Some(domain) = found else {
+            return Err(StreamError::new(StreamCondition::HostUnknown));
+        };
+        let policy = Policy { scram: Hash::ALL.to_vec(), plain: config.plain, external: config.external };
+        Ok(Domain { name: domain.name.clone(), policy, tls: true })
+    }
+
+    /// Whether there were too many failures for this account or address.
+    fn is_throttled(&self, account: &BareJid) -> bool {
+        let over = self.router.throttle.is_over(&Culprit::address(self.peer))
+            || self.router.throttle.is_over(&Culprit::Account(account.to_string()));
+        if over {
+            self.router.metrics().logins_throttled.inc();
+            tracing::info!(stream = %self.stream, %account, peer = %self.peer, "login refused: too many failures");
+        }
+        over
+    }
+
+    async fn sasl(&self, domain: &str, addresses: Vec<BareJid>, lookup: Lookup) -> server::Answer {
+        let account = |username: &str| {
+            BareJid::from_parts(Some(username), domain).map_err(|_| SaslCondition::NotAuthorized)
+        };
+        match lookup {
+            Lookup::Scram { username, hash } => server::Answer::Scram(match account(&username) {
+                Ok(account) => self.scram(account, hash).await,
+                Err(condition) => Err(condition),
+            }),
+            Lookup::Password { username, password } => server::Answer::Password(match account(&username) {
+                Ok(account) if self.is_throttled(&account) => Err(SaslCondition::TemporaryAuthFailure),
+                Ok(account) => match self.router.verify_password(&account, password).await {
+                    Ok(fits) => Ok(fits.then_some(account)),
+                    Err(error) => {
+                        tracing::error!(stream = %self.stream, %account, %error, "a password cannot be checked");
+                        Err(SaslCondition::TemporaryAuthFailure)
+                    }
+                },
+                Err(condition) => Err(condition),
+            }),
+            Lookup::External { authzid } => server::Answer::External(self.external(addresses, authzid).await),
+            Lookup::Login { account, .. } => server::Answer::Login(self.router.may_login(&account).await),
+        }
+    }
+
+    async fn scram(&self, account: BareJid, hash: Hash) -> Result<Record, SaslCondition> {
+        if self.is_throttled(&account) {
+            return Err(SaslCondition::TemporaryAuthFailure);
+        }
+        let (keys, known) = self.router.keys(&account, hash).await.map_err(|fault| self.failed(&fault))?;
+        Ok(Record { keys, account: known.then_some(account) })
+    }
+
+    async fn external(
+        &self,
+        addresses: Vec<BareJid>,
+        authzid: Option<BareJid>,
+    ) -> Result<Option<BareJid>, SaslCondition> {
+        let wanted = match authzid {
+            Some(wanted) => addresses.into_iter().find(|address| *address == wanted),
+            None if addresses.len() == 1 => addresses.into_iter().next(),
+            None => None,
+        };
+        let Some(wanted) = wanted else {
+            return Ok(None);
+        };
+        let known = self.router.account(&wanted).await.map_err(|fault| self.failed(&fault))?;
+        Ok(known.map(|_| wanted))
+    }
+
+    fn failed(&self, fault: &Fault) -> SaslCondition {
+        tracing::error!(stream = %self.stream, %fault, "the store failed at a login");
+        self.router.metrics().store_faults.inc();
+        SaslCondition::TemporaryAuthFailure
+    }
+
+    fn offer(&self, at: &Moment) -> Vec<Builder> {
+        let cx = self.router.cx();
+        self.router.points().greeters.iter().filter_map(|greeter| greeter.offer(&cx, at)).collect()
+    }
+
+    /// A request before a resource is bound.
+    async fn unbound(&self, domain: &str, who: Option<&Authenticated>, stanza: Stanza) -> Option<Stanza> {
+        let set = matches!(stanza.kind(), Kind::Iq(IqType::Set));
+        let payload = stanza.payload()?;
+        let handler = self.router.points().handler(At::Unbound, set, payload.name(), payload.ns())?;
+        let server = Jid::from_parts(None, domain, None).ok()?;
+        let ask = Ask {
+            stanza: stanza.clone(),
+            from: who.map_or_else(|| server.clone(), |who| who.account().to_jid()),
+            place: Place { at: At::Unbound, jid: server },
+            session: None,
+            unbound: who.map(|who| who.account().clone()),
+        };
+        match handler.handle(&self.router.cx(), ask).await {
+            Ok(Reply::Result(payload)) => Some(stanza.result(Some(payload))),
+            Ok(Reply::Empty) => Some(stanza.result(None)),
+            Ok(Reply::Pass | Reply::Silent) => None,
+            Err(error) => stanza.error(error),
+        }
+    }
+
+    /// A stanza of the bound client: slowed, handled in its turn, and acknowledged once it is durable.
+    async fn stanza(&mut self, number: u64, stanza: Stanza) {
+        self.number = number;
+        let Some(Bound { session, connection }) = &self.bound else { return };
+        let wait = session.meter.lock().charge(stanza.size());
+        if !wait.is_zero() {
+            self.router.metrics().slowed.inc();
+            tokio::time::sleep(wait).await;
+        }
+        let turn = session.turn.lock().await;
+        if !session.out.lock().is_of(*connection) {
+            return;
+        }
+        let submitted = self.router.submit(session, stanza).await;
+        let full = {
+            let mut inbound = session.inbound.lock();
+            inbound.last = number;
+            match submitted {
+                Ok(ticket) => inbound.open.push_back((number, ticket)),
+                Err(error) => {
+                    tracing::info!(stream = %self.stream, account = %session.jid().bare(), %error, "stream refused");
+                    self.close = Some(error);
+                }
+            }
+            (inbound.open.len() > OPEN)
+                .then(|| inbound.open.front().map(|(_, ticket)| ticket.clone()))
+                .flatten()
+        };
+        drop(turn);
+        if let Some(oldest) = full {
+            // An error shows again when it is this ticket's turn.
+            let _ = oldest.await;
+        }
+    }
+
+    /// A stanza that the stream has answered by itself.
+    fn answered(&mut self, number: u64, reply: Option<Stanza>) {
+        self.number = number;
+        if let Some(bound) = &self.bound {
+            self.router.tell(&bound.session, reply);
+            let mut inbound = bound.session.inbound.lock();
+            inbound.last = number;
+            inbound.open.push_back((number, nuncio_store::Ticket::done()));
+        }
+    }
+}
+
+/// What is durable by now, as far as it is in order.
+async fn handled(session: &Session) -> Command {
+    let front = session.inbound.lock().open.front().map(|(_, ticket)| ticket.clone());
+    let Some(front) = front else {
+        return std::future::pending().await;
+    };
+    let mut outcome = front.await;
+    let mut inbound = session.inbound.lock();
+    let mut number = None;
+    while outcome.is_ok() {
+        let Some((front, _)) = inbound.open.pop_front() else { break };
+        number = Some(front);
+        match inbound.open.front().and_then(|(_, ticket)| ticket.peek()) {
+            Some(next) => outcome = next,
+            None => break,
+        }
+    }
+    match (number, outcome) {
+        (Some(number), _) => Command::Handled { number },
+        (None, Err(fault)) => {
+            tracing::error!(account = %session.jid().bare(), %fault, "what a client sent cannot be stored");
+            inbound.open.clear();
+            Command::Close(Some(StreamError::new(StreamCondition::InternalServerError)))
+        }
+        (None, Ok(())) => Command::Close(Some(StreamError::new(StreamCondition::InternalServerError))),
+    }
+}
+
+impl Host<C2s> for ClientHost {
+    async fn ask(&mut self, question: Question) -> Answer {
+        match question {
+            Question::Domain { to, .. } => Answer::Domain(self.domain(to)),
+            Question::Offer(moment) => Answer::Offer(self.offer(&moment)),
+            Question::Sasl { domain, addresses, lookup } => {
+                Answer::Sasl(self.sasl(&domain, addresses, lookup).await)
+            }
+            Question::Unbound { domain, who, stanza } => {
+                Answer::Unbound(self.unbound(&domain, who.as_ref(), stanza).await)
+            }
+            Question::Bind { who, resource } => Answer::Bind(match self.router.bind(who, resource).await {
+                Ok((session, connection)) => {
+                    let jid = session.jid().clone();
+                    self.bound = Some(Bound { session, connection });
+                    Ok(jid)
+                }
+                Err(error) => Err(error),
+            }),
+            Question::Enable { resume, max, .. } => Answer::Enable(match &self.bound {
+                Some(bound) => self.router.enable(&bound.session, resume, max, self.number),
+                None => Err(Condition::UnexpectedRequest),
+            }),
+            Question::Resume { who, previd, h } => Answer::Resume(if self.bound.is_some() {
+                Err(ResumeFailed { condition: Condition::UnexpectedRequest, h: None })
+            } else {
+                match self.router.resume(&who, &previd, h).await {
+                    Ok((session, connection, resumed)) => {
+                        self.bound = Some(Bound { session, connection });
+                        Ok(resumed)
+                    }
+                    Err(failed) => Err(failed),
+                }
+            }),
+        }
+    }
+
+    async fn event(&mut self, event: Event) {
+        match event {
+            Event::Opened { domain, id } => {
+                tracing::debug!(stream = %id, %domain, peer = %self.peer, "stream opened");
+                self.stream = id;
+            }
+            Event::Secured(TlsFacts { version, suite, resumed, .. }) => {
+                tracing::debug!(stream = %self.stream, peer = %self.peer, ?version, suite, resumed, "TLS is up");
+            }
+            Event::LoginFailed { domain, mechanism, username, condition, why, guess } => {
+                self.router.metrics().logins_failed.inc();
+                let username = username.unwrap_or_default();
+                tracing::info!(stream = %self.stream, peer = %self.peer, domain, username, mechanism, %condition, why, "login failed");
+                if guess {
+                    self.router.throttle.failed(Culprit::address(self.peer));
+                    if let Ok(account) = BareJid::from_parts(Some(&username), &domain) {
+                        self.router.throttle.failed(Culprit::Account(account.to_string()));
+                    }
+                }
+            }
+            Event::Authenticated(who) => {
+                self.router.metrics().logins.inc();
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %who.account(), mechanism = who.mechanism(), binding = who.channel_binding(), "logged in");
+            }
+            Event::Bound(jid) => tracing::info!(stream = %self.stream, account = %jid.bare(), %jid, "bound"),
+            Event::Enabled(enabled) => {
+                tracing::debug!(stream = %self.stream, resumable = enabled.id.is_some(), "stream management is on");
+            }
+            Event::Resumed { jid, h } => {
+                tracing::info!(stream = %self.stream, account = %jid.bare(), %jid, h, "resumed");
+            }
+            Event::Stanza { number, stanza } => Box::pin(self.stanza(number, stanza)).await,
+            Event::Answered { number, reply } => self.answered(number, reply),
+            Event::Nonza(element) => {
+                if let Some(bound) = &self.bound
+                    && let Some(greeter) = self.router.points().open(element.name(), element.ns())
+                {
+                    greeter.take(&self.router.cx(), &bound.session, &element).await;
+                }
+            }
+            Event::Acked { h, .. } => {
+                if let Some(bound) = &self.bound {
+                    let settled = bound.session.out.lock().queue.ack(h);
+                    match settled {
+                        Some(settled) => self.router.settled(&bound.session.lane, &settled),
+                        None => {
+                            tracing::warn!(stream = %self.stream, h, "more was acknowledged than was sent")
+                        }
+                    }
+                }
+            }
+            Event::Finishing => tracing::debug!(stream = %self.stream, "the client has closed its stream"),
+            Event::Ended(end) => {
+                self.lost = end.lost();
+                tracing::info!(stream = %self.stream, peer = %self.peer, reason = ?end.reason, clean = end.clean, error = ?end.error, "stream ended");
+            }
+        }
+    }
+
+    async fn command(&mut self) -> Command {
+        if let Some(error) = self.close.take() {
+            return Command::Close(Some(error));
+        }
+        let Some(Bound { session, connection }) = &self.bound else {
+            if self.closed || self.stopping.wait_for(|stopping| *stopping).await.is_err() {
+                return std::future::pending().await;
+            }
+            self.closed = true;
+            return Command::Close(Some(StreamError::new(StreamCondition::SystemShutdown)));
+        };
+        tokio::select! {
+            biased;
+            told = handled(session) => told,
+            (next, settled) = session.next(*connection) => {
+                if let Some(delivery) = settled {
+                    self.router.settled(&session.lane, &[delivery]);
+                }
+                match next {
+                    Outgoing::Stanza(bytes) => Command::Stanza(bytes),
+                    Outgoing::Nonza(bytes) => Command::Nonza(bytes),
+                    Outgoing::Close(error) => Command::Close(error),
+                }
+            }
+        }
+    }
+
+    async fn closed(&mut self) {
+        if let Some(Bound { session, connection }) = self.bound.take() {
+            self.router.disconnected(&session, connection, self.lost).await;
+        }
+    }
+}
+
+/// How long [`Router::shutdown`] waits for streams to close unless told otherwise.
+pub const GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,46 @@
+//! What the router counts (OpenMetrics names are prefixed by the registry).
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+macro_rules! metrics {
+    ($($name:ident: $kind:ty = $help:literal),* $(,)?) => {
+        /// The router's metrics.
+        #[derive(Clone, Debug, Default)]
+        pub struct RouterMetrics { $(#[doc = $help] pub $name: $kind),* }
+
+        impl RouterMetrics {
+            /// Registers them all.
+            pub fn register(&self, registry: &mut Registry) {
+                $(registry.register(stringify!($name), $help, self.$name.clone());)*
+            }
+        }
+    };
+}
+
+metrics! {
+    sessions: Gauge = "Sessions, with and without connection",
+    hibernated: Gauge = "Sessions that wait to be resumed",
+    accounts_in_memory: Gauge = "Accounts in memory",
+    messages: Counter = "Messages from sessions",
+    presences: Counter = "Presence stanzas from sessions",
+    iqs: Counter = "IQ stanzas from sessions",
+    delivered: Counter = "Stanzas put into the queue of a session",
+    refused: Counter = "Stanzas that police refused or dropped",
+    bounced: Counter = "Stanzas answered with an error because nobody took them",
+    offline_stored: Counter = "Messages stored offline",
+    offline_full: Counter = "Messages refused because the recipient has too many offline messages",
+    offline_delivered: Counter = "Offline messages put into the queue of a session",
+    returned: Counter = "Deliveries that returned because their session was lost",
+    slowed: Counter = "Times that a session was slowed by its rate limit",
+    overflowed: Counter = "Connections ended because their queue was over its bound",
+    logins: Counter = "Logins",
+    logins_failed: Counter = "Logins that failed",
+    logins_throttled: Counter = "Logins refused because of too many failures",
+    sessions_refused: Counter = "Resources refused because the account has too many sessions",
+    resumed: Counter = "Sessions resumed",
+    resume_failed: Counter = "Resumptions that failed",
+    expired: Counter = "Sessions that were not resumed in time",
+    store_faults: Counter = "Reads and writes that the store failed at",
+}

@@ -1,0 +1,667 @@
+//! The way of a stanza: admit, enter, leave, locate, arrive, choose, deliver, settle.
+//!
+//! Every gate is one function below its heading. Gates of an account are steps in its lane; between two lanes nothing is locked.
+
+use std::sync::Arc;
+
+use nuncio_store::Ticket;
+use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+
+use crate::choose::{self, Addressed, Choice, Resource};
+use crate::delivery::{Delivery, Fate};
+use crate::lane::{Lane, SessionState, Step};
+use crate::offline;
+use crate::points::{
+    Ask, At, Boxed, Copies, CopyAt, Order, Place, PoliceAt, Reply, StampAt, Standing, Verdict,
+};
+use crate::presence;
+use crate::router::Router;
+use crate::session::{Session, SessionId};
+
+/// How often offline messages are read anew because some came or went meanwhile, before they are left for the next time.
+const READS: usize = 16;
+
+/// Where a stanza goes.
+enum Target {
+    Account(Arc<Lane>),
+    Server,
+    /// An address of ours that nobody has.
+    Nobody,
+    /// Another domain.
+    Elsewhere,
+    /// The store failed.
+    Failed,
+}
+
+/// What came of an arrival.
+#[derive(Default)]
+struct Arrival {
+    /// Whose outbox may have something in it now.
+    lane: Option<Arc<Lane>>,
+    /// What was written for it.
+    ticket: Option<Ticket>,
+    /// An error for the sender.
+    refusal: Option<StanzaError>,
+    /// A request that a handler is asked with.
+    ask: Option<At>,
+}
+
+impl Arrival {
+    fn refused(condition: Condition) -> Self {
+        Self { refusal: Some(StanzaError::new(condition)), ..Self::default() }
+    }
+}
+
+/// What Leaving gave.
+enum Left {
+    /// Something came or went in the spool since it was read: once more.
+    Again,
+    /// Everything was done in the lane.
+    Done,
+    /// It goes on.
+    Goes(Stanza),
+    /// The sender gets this error.
+    Refused(StanzaError),
+}
+
+impl Router {
+    // ---- admit -------------------------------------------------------------------------------------------------------------
+
+    /// Takes a stanza of a session. Returns once it is routed and handled (RFC 6120 §10.1); the ticket resolves once it is
+    /// durable too and may be acknowledged.
+    ///
+    /// # Errors
+    /// The stream is to be closed with this error.
+    pub async fn submit(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut stanza: Stanza,
+    ) -> Result<Ticket, StreamError> {
+        self.admit(session, &mut stanza)?;
+        let Some(stanza) = self.enter(session, stanza) else {
+            return Ok(Ticket::done());
+        };
+        Ok(self.leave(session, stanza).await)
+    }
+
+    /// Puts the sender's address on (RFC 6120 §8.1.2.1, RFC 6121 §3), and an address to those that have none (RFC 6120 §10.3).
+    fn admit(&self, session: &Session, stanza: &mut Stanza) -> Result<(), StreamError> {
+        let me = session.jid();
+        if let Some(from) = stanza.from()
+            && (from.bare_str() != me.bare_str()
+                || from.resource().is_some_and(|from| me.resource() != Some(from)))
+        {
+            return Err(StreamError::new(StreamCondition::InvalidFrom));
+        }
+        match stanza.kind() {
+            Kind::Message(_) => &self.metrics().messages,
+            Kind::Presence(_) => &self.metrics().presences,
+            Kind::Iq(_) => &self.metrics().iqs,
+        }
+        .inc();
+        let bare = matches!(
+            stanza.kind(),
+            Kind::Presence(
+                PresenceType::Subscribe
+                    | PresenceType::Subscribed
+                    | PresenceType::Unsubscribe
+                    | PresenceType::Unsubscribed
+            )
+        );
+        stanza.set_from(Some(if bare { me.bare().to_jid() } else { me.clone() }));
+        if stanza.to().is_none() && !matches!(stanza.kind(), Kind::Presence(_)) {
+            stanza.set_to(Some(me.bare().to_jid()));
+        }
+        Ok(())
+    }
+
+    // ---- enter -------------------------------------------------------------------------------------------------------------
+
+    /// Whatever a connection brings passes here once.
+    fn enter(self: &Arc<Self>, session: &Arc<Session>, mut stanza: Stanza) -> Option<Stanza> {
+        let at = Standing { cx: self.cx(), account: None, session: Some(session.id()) };
+        match self.points().police(PoliceAt::Entering, &at, &stanza) {
+            Verdict::Pass => {}
+            Verdict::Refuse(error) => {
+                self.metrics().refused.inc();
+                self.tell(session, stanza.error(error));
+                return None;
+            }
+            Verdict::Drop => {
+                self.metrics().refused.inc();
+                return None;
+            }
+        }
+        self.points().stamp(StampAt::Entering, &at, &mut stanza);
+        Some(stanza)
+    }
+
+    // ---- leave -------------------------------------------------------------------------------------------------------------
+
+    /// The gate of the sender's account.
+    async fn leave(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Ticket {
+        let lane = &session.lane;
+        let broadcast = Step::is_broadcast(&stanza);
+        let mut tries = 0..READS;
+        let left = loop {
+            // A first non-negative presence is followed by the offline messages in the same step, so they are read before.
+            let due = broadcast && tries.next().is_some();
+            let waiting = if due { self.waiting(lane).await } else { Ok(None) };
+            let waiting = waiting.unwrap_or_else(|fault| {
+                tracing::error!(account = %lane.jid(), %fault, "offline messages cannot be read; they stay");
+                self.metrics().store_faults.inc();
+                None
+            });
+            let stepped = lane.step(self, |step| step.leave(session, stanza.clone(), waiting));
+            if !matches!(stepped.value, Left::Again) {
+                break stepped;
+            }
+        };
+        self.route_outbox(lane).await;
+        match left.value {
+            Left::Again | Left::Done => left.ticket,
+            Left::Refused(error) => {
+                self.tell(session, stanza.error(error));
+                left.ticket
+            }
+            Left::Goes(stanza) => {
+                let went = self.go(session, stanza).await;
+                Ticket::join([left.ticket, went])
+            }
+        }
+    }
+
+    /// From the sender's gate to the recipient's, and the answer back.
+    async fn go(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Ticket {
+        let target = self.locate(&stanza).await;
+        let arrival = self.arrive(&target, &stanza, session.is_managed());
+        if let Some(lane) = &arrival.lane {
+            self.route_outbox(lane).await;
+        }
+        if let Some(error) = arrival.refusal {
+            self.metrics().bounced.inc();
+            self.tell(session, stanza.error(error));
+        }
+        if let Some(at) = arrival.ask {
+            self.ask(at, stanza, session).await;
+        }
+        arrival.ticket.unwrap_or_else(Ticket::done)
+    }
+
+    /// Says something to a session, as the server that answers it.
+    pub(crate) fn tell(self: &Arc<Self>, session: &Session, stanza: Option<Stanza>) {
+        if let Some(stanza) = stanza {
+            let _ = session.lane.step(self, |step| step.deliver(session.id(), &stanza));
+        }
+    }
+
+    // ---- locate ------------------------------------------------------------------------------------------------------------
+
+    /// Where the address lives.
+    async fn locate(self: &Arc<Self>, stanza: &Stanza) -> Target {
+        let Some(to) = stanza.to() else {
+            return Target::Nobody;
+        };
+        if self.domain(to.domain()).is_none() {
+            return Target::Elsewhere;
+        }
+        if to.is_domain() {
+            return Target::Server;
+        }
+        match self.lane(&to.bare()).await {
+            Ok(Some(lane)) => Target::Account(lane),
+            Ok(None) => Target::Nobody,
+            Err(fault) => {
+                tracing::error!(account = %to.bare(), %fault, "an account cannot be loaded");
+                self.metrics().store_faults.inc();
+                Target::Failed
+            }
+        }
+    }
+
+    /// What waits in an account's outbox is routed, in order, and so is what that puts into other outboxes. Returns
+    /// once everything is routed that was in this one when it was called.
+    pub(crate) async fn route_outbox(self: &Arc<Self>, lane: &Arc<Lane>) {
+        let mine = lane.outbox(|outbox| outbox.pushed);
+        let mut work = vec![Arc::clone(lane)];
+        while let Some(next) = work.pop() {
+            let Some(drain) = Drain::begin(self, &next) else {
+                continue;
+            };
+            while let Some(front) = drain.front() {
+                let target = self.locate(&front.stanza).await;
+                // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
+                drain.take();
+                let arrival = self.arrive(&target, &front.stanza, false);
+                if let Some(error) = arrival.refusal
+                    && front.bounces
+                    && let Some(bounce) = front.stanza.error(error)
+                {
+                    self.metrics().bounced.inc();
+                    next.outbox(|outbox| outbox.push(bounce));
+                }
+                if let Some(at) = arrival.ask {
+                    let (router, stanza) = (Arc::clone(self), front.stanza);
+                    self.spawn(router.ask_beside(at, stanza));
+                }
+                work.extend(arrival.lane);
+            }
+        }
+        // Somebody else may be at it.
+        loop {
+            let drained = lane.drained.notified();
+            let mut drained = std::pin::pin!(drained);
+            drained.as_mut().enable();
+            if lane.outbox(|outbox| outbox.routed >= mine || !outbox.draining) {
+                return;
+            }
+            drained.await;
+        }
+    }
+
+    // ---- arrive ------------------------------------------------------------------------------------------------------------
+
+    /// The gate of the recipient. `durable`: the sender counts on what it is told was handled (XEP-0198).
+    fn arrive(self: &Arc<Self>, target: &Target, stanza: &Stanza, durable: bool) -> Arrival {
+        match target {
+            Target::Account(lane) => {
+                let stepped = lane.step(self, |step| step.arrive(stanza, durable));
+                let mut arrival = stepped.value;
+                arrival.lane = Some(Arc::clone(lane));
+                arrival.ticket = Some(stepped.ticket);
+                arrival
+            }
+            Target::Server => match stanza.kind() {
+                Kind::Iq(IqType::Get | IqType::Set) => {
+                    Arrival { ask: Some(At::Server), ..Arrival::default() }
+                }
+                Kind::Message(_) => Arrival::refused(Condition::ServiceUnavailable),
+                Kind::Iq(_) | Kind::Presence(_) => Arrival::default(),
+            },
+            // Not told apart from an account that is not available (RFC 6121 §8.5.1, RFC 6120 §13.10.2).
+            Target::Nobody => match stanza.kind() {
+                Kind::Presence(_) => Arrival::default(),
+                Kind::Message(_) | Kind::Iq(_) => Arrival::refused(Condition::ServiceUnavailable),
+            },
+            Target::Elsewhere => Arrival::refused(Condition::RemoteServerNotFound),
+            Target::Failed => Arrival::refused(Condition::InternalServerError),
+        }
+    }
+
+    /// A handler answers a session's request.
+    async fn ask(self: &Arc<Self>, at: At, stanza: Stanza, session: &Arc<Session>) {
+        let Some(handler) = self.handler(at, &stanza) else {
+            let reply = self.unanswered(at, &stanza).await;
+            self.tell(session, reply);
+            return;
+        };
+        if handler.order() == Order::Aside {
+            let (router, session) = (Arc::clone(self), Arc::clone(session));
+            self.spawn(async move {
+                let reply = router.answer(at, &stanza, Some(Arc::clone(&session))).await;
+                router.tell(&session, reply);
+            });
+            return;
+        }
+        let reply = self.answer(at, &stanza, Some(Arc::clone(session))).await;
+        self.tell(session, reply);
+    }
+
+    /// A handler answers a request that no session here waits for.
+    fn ask_beside(self: Arc<Self>, at: At, stanza: Stanza) -> Boxed<'static, ()> {
+        Box::pin(async move {
+            let reply = match self.handler(at, &stanza) {
+                Some(_) => self.answer(at, &stanza, None).await,
+                None => self.unanswered(at, &stanza).await,
+            };
+            if let Some(reply) = reply {
+                let target = self.locate(&reply).await;
+                self.arrive(&target, &reply, false);
+            }
+        })
+    }
+
+    fn handler(&self, at: At, stanza: &Stanza) -> Option<&Arc<dyn crate::points::AnyHandler>> {
+        let payload = stanza.payload()?;
+        let set = matches!(stanza.kind(), Kind::Iq(IqType::Set));
+        self.points().handler(at, set, payload.name(), payload.ns())
+    }
+
+    /// What a handler says, as a stanza.
+    pub(crate) async fn answer(
+        self: &Arc<Self>,
+        at: At,
+        stanza: &Stanza,
+        session: Option<Arc<Session>>,
+    ) -> Option<Stanza> {
+        let from = stanza.from()?.clone();
+        let jid = stanza.to()?.clone();
+        let ask = Ask { stanza: stanza.clone(), from, place: Place { at, jid }, session, unbound: None };
+        let said = match self.handler(at, stanza) {
+            Some(handler) => handler.handle(&self.cx(), ask).await,
+            None => Ok(Reply::Pass),
+        };
+        match said {
+            Ok(Reply::Result(payload)) => Some(stanza.result(Some(payload))),
+            Ok(Reply::Empty) => Some(stanza.result(None)),
+            Ok(Reply::Silent) => None,
+            Ok(Reply::Pass) => self.unanswered(at, stanza).await,
+            Err(error) => stanza.error(error),
+        }
+    }
+
+    /// No handler takes it: a resource gets it itself, everything else is `service-unavailable` (RFC 6120 §8.2.3, RFC 6121 §8.5.2.1.3).
+    async fn unanswered(self: &Arc<Self>, at: At, stanza: &Stanza) -> Option<Stanza> {
+        if at == At::Resource
+            && let Target::Account(lane) = self.locate(stanza).await
+        {
+            let refusal = lane.step(self, |step| step.deliver_iq(stanza)).value;
+            self.route_outbox(&lane).await;
+            return stanza.error(refusal?);
+        }
+        stanza.error(Condition::ServiceUnavailable)
+    }
+}
+
+/// Somebody routes an outbox; only one at a time. If that is interrupted, the rest is routed beside.
+struct Drain<'a> {
+    router: &'a Arc<Router>,
+    lane: &'a Arc<Lane>,
+}
+
+impl<'a> Drain<'a> {
+    fn begin(router: &'a Arc<Router>, lane: &'a Arc<Lane>) -> Option<Self> {
+        let begun = lane.outbox(|outbox| {
+            let idle = !outbox.waiting.is_empty() && !outbox.draining;
+            outbox.draining |= idle;
+            idle
+        });
+        begun.then_some(Self { router, lane })
+    }
+
+    /// The next parcel; none ends the draining in the same moment.
+    fn front(&self) -> Option<crate::lane::Parcel> {
+        self.lane.outbox(|outbox| {
+            let front = outbox.waiting.front().cloned();
+            outbox.draining = front.is_some();
+            front
+        })
+    }
+
+    fn take(&self) {
+        self.lane.outbox(|outbox| {
+            outbox.waiting.pop_front();
+            outbox.routed += 1;
+        });
+        self.lane.drained.notify_waiters();
+    }
+}
+
+impl Drop for Drain<'_> {
+    fn drop(&mut self) {
+        let rest =
+            self.lane.outbox(|outbox| std::mem::take(&mut outbox.draining) && !outbox.waiting.is_empty());
+        self.lane.drained.notify_waiters();
+        if rest {
+            let (router, lane) = (Arc::clone(self.router), Arc::clone(self.lane));
+            self.router.spawn(async move { Box::pin(router.route_outbox(&lane)).await });
+        }
+    }
+}
+
+impl Step<'_> {
+    // ---- leave, in the sender's lane ---------------------------------------------------------------------------------------
+
+    fn leave(&mut self, session: &Session, mut stanza: Stanza, waiting: Option<offline::Waiting>) -> Left {
+        let id = session.id();
+        if self.account.session(id).is_none() {
+            return Left::Done;
+        }
+        if waiting.as_ref().is_some_and(|waiting| !self.account.spool.is_current(waiting)) {
+            return Left::Again;
+        }
+        match self.router.points().police(PoliceAt::Leaving, &self.standing(Some(id)), &stanza) {
+            Verdict::Pass => {}
+            Verdict::Refuse(error) => {
+                self.router.metrics().refused.inc();
+                return Left::Refused(error);
+            }
+            Verdict::Drop => {
+                self.router.metrics().refused.inc();
+                return Left::Done;
+            }
+        }
+        self.stamp_leaving(&mut stanza, Some(id));
+        if matches!(stanza.kind(), Kind::Presence(_)) {
+            let due = presence::outgoing(self, id, &stanza);
+            if due && let Some(waiting) = waiting {
+                self.flush(id, waiting);
+            }
+            return Left::Done;
+        }
+        let to_oneself = stanza.to().is_none_or(|to| to.bare_str() == self.account.jid.as_str());
+        if !to_oneself {
+            self.copies(CopyAt::Leaving, &stanza, &[id]);
+        }
+        Left::Goes(stanza)
+    }
+
+    fn copies(&mut self, gate: CopyAt, stanza: &Stanza, chosen: &[SessionId]) {
+        let mut copies = Copies::default();
+        let at = self.standing(None);
+        for copier in self.router.points().copiers(gate, stanza) {
+            copier.copy(&at, stanza, chosen, &mut copies);
+        }
+        for (to, copy) in copies.0 {
+            self.deliver(to, &copy);
+        }
+    }
+
+    // ---- arrive, in the recipient's lane -----------------------------------------------------------------------------------
+
+    fn arrive(&mut self, stanza: &Stanza, durable: bool) -> Arrival {
+        if self.account.gone {
+            return self.router.arrive(&Target::Nobody, stanza, durable);
+        }
+        match self.router.points().police(PoliceAt::Arriving, &self.standing(None), stanza) {
+            Verdict::Pass => {}
+            Verdict::Refuse(error) => {
+                self.router.metrics().refused.inc();
+                return Arrival { refusal: Some(error), ..Arrival::default() };
+            }
+            Verdict::Drop => {
+                self.router.metrics().refused.inc();
+                return Arrival::default();
+            }
+        }
+        match stanza.kind() {
+            Kind::Message(kind) => {
+                Arrival { refusal: self.choose(kind, stanza, durable), ..Arrival::default() }
+            }
+            Kind::Presence(_) => {
+                let mut stanza = stanza.clone();
+                self.stamp_arriving(&mut stanza);
+                presence::incoming(self, &stanza);
+                Arrival::default()
+            }
+            Kind::Iq(IqType::Get | IqType::Set) => match stanza.to() {
+                Some(to) if to.is_full() => self.arrive_at_resource(stanza),
+                _ => Arrival { ask: Some(At::Account), ..Arrival::default() },
+            },
+            Kind::Iq(IqType::Result | IqType::Error) => {
+                if let Addressed::Full(Some(id)) = self.addressed(stanza) {
+                    self.deliver(id, stanza);
+                }
+                Arrival::default()
+            }
+        }
+    }
+
+    fn stamp_arriving(&self, stanza: &mut Stanza) {
+        self.router.points().stamp(StampAt::Arriving, &self.standing(None), stanza);
+    }
+
+    fn addressed(&self, stanza: &Stanza) -> Addressed {
+        match stanza.to().and_then(|to| to.resource()) {
+            Some(resource) => Addressed::Full(self.account.resource(resource).map(SessionState::id)),
+            None => Addressed::Bare,
+        }
+    }
+
+    /// A request to a full address: a handler may answer in place of the resource, else the resource gets it.
+    fn arrive_at_resource(&mut self, stanza: &Stanza) -> Arrival {
+        if self.router.handler(At::Resource, stanza).is_some() {
+            return Arrival { ask: Some(At::Resource), ..Arrival::default() };
+        }
+        Arrival { refusal: self.deliver_iq(stanza), ..Arrival::default() }
+    }
+
+    /// A request goes to the resource if it is there and its presence is known to the asker (RFC 6121 §8.5.3.1 and §8.5.3.2.3: both
+    /// errors are the same).
+    fn deliver_iq(&mut self, stanza: &Stanza) -> Option<StanzaError> {
+        let denied = || Some(StanzaError::new(Condition::ServiceUnavailable));
+        let (Addressed::Full(Some(id)), Some(from)) = (self.addressed(stanza), stanza.from()) else {
+            return denied();
+        };
+        if !self.sees(from, Some(id)) {
+            return denied();
+        }
+        let delivery = Delivery::new(stanza.clone(), self.now, None);
+        delivery.hold();
+        self.hand(id, stanza, Some(&delivery));
+        self.release(&delivery);
+        None
+    }
+
+    // ---- choose ------------------------------------------------------------------------------------------------------------
+
+    fn resources(&self) -> Vec<Resource> {
+        let resource = |state: &SessionState| Resource {
+            id: state.id(),
+            available: state.is_available(),
+            priority: state.priority,
+        };
+        self.account.sessions.iter().map(resource).collect()
+    }
+
+    /// Who gets a message (RFC 6121 §8.5), and the error if nobody does.
+    fn choose(&mut self, kind: MessageType, stanza: &Stanza, durable: bool) -> Option<StanzaError> {
+        let choice = choose::message(kind, self.addressed(stanza), &self.resources());
+        let mut stanza = stanza.clone();
+        match choice {
+            Choice::Drop => None,
+            Choice::Bounce(condition) => Some(StanzaError::new(condition)),
+            Choice::Deliver(sessions) => {
+                self.stamp_arriving(&mut stanza);
+                self.copies(CopyAt::Arriving, &stanza, &sessions);
+                self.deliver_message(&stanza, &sessions, durable);
+                None
+            }
+            Choice::Offline => {
+                self.stamp_arriving(&mut stanza);
+                self.copies(CopyAt::Arriving, &stanza, &[]);
+                let received = self.now;
+                self.offline_or_error(&stanza, received)
+            }
+        }
+    }
+
+    /// Nobody is there: what is worth it waits, what is not vanishes, and the sender is told if it should not have.
+    fn offline_or_error(&mut self, stanza: &Stanza, received: jiff::Timestamp) -> Option<StanzaError> {
+        let class = stanza.class();
+        if class.storable {
+            let kept = self.keep_offline(stanza, received);
+            return (!kept).then(|| StanzaError::new(Condition::ServiceUnavailable));
+        }
+        // A body that must not be stored is the sender's to keep (RFC 6121 §8.5.2.2.1, XEP-0334 §4).
+        stanza.body_text().map(|_| StanzaError::new(Condition::ServiceUnavailable))
+    }
+
+    // ---- deliver -----------------------------------------------------------------------------------------------------------
+
+    /// Puts a message into the queues of the sessions that were chosen.
+    fn deliver_message(&mut self, stanza: &Stanza, sessions: &[SessionId], durable: bool) {
+        if !stanza.class().storable {
+            for session in sessions {
+                self.deliver(*session, stanza);
+            }
+            return;
+        }
+        let row = if durable { self.spool(stanza, self.now) } else { None };
+        let delivery = Delivery::new(stanza.clone(), self.now, row);
+        delivery.hold();
+        for session in sessions {
+            self.hand(*session, stanza, Some(&delivery));
+        }
+        self.release(&delivery);
+    }
+
+    /// The router's own hold on a delivery ends: if no queue took it, it returns.
+    pub(crate) fn release(&mut self, delivery: &Arc<Delivery>) {
+        if delivery.let_go() == Fate::Returns {
+            self.returned.push(Arc::clone(delivery));
+        }
+    }
+
+    // ---- settle ------------------------------------------------------------------------------------------------------------
+
+    /// A delivery that no queue took, or that its last queue gave up, is chosen for once more: other sessions, else offline, else it
+    /// bounces. It is not policed, stamped or copied again; a note of the delay is added (XEP-0203).
+    pub(crate) fn choose_again(&mut self, delivery: &Arc<Delivery>) {
+        self.router.metrics().returned.inc();
+        let stanza = delivery.stanza();
+        let Kind::Message(kind) = stanza.kind() else {
+            self.bounce(stanza, Condition::ServiceUnavailable.into());
+            return;
+        };
+        let choice = if self.account.gone {
+            Choice::Bounce(Condition::ServiceUnavailable)
+        } else {
+            choose::message(kind, Addressed::Bare, &self.resources())
+        };
+        let error = match choice {
+            Choice::Deliver(sessions) => {
+                let delayed = offline::delayed(stanza, self.account.jid.domain(), delivery.received());
+                delivery.hold();
+                for session in sessions {
+                    self.hand(session, &delayed, Some(delivery));
+                }
+                self.release(delivery);
+                return;
+            }
+            Choice::Offline => match delivery.row() {
+                Some(row) => {
+                    self.account.spool.wait(row);
+                    None
+                }
+                None => self.offline_or_error(stanza, delivery.received()),
+            },
+            Choice::Bounce(condition) => {
+                delivery.row().into_iter().for_each(|row| self.forget_row(row));
+                Some(condition.into())
+            }
+            Choice::Drop => {
+                delivery.row().into_iter().for_each(|row| self.forget_row(row));
+                None
+            }
+        };
+        if let Some(error) = error {
+            self.bounce(stanza, error);
+        }
+    }
+
+    fn bounce(&mut self, stanza: &Stanza, error: StanzaError) {
+        if let Some(bounce) = stanza.error(error) {
+            self.router.metrics().bounced.inc();
+            self.post_unpoliced(bounce, false);
+        }
+    }
+}
+
+impl crate::lane::Outbox {
+    fn push(&mut self, stanza: Stanza) {
+        self.waiting.push_back(crate::lane::Parcel { stanza, bounces: false });
+        self.pushed += 1;
+    }
+}
