@@ -58,7 +58,7 @@ impl ExpectAuth {
         features
     }
 
-    pub(super) fn element(self, core: &mut Core, element: &Element) -> Next {
+    pub(super) fn element(self: Box<Self>, core: &mut Core, element: &Element) -> Next {
         if element.ns() == ns::SASL {
             return match element.name() {
                 "auth" => self.start(core, element),
@@ -80,7 +80,7 @@ impl ExpectAuth {
                     who: None,
                     stanza: stanza.clone(),
                 });
-                Ok(State::AwaitUnbound(AwaitUnbound::stranger(self, stanza)))
+                Ok(State::AwaitUnbound(Box::new(AwaitUnbound::stranger(self, stanza))))
             }
             _ => Err(Misbehaved::Unauthenticated.into()),
         }
@@ -91,7 +91,7 @@ impl ExpectAuth {
         to_server && stanza.from().is_none() && super::bind::is_request(stanza)
     }
 
-    fn start(self, core: &mut Core, element: &Element) -> Next {
+    fn start(self: Box<Self>, core: &mut Core, element: &Element) -> Next {
         let Some(mechanism) = element.attr("mechanism").map(std::borrow::Cow::into_owned) else {
             return self.failed(core, None, refusal(SaslCondition::InvalidMechanism, "no mechanism named"));
         };
@@ -113,7 +113,7 @@ impl ExpectAuth {
     }
 
     /// Tells the client and the host about a failure, unless it was one too many.
-    fn failed(self, core: &mut Core, exchange: Option<&Exchange>, failure: Failure) -> Next {
+    fn failed(self: Box<Self>, core: &mut Core, exchange: Option<&Exchange>, failure: Failure) -> Next {
         core.wire.event(Event::LoginFailed {
             domain: self.domain.clone(),
             mechanism: exchange.and_then(Exchange::mechanism).map(Mechanism::as_str),
@@ -144,13 +144,13 @@ pub(super) fn refuse(core: &mut Core, condition: SaslCondition) -> Result<(), Er
 
 /// Waits for `<response/>`.
 pub(super) struct ExpectResponse {
-    auth: ExpectAuth,
+    auth: Box<ExpectAuth>,
     exchange: Exchange,
 }
 
 impl ExpectResponse {
-    pub(super) fn element(self, core: &mut Core, element: &Element) -> Next {
-        let Self { auth, mut exchange } = self;
+    pub(super) fn element(self: Box<Self>, core: &mut Core, element: &Element) -> Next {
+        let Self { auth, mut exchange } = *self;
         if element.ns() != ns::SASL {
             return Err(Misbehaved::Unauthenticated.into());
         }
@@ -171,23 +171,23 @@ impl ExpectResponse {
 
 /// Waits for the host to answer what the exchange asks.
 pub(super) struct AwaitSasl {
-    auth: ExpectAuth,
+    auth: Box<ExpectAuth>,
     exchange: Exchange,
 }
 
 impl AwaitSasl {
-    pub(super) fn answer(self, core: &mut Core, answer: Answer) -> Next {
-        let Self { auth, mut exchange } = self;
+    pub(super) fn answer(self: Box<Self>, core: &mut Core, answer: Answer) -> Next {
+        let Self { auth, mut exchange } = *self;
         let step = exchange.answer(answer);
         proceed(auth, core, exchange, step)
     }
 }
 
-fn proceed(auth: ExpectAuth, core: &mut Core, exchange: Exchange, step: Step) -> Next {
+fn proceed(auth: Box<ExpectAuth>, core: &mut Core, exchange: Exchange, step: Step) -> Next {
     match step {
         Step::Challenge(message) => {
             core.wire.send_builder(&with_data(Builder::new("challenge", ns::SASL), Some(&message), false));
-            Ok(State::ExpectResponse(ExpectResponse { auth, exchange }))
+            Ok(State::ExpectResponse(Box::new(ExpectResponse { auth, exchange })))
         }
         Step::Need(lookup) => {
             let addresses = match lookup {
@@ -195,14 +195,14 @@ fn proceed(auth: ExpectAuth, core: &mut Core, exchange: Exchange, step: Step) ->
                 _ => Vec::new(),
             };
             core.ask(Question::Sasl { domain: auth.domain.clone(), addresses, lookup });
-            Ok(State::AwaitSasl(AwaitSasl { auth, exchange }))
+            Ok(State::AwaitSasl(Box::new(AwaitSasl { auth, exchange })))
         }
         Step::Done(done) => succeed(auth, core, done),
         Step::Fail(failure) => auth.failed(core, Some(&exchange), failure),
     }
 }
 
-fn succeed(auth: ExpectAuth, core: &mut Core, done: Done) -> Next {
+fn succeed(auth: Box<ExpectAuth>, core: &mut Core, done: Done) -> Next {
     let Done { authenticated, additional } = done;
     // RFC 6120 §6.4.6: who the client called itself inside TLS must be who it has proven to be.
     if auth.from.is_some_and(|from| from != *authenticated.account()) {

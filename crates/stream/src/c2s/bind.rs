@@ -60,7 +60,7 @@ impl ExpectBind {
                 };
                 let previd = previd.into_owned();
                 core.ask(Question::Resume { who: self.who.clone(), previd: previd.clone(), h });
-                Ok(State::AwaitResume(AwaitResume { bind: self, previd, h }))
+                Ok(State::AwaitResume(Box::new(AwaitResume { bind: self, previd, h })))
             }
             _ => Err(Misbehaved::Element.into()),
         }
@@ -101,12 +101,12 @@ impl ExpectBind {
                 who: Some(self.who.clone()),
                 stanza: stanza.clone(),
             });
-            return Ok(State::AwaitUnbound(AwaitUnbound { back: Back::Bind(self), stanza }));
+            return Ok(State::AwaitUnbound(Box::new(AwaitUnbound { back: Back::Bind(self), stanza })));
         };
         match wish.filter(|wish| !wish.is_empty()).map(|wish| jid::prepare_resource(&wish)).transpose() {
             Ok(resource) => {
                 core.ask(Question::Bind { who: self.who.clone(), resource });
-                Ok(State::AwaitBind(AwaitBind { bind: self, stanza }))
+                Ok(State::AwaitBind(Box::new(AwaitBind { bind: self, stanza })))
             }
             // RFC 6120 §7.7.2.1.
             Err(_) => self.refused(core, &stanza, StanzaError::new(Condition::BadRequest)),
@@ -144,8 +144,13 @@ pub(super) struct AwaitBind {
 }
 
 impl AwaitBind {
-    pub(super) fn answer(self, core: &mut Core, now: Time, answer: Result<Jid, StanzaError>) -> Next {
-        let Self { bind, stanza } = self;
+    pub(super) fn answer(
+        self: Box<Self>,
+        core: &mut Core,
+        now: Time,
+        answer: Result<Jid, StanzaError>,
+    ) -> Next {
+        let Self { bind, stanza } = *self;
         match answer {
             Ok(jid) => {
                 let bound = Builder::new("jid", ns::BIND).text(jid.as_str());
@@ -171,8 +176,13 @@ pub(super) struct AwaitResume {
 }
 
 impl AwaitResume {
-    pub(super) fn answer(self, core: &mut Core, now: Time, answer: Result<Resumed, ResumeFailed>) -> Next {
-        let Self { bind, previd, h } = self;
+    pub(super) fn answer(
+        self: Box<Self>,
+        core: &mut Core,
+        now: Time,
+        answer: Result<Resumed, ResumeFailed>,
+    ) -> Next {
+        let Self { bind, previd, h } = *self;
         match answer {
             Ok(resumed) => {
                 let element =
@@ -204,19 +214,19 @@ enum Back {
 
 impl AwaitUnbound {
     /// An IQ of somebody who is not known yet.
-    pub(super) fn stranger(auth: ExpectAuth, stanza: Stanza) -> Self {
-        Self { back: Back::Auth(Box::new(auth)), stanza }
+    pub(super) fn stranger(auth: Box<ExpectAuth>, stanza: Stanza) -> Self {
+        Self { back: Back::Auth(auth), stanza }
     }
 
-    pub(super) fn answer(self, core: &mut Core, reply: Option<Stanza>) -> Next {
-        let Self { back, stanza } = self;
+    pub(super) fn answer(self: Box<Self>, core: &mut Core, reply: Option<Stanza>) -> Next {
+        let Self { back, stanza } = *self;
         match (back, reply) {
             (Back::Auth(_), None) => Err(Misbehaved::Unauthenticated.into()),
             (Back::Bind(bind), None) => Ok(bind.too_early(core, &stanza)),
             (back, Some(reply)) => {
                 core.wire.send_stanza(&reply);
                 Ok(match back {
-                    Back::Auth(auth) => State::ExpectAuth(*auth),
+                    Back::Auth(auth) => State::ExpectAuth(auth),
                     Back::Bind(bind) => State::ExpectBind(bind),
                 })
             }

@@ -20,7 +20,7 @@ mod open;
 use std::sync::Arc;
 
 use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time};
-use nuncio_xmpp::error::StreamError;
+use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::xml::{Element, Frame, Header};
 
@@ -44,18 +44,18 @@ enum State {
     ExpectTls(ExpectTls),
     ExpectHeader(ExpectHeader),
     AwaitDomain(AwaitDomain),
-    AwaitOffer(AwaitOffer),
+    AwaitOffer(Box<AwaitOffer>),
     ExpectStartTls(ExpectStartTls),
-    ExpectAuth(ExpectAuth),
-    AwaitSasl(AwaitSasl),
-    ExpectResponse(ExpectResponse),
-    AwaitUnbound(AwaitUnbound),
+    ExpectAuth(Box<ExpectAuth>),
+    AwaitSasl(Box<AwaitSasl>),
+    ExpectResponse(Box<ExpectResponse>),
+    AwaitUnbound(Box<AwaitUnbound>),
     ExpectBind(ExpectBind),
-    AwaitBind(AwaitBind),
-    AwaitResume(AwaitResume),
+    AwaitBind(Box<AwaitBind>),
+    AwaitResume(Box<AwaitResume>),
     Open(Box<Open>),
     /// Our stream is closed before a resource was bound; only the peer's closing tag is waited for.
-    Closing(Option<StreamError>),
+    Closing(Option<StreamCondition>),
     Ended,
 }
 
@@ -129,7 +129,7 @@ impl C2s {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let (reason, clean, error) = match state {
             State::Ended => return,
-            State::Closing(error) => (Reason::Host, false, error.map(|error| error.condition)),
+            State::Closing(error) => (Reason::Host, false, error),
             State::Open(open) => open.cut(eof),
             _ => (lost(eof), false, None),
         };
@@ -231,7 +231,7 @@ impl State {
                 core.close_stream(error.as_ref());
                 core.timers.clear_all();
                 core.timers.set(Timer::Closing, now + core.config.closing);
-                Ok(Self::Closing(error))
+                Ok(Self::Closing(error.map(|error| error.condition)))
             }
             (state, Command::Stanza(_) | Command::Nonza(_) | Command::Handled { .. }) => Ok(state),
         }
@@ -246,7 +246,6 @@ impl State {
             }
             (Self::Closing(error), Timer::Closing) => {
                 // S0-21 (3): the stream is void.
-                let error = error.map(|error| error.condition);
                 core.end(End { reason: Reason::Host, clean: false, error }, Close::Orderly);
                 Ok(Self::Ended)
             }
@@ -260,7 +259,6 @@ impl State {
         match self {
             Self::Open(state) => state.peer_closed(core, now),
             Self::Closing(error) => {
-                let error = error.map(|error| error.condition);
                 core.end(End { reason: Reason::Host, clean: true, error }, Close::Orderly);
                 Self::Ended
             }
@@ -283,14 +281,7 @@ impl State {
     fn broken(self, core: &mut Core, error: Error) -> Next {
         match self {
             Self::Closing(sent) => {
-                core.end(
-                    End {
-                        reason: Reason::Failed(error),
-                        clean: false,
-                        error: sent.map(|sent| sent.condition),
-                    },
-                    Close::Orderly,
-                );
+                core.end(End { reason: Reason::Failed(error), clean: false, error: sent }, Close::Orderly);
                 Ok(Self::Ended)
             }
             _ => Err(error),

@@ -144,17 +144,17 @@ impl AwaitOffer {
             Phase::Bind { facts, who } => ((**facts).clone(), Some(who.clone())),
         };
         core.ask(Question::Offer(Moment { domain: domain.clone(), authenticated, tls }));
-        State::AwaitOffer(Self { phase, domain })
+        State::AwaitOffer(Box::new(Self { phase, domain }))
     }
 
-    pub(super) fn answer(self, core: &mut Core, offer: Vec<Builder>) -> State {
+    pub(super) fn answer(self: Box<Self>, core: &mut Core, offer: Vec<Builder>) -> State {
         match self.phase {
             Phase::Auth { facts, from, policy } => {
                 let state = ExpectAuth::new(self.domain, facts, from, &policy);
                 let mut features = state.features();
                 features.extend(offer);
                 core.features(&features);
-                State::ExpectAuth(state)
+                State::ExpectAuth(Box::new(state))
             }
             Phase::Bind { facts: _, who } => {
                 let mut features = vec![

@@ -27,7 +27,8 @@ pub(crate) const BIND: &str = "<iq type='set' id='b1'><bind xmlns='urn:ietf:para
      <resource>balcony</resource></bind></iq>";
 pub(crate) const ENABLE: &str = "<enable xmlns='urn:xmpp:sm:3' resume='true'/>";
 
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys::derive(Hash::Sha256, "secret", b"pepper and salt", 4096).unwrap());
+static KEYS: LazyLock<Keys> =
+    LazyLock::new(|| Keys::derive(Hash::Sha256, "secret", b"pepper and salt", 4096).unwrap());
 
 /// What the scripted host does beyond the usual.
 #[derive(Default)]
@@ -47,10 +48,12 @@ pub(crate) fn policy() -> Policy {
 /// The host: one domain, juliet with the password "secret", one resumable session `sm-1`.
 pub(crate) fn host(wishes: Wishes) -> Script<C2s> {
     let Wishes { lazy, delay, no_certificate } = wishes;
-    Script::with_delay(move |_, question| (delay, answer(question, no_certificate))).react(move |_, event| match event {
-        Event::Stanza { number, .. } if !lazy => vec![Command::Handled { number: *number }],
-        Event::Answered { reply: Some(reply), .. } => vec![Command::Stanza(reply.bytes(ns::CLIENT))],
-        _ => Vec::new(),
+    Script::with_delay(move |_, question| (delay, answer(question, no_certificate))).react(move |_, event| {
+        match event {
+            Event::Stanza { number, .. } if !lazy => vec![Command::Handled { number: *number }],
+            Event::Answered { reply: Some(reply), .. } => vec![Command::Stanza(reply.bytes(ns::CLIENT))],
+            _ => Vec::new(),
+        }
     })
 }
 
@@ -69,7 +72,11 @@ fn answer(question: Question, no_certificate: bool) -> Answer {
         Question::Offer(_) => Answer::Offer(Vec::new()),
         Question::Sasl { addresses, lookup, .. } => Answer::Sasl(match lookup {
             Lookup::Scram { username, hash } => server::Answer::Scram(Ok(server::Record {
-                keys: if username == "juliet" { KEYS.clone() } else { Keys::fake(b"s", hash, &username, 4096) },
+                keys: if username == "juliet" {
+                    KEYS.clone()
+                } else {
+                    Keys::fake(b"s", hash, &username, 4096)
+                },
                 account: (username == "juliet").then(juliet),
             })),
             Lookup::Password { username, password } => server::Answer::Password(match username.as_str() {
@@ -115,7 +122,9 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new(config: C2sConfig, start: Start, wishes: Wishes) -> Self {
         let machine = C2s::new(Arc::new(config), Arc::new(Counter::default()), start, Time::ZERO);
-        Self { side: Side::new(machine, host(wishes)), now: Time::ZERO, tls: facts() }
+        let mut side = Side::new(machine, host(wishes));
+        side.start(Time::ZERO);
+        Self { side, now: Time::ZERO, tls: facts() }
     }
 
     pub(crate) fn usual() -> Self {
