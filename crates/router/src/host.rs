@@ -242,6 +242,11 @@ impl Points {
         &self.xeps
     }
 
+    /// The elements (name, namespace) of a bound stream that greeters take and that are no stanzas.
+    pub fn nonzas(&self) -> Vec<(String, String)> {
+        self.opens.iter().map(|(name, ..)| (name.name.to_owned(), name.ns.to_owned())).collect()
+    }
+
     /// The commands, by name.
     pub fn commands(&self) -> impl Iterator<Item = &Command> {
         self.commands.values().map(|(_, command)| command)
