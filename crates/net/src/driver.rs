@@ -61,8 +61,12 @@ pub struct Options {
     pub write_stall: Duration,
     /// How long to wait for the peer's end of a connection that is being closed, what is still to be written included.
     pub close_timeout: Duration,
-    /// So many bytes waiting to be written, and the connection takes no command and reads nothing.
+    /// So many bytes waiting to be written, and the connection takes no command.
     pub out_watermark: usize,
+    /// So many bytes waiting to be written, and nothing is read either: the machine's own answers to a peer that reads
+    /// nothing must not pile up. Far above the watermark, because two ends that both do not read while they have much to
+    /// say would wait for each other.
+    pub out_limit: usize,
     /// How fast a peer may send, in bytes. A faster one is slowed. Whoever keeps the other end of the `Arc` can change it.
     pub rate: Option<Arc<RateLimit>>,
     /// What is counted.
@@ -70,7 +74,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Without TLS, and with the defaults: 10 s for a handshake, 60 s of stalled writing, 5 s for closing, 64 KiB waiting.
+    /// Without TLS, and with the defaults: 10 s for a handshake, 60 s of stalled writing, 5 s for closing, 64 KiB waiting before
+    /// commands stop, 1 MiB before reading does.
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<NetMetrics>) -> Self {
         Self {
@@ -82,6 +87,7 @@ impl Options {
             write_stall: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             out_watermark: 64 * 1024,
+            out_limit: 1024 * 1024,
             rate: None,
             metrics,
         }
@@ -319,7 +325,7 @@ where
             if wire.write_broken() && !may_read {
                 return Poll::Ready(Turn::Got(Got::Eof(Eof::Reset)));
             }
-            if may_read && !full {
+            if may_read && wire.waiting() < options.out_limit {
                 let read =
                     wire.poll_read(cx, |bytes| machine.handle(options.clock.now(), Input::Bytes(bytes)));
                 if let Poll::Ready(got) = read {

@@ -1,1 +1,9 @@
-//! tests
+//! Real sockets, virtual time, and `openssl` as the other end.
+
+mod driving;
+mod files;
+mod http;
+mod listening;
+mod openssl;
+mod security;
+mod toy;

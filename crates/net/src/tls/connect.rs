@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::client::{ClientConfig, Resumption};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, RootCertStore};
 
@@ -49,6 +50,14 @@ impl Connector {
     /// # Errors
     /// Files that cannot be read or do not fit together, or no root at all.
     pub fn new(roots: &Roots, own: Option<&PairFiles>) -> Result<Self, ConnectError> {
+        Self::with(roots, own, &provider())
+    }
+
+    pub(crate) fn with(
+        roots: &Roots,
+        own: Option<&PairFiles>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, ConnectError> {
         let mut problems = Vec::new();
         let certificates: Vec<CertificateDer<'static>> = match roots {
             Roots::Der(all) => all.iter().cloned().map(CertificateDer::from).collect(),
@@ -78,7 +87,7 @@ impl Connector {
         if store.is_empty() {
             return Err(ConnectError::NoRoots);
         }
-        let builder = ClientConfig::builder_with_provider(provider())
+        let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(store);
         let starttls = match shown {
