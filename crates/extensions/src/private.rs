@@ -1,0 +1,110 @@
+//! XEP-0049 Private XML Storage: one element for each namespace, for the account itself only.
+
+use std::collections::BTreeSet;
+
+use nuncio_router::facts::PrivateSet;
+use nuncio_router::points::{Handler, failed};
+use nuncio_router::store::{Range, Table};
+use nuncio_router::{Ask, At, ConfigError, Cx, Extension, Host, Reply, Xep};
+use nuncio_xmpp::error::{Condition, StanzaError};
+use nuncio_xmpp::ns;
+use nuncio_xmpp::stanza::IqType;
+use nuncio_xmpp::xml::{Builder, Element, ElementRef};
+
+/// See the module.
+pub const EXTENSION: Extension = Extension {
+    name: "private",
+    xeps: &[Xep { number: 49, version: "1.2", title: "Private XML Storage" }],
+    needs: &[],
+    default_on: true,
+    plug,
+};
+
+/// Elements that one account may keep.
+const MOST: usize = 200;
+
+fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
+    let table = host.table("private")?;
+    host.feature_at(At::Account, ns::PRIVATE);
+    host.feature(ns::PRIVATE);
+    for kind in [IqType::Get, IqType::Set] {
+        host.handler(At::Account, kind, "query", ns::PRIVATE, Private(table.clone()))?;
+    }
+    Ok(())
+}
+
+struct Private(Table);
+
+impl Handler for Private {
+    async fn handle(&self, cx: &Cx<'_>, ask: Ask) -> Result<Reply, StanzaError> {
+        // §2.3 leaves two conditions for somebody else's storage; this one does not tell whether there is such an account.
+        ask.own()?;
+        if ask.is_set() { self.set(cx, &ask).await } else { self.get(&ask).await }
+    }
+}
+
+impl Private {
+    async fn get(&self, ask: &Ask) -> Result<Reply, StanzaError> {
+        let query = ask.payload()?;
+        let mut asked = query.children();
+        let wanted = asked.next().ok_or_else(|| StanzaError::new(Condition::NotAcceptable))?; // §2.3
+        if asked.next().is_some() {
+            return Err(StanzaError::new(Condition::BadRequest)); // §2.3: one namespace a request
+        }
+        let owner = ask.account();
+        let found = self.0.get(owner.as_str(), &key(wanted)?).await.map_err(|fault| failed(&fault))?;
+        let kept = found.and_then(|bytes| Element::parse(bytes).ok());
+        let child = match &kept {
+            Some(kept) => Builder::new("query", ns::PRIVATE).copy(kept.root()),
+            // What was never stored is returned as it was asked for: empty.
+            None => Builder::new("query", ns::PRIVATE).child(Builder::new(wanted.name(), wanted.ns())),
+        };
+        Ok(Reply::Result(child))
+    }
+
+    async fn set(&self, cx: &Cx<'_>, ask: &Ask) -> Result<Reply, StanzaError> {
+        let query = ask.payload()?;
+        let owner = ask.account();
+        if query.children().next().is_none() {
+            return Err(StanzaError::new(Condition::NotAcceptable)); // §2.3
+        }
+        let kept = self.0.range(owner.as_str(), Range::all(), MOST + 1, false).await;
+        let mut keys: BTreeSet<Vec<u8>> =
+            kept.map_err(|fault| failed(&fault))?.into_iter().map(|(key, _)| key.to_vec()).collect();
+        let mut batch = cx.router.store().batch();
+        let mut set = Vec::new();
+        for child in query.children() {
+            let mut bytes = Vec::new();
+            child.write_closed(&mut bytes, "");
+            let key = key(child)?;
+            batch.put(&self.0, owner.as_str(), &key, bytes);
+            keys.insert(key);
+            set.push(PrivateSet { ns: child.ns().to_owned() });
+        }
+        if keys.len() > MOST {
+            return Err(StanzaError::new(Condition::ResourceConstraint));
+        }
+        batch.commit().await.map_err(|fault| failed(&fault))?;
+        cx.router
+            .step(&owner, |step| {
+                for fact in &set {
+                    step.fact(fact);
+                }
+            })
+            .await
+            .map_err(|fault| failed(&fault))?;
+        Ok(Reply::Empty)
+    }
+}
+
+/// Namespace and name, parted by a byte that neither can hold.
+fn key(element: ElementRef<'_>) -> Result<Vec<u8>, StanzaError> {
+    // §2.1: an element needs a namespace of its own.
+    if element.ns().is_empty() || element.ns() == ns::CLIENT {
+        return Err(StanzaError::new(Condition::NotAcceptable));
+    }
+    let mut key = element.ns().as_bytes().to_vec();
+    key.push(0);
+    key.extend_from_slice(element.name().as_bytes());
+    Ok(key)
+}
