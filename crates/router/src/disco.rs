@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nuncio_xmpp::jid::Jid;
+use nuncio_xmpp::payload::{self, FieldType};
 
 use crate::points::{Boxed, Cx, Place};
 use crate::router::Router;
@@ -52,8 +53,8 @@ impl Identity {
 /// A field of an extended-information form (XEP-0128).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Field {
-    /// Its type, such as `list-multi`; none for the form's default.
-    pub kind: Option<&'static str>,
+    /// Its type; none for the form's default.
+    pub kind: Option<FieldType>,
     /// Its values.
     pub values: Vec<String>,
 }
@@ -87,13 +88,40 @@ impl Info {
         &mut self,
         form_type: &str,
         name: &str,
-        kind: Option<&'static str>,
+        kind: Option<FieldType>,
         values: impl IntoIterator<Item = String>,
     ) {
         let form = self.forms.entry(form_type.to_owned()).or_default();
         let field = form.entry(name.to_owned()).or_default();
         field.kind = field.kind.or(kind);
         field.values.extend(values);
+    }
+}
+
+impl Info {
+    /// As it goes over the wire.
+    pub fn payload(&self, node: Option<&str>) -> payload::Info {
+        let identities = self.identities.iter().map(|identity| payload::Identity {
+            category: identity.category.clone(),
+            kind: identity.kind.clone(),
+            lang: identity.lang.clone(),
+            name: identity.name.clone(),
+        });
+        let forms = self.forms.iter().map(|(form_type, fields)| {
+            let fields = fields.iter().map(|(var, field)| payload::Field {
+                var: Some(var.clone()),
+                kind: field.kind,
+                values: field.values.clone(),
+                ..payload::Field::default()
+            });
+            fields.fold(payload::Form::typed(payload::FormType::Result, form_type), payload::Form::field)
+        });
+        payload::Info {
+            node: node.map(str::to_owned),
+            identities: identities.collect(),
+            features: self.features.iter().cloned().collect(),
+            forms: forms.collect(),
+        }
     }
 }
 
