@@ -158,9 +158,10 @@ impl Condition {
     /// The type that RFC 6120 §8.3.3 associates; where it names two, the one that asks less of the sender.
     pub const fn default_type(self) -> ErrorType {
         match self {
-            Self::Forbidden | Self::NotAuthorized | Self::RegistrationRequired | Self::SubscriptionRequired => {
-                ErrorType::Auth
-            }
+            Self::Forbidden
+            | Self::NotAuthorized
+            | Self::RegistrationRequired
+            | Self::SubscriptionRequired => ErrorType::Auth,
             Self::BadRequest
             | Self::JidMalformed
             | Self::NotAcceptable

@@ -5,6 +5,8 @@
 //! edits, and which is spliced, never rebuilt, when it leaves again.
 
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod jid;
 pub mod ns;
 pub mod payload;

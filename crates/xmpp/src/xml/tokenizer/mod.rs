@@ -9,16 +9,14 @@
 mod declaration;
 mod frame;
 mod tag;
+mod text;
 
 use std::sync::Arc;
 
 pub use frame::{Frame, Header};
 
-use super::chars::{
-    CLASS, NAME, NAME_START, TEXT_STOP, VALUE_STOP, decode, is_char, is_name_start_wide, is_name_wide,
-    is_space,
-};
-use super::tree::{Attr, CDATA, Element, Node, NsRef, RAW_DIFFERS, TEXT, Tree};
+use super::chars::{CLASS, NAME, NAME_START, VALUE_STOP, decode, is_name_start_wide, is_name_wide, is_space};
+use super::tree::{Attr, Element, Node, NsRef, RAW_DIFFERS, Tree};
 use super::{Limits, Which, XmlError};
 
 /// What is expected next.
@@ -134,8 +132,8 @@ pub struct Tokenizer {
     pos: usize,
     /// Up to here the buffer is UTF-8.
     valid: usize,
-    /// What follows [`Tokenizer::valid`] can not become UTF-8.
-    invalid: bool,
+    /// The byte for which what follows [`Tokenizer::valid`] cannot become UTF-8.
+    invalid: Option<usize>,
     /// Bytes of the prolog before [`Tokenizer::start`].
     prolog: usize,
     /// Where the text, name or tag that is being read begins.
@@ -192,7 +190,7 @@ impl Tokenizer {
             start: 0,
             pos: 0,
             valid: 0,
-            invalid: false,
+            invalid: None,
             prolog: 0,
             mark: 0,
             flags: 0,
@@ -237,6 +235,7 @@ impl Tokenizer {
             self.base += self.start as u64;
             self.pos -= self.start;
             self.valid -= self.start;
+            self.invalid = self.invalid.map(|at| at.saturating_sub(self.start));
             self.start = 0;
         }
         self.buffer.extend_from_slice(bytes);
@@ -308,7 +307,7 @@ impl Tokenizer {
 
     /// Finds how far the buffer is UTF-8.
     fn validate(&mut self) {
-        if self.invalid {
+        if self.invalid.is_some() {
             return;
         }
         let tail = self.buffer.get(self.valid..).unwrap_or_default();
@@ -320,7 +319,8 @@ impl Tokenizer {
             Ok(_) => self.valid = self.buffer.len(),
             Err(error) => {
                 self.valid += error.valid_up_to();
-                self.invalid = error.error_len().is_some();
+                let leads = matches!(self.buffer.get(self.valid), Some(0xC2..=0xF4));
+                self.invalid = error.error_len().map(|len| self.valid + if leads { len } else { 0 });
             }
         }
     }
@@ -363,16 +363,17 @@ impl Tokenizer {
             let bound = self.bound();
             let end = self.valid.min(bound);
             if self.pos >= end && self.state != State::EmptyRoot {
-                if self.valid > bound {
+                // In the order in which single bytes would show it.
+                if self.invalid.is_some_and(|at| at < bound) {
+                    return Err(XmlError::BadEncoding { at: self.base + self.valid as u64 });
+                }
+                if self.buffer.len() > bound {
                     let (which, limit) = if self.streaming || self.single {
                         (Which::StanzaBytes, self.limits.stanza_bytes)
                     } else {
                         (Which::HeaderBytes, self.limits.header_bytes)
                     };
                     return Err(XmlError::Limit { which, limit: limit as u64 });
-                }
-                if self.invalid {
-                    return Err(XmlError::BadEncoding { at: self.base + self.valid as u64 });
                 }
                 return Ok(None);
             }
@@ -409,8 +410,8 @@ impl Tokenizer {
     fn byte(&mut self, state: State, byte: u8) -> Result<Step, XmlError> {
         let next = match state {
             State::Start => {
-                // RFC 6120 §11.6 forbids the byte order mark; some send it.
-                if self.buffer.get(self.pos..self.pos + 3) == Some(b"\xEF\xBB\xBF") {
+                // RFC 6120 §11.6 forbids a stream to begin with the byte order mark; some do.
+                if !self.single && self.buffer.get(self.pos..self.pos + 3) == Some(b"\xEF\xBB\xBF") {
                     self.pos += 3;
                     self.skipped();
                     // Only once.
@@ -548,61 +549,6 @@ impl Tokenizer {
         Step::Go
     }
 
-    fn content(&mut self, end: usize) -> Result<Step, XmlError> {
-        if self.open.is_empty() {
-            return self.stray();
-        }
-        let run = self.buffer.get(self.pos..end).unwrap_or_default();
-        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
-        let Some(plain) = plain else { return Ok(Step::Wait) };
-        self.pos += plain;
-        match self.buffer.get(self.pos) {
-            Some(b'<') => {
-                self.end_text(0)?;
-                self.mark = self.offset();
-                self.pos += 1;
-                self.state = State::Less;
-            }
-            Some(b'&') => self.refer(0),
-            Some(b'>') if self.brackets() => return self.wrong("']]>' in text"),
-            Some(b'\r') => {
-                self.flags = RAW_DIFFERS;
-                self.pos += 1;
-            }
-            _ => self.checked_char()?,
-        }
-        Ok(Step::Go)
-    }
-
-    /// Whether `]]` of the same run stands before the next byte.
-    fn brackets(&self) -> bool {
-        let run = self.buffer.get(self.start + self.mark as usize..self.pos);
-        run.is_some_and(|run| run.ends_with(b"]]"))
-    }
-
-    /// Passes one character that a run stopped at, if XML allows it.
-    fn checked_char(&mut self) -> Result<(), XmlError> {
-        let (c, len) = decode(&self.buffer, self.pos);
-        if !is_char(c) {
-            return self.wrong("a character that xml does not allow");
-        }
-        self.pos += len;
-        Ok(())
-    }
-
-    /// Notes the run of text before the next byte.
-    fn end_text(&mut self, flags: u8) -> Result<(), XmlError> {
-        let end = self.offset();
-        if end > self.mark {
-            let index = self.room_for_node()?;
-            let flags = TEXT | flags | self.flags;
-            let (start, open_end, close) = (self.mark, end, end);
-            self.nodes.push(Node { start, open_end, close, end, next: index + 1, flags, ..NO_NODE });
-        }
-        self.flags = 0;
-        Ok(())
-    }
-
     /// The index of the next node.
     fn room_for_node(&self) -> Result<u32, XmlError> {
         let limit = self.limits.nodes;
@@ -610,51 +556,6 @@ impl Tokenizer {
             Ok(index) if index < limit => Ok(index),
             _ => Err(XmlError::Limit { which: Which::Nodes, limit: u64::from(limit) }),
         }
-    }
-
-    fn bang(&mut self, matched: u8, byte: u8) -> Result<Step, XmlError> {
-        const OPENING: &[u8] = b"[CDATA[";
-        match (matched, byte) {
-            (0, b'-') => return self.restricted("comment"),
-            (0, b'D') => return self.restricted("document type declaration"),
-            _ if OPENING.get(usize::from(matched)) != Some(&byte) => {
-                return self.wrong("no markup begins like this");
-            }
-            _ => {}
-        }
-        if self.open.is_empty() {
-            return if self.streaming { self.stray() } else { self.wrong("text before the root") };
-        }
-        self.pos += 1;
-        self.state = State::Bang(matched + 1);
-        if usize::from(matched) + 1 == OPENING.len() {
-            self.mark = self.offset();
-            self.flags = 0;
-            self.state = State::Cdata;
-        }
-        Ok(Step::Go)
-    }
-
-    fn cdata(&mut self, end: usize) -> Result<Step, XmlError> {
-        let run = self.buffer.get(self.pos..end).unwrap_or_default();
-        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
-        let Some(plain) = plain else { return Ok(Step::Wait) };
-        self.pos += plain;
-        match self.buffer.get(self.pos) {
-            Some(b'>') if self.brackets() => {
-                self.pos -= 2;
-                self.end_text(CDATA)?;
-                self.pos += 3;
-                self.mark = self.offset();
-                self.state = State::Content;
-            }
-            Some(b'\r') => {
-                self.flags = RAW_DIFFERS;
-                self.pos += 1;
-            }
-            _ => self.checked_char()?,
-        }
-        Ok(Step::Go)
     }
 
     fn value(&mut self, end: usize, quote: u8) -> Result<Step, XmlError> {
@@ -733,65 +634,6 @@ impl Tokenizer {
     #[expect(clippy::cast_possible_truncation, reason = "the limit of a name is 16 bits wide")]
     fn name_len(&self) -> u16 {
         (self.offset() - self.mark) as u16
-    }
-
-    /// A reference begins at the next byte.
-    fn refer(&mut self, within: u8) {
-        self.flags = RAW_DIFFERS;
-        self.reference = Reference { within, ..NO_REFERENCE };
-        self.pos += 1;
-        self.state = State::Reference;
-    }
-
-    /// The states inside of a reference (XML §4.1).
-    fn referring(&mut self, state: State, byte: u8) -> Result<State, XmlError> {
-        let resume = match self.reference.within {
-            0 => State::Content,
-            quote => State::Value(quote),
-        };
-        let reference = &mut self.reference;
-        match (state, byte) {
-            (State::Reference, b'#') => Ok(State::ReferenceNumber),
-            (State::Reference, _) if byte >= 0x80 || CLASS[usize::from(byte)] & NAME_START != 0 => {
-                reference.name[0] = byte;
-                reference.len = 1;
-                Ok(State::ReferenceName)
-            }
-            (State::ReferenceName, b';') => match reference.name.get(..usize::from(reference.len)) {
-                Some(b"lt" | b"gt" | b"amp" | b"quot" | b"apos") => Ok(resume),
-                _ => self.restricted("entity reference"),
-            },
-            (State::ReferenceName, _) if byte >= 0x80 || CLASS[usize::from(byte)] & NAME != 0 => {
-                if let Some(slot) = reference.name.get_mut(usize::from(reference.len)) {
-                    *slot = byte;
-                }
-                reference.len = (reference.len + 1).min(5);
-                Ok(State::ReferenceName)
-            }
-            (State::ReferenceNumber, b'x') => Ok(State::ReferenceDigits(16)),
-            (State::ReferenceNumber, b'0'..=b'9') => {
-                reference.value = u32::from(byte - b'0');
-                reference.digits = true;
-                Ok(State::ReferenceDigits(10))
-            }
-            (State::ReferenceDigits(_), b';') if reference.digits => {
-                if is_char(reference.value) {
-                    Ok(resume)
-                } else {
-                    self.wrong("a reference to a character that xml does not allow")
-                }
-            }
-            (State::ReferenceDigits(base), _) => {
-                let Some(digit) = char::from(byte).to_digit(u32::from(base)) else {
-                    return self.wrong("character reference");
-                };
-                // One beyond the last character is as wrong as anything above it.
-                reference.value = (reference.value * u32::from(base) + digit).min(0x11_0000);
-                reference.digits = true;
-                Ok(state)
-            }
-            _ => self.wrong("reference"),
-        }
     }
 
     fn close(&mut self, end: usize, matched: u16) -> Result<Step, XmlError> {
