@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod c2s;
 pub mod client;
 pub mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 pub mod redirect;
 pub mod sasl;
