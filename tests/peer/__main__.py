@@ -14,7 +14,7 @@ import time
 import tomllib
 from pathlib import Path
 
-from . import script
+from . import script, verbs  # noqa: F401 (verbs adds to script's)
 from .subjects import subject
 
 TESTS = Path(__file__).resolve().parent.parent

@@ -97,6 +97,8 @@ class Scene:
         self.variables = {"domain": subject.domain, "port": str(subject.port), "tls-port": str(subject.tls_port),
                           "other-domain": subject.other_domain, "admin": f"admin@{subject.domain}"}
         self.marks: dict[str, int] = {}
+        self.tools: dict = {}
+        self.variables["scratch"] = str(subject.folder)
         self.started = time.monotonic()
 
     def local(self, account: str) -> str:
@@ -164,6 +166,8 @@ class Scene:
         finally:
             for session in self.actors.values():
                 session.drop()
+            for tool in self.tools.values():
+                tool.end()
         lines = sorted(line for session in self.actors.values() for line in session.transcript)
         return Result(self.case, *result, time.monotonic() - self.started, lines)
 
@@ -382,6 +386,7 @@ async def v_refused(s, _scene, text):
 
 async def v_mark(s, scene, _text):
     scene.marks[s.name] = s.wire.received
+    scene.marks[f"{s.name} tls"] = s.wire.tls_bytes
 
 
 async def v_silent(s, scene, _text):
@@ -451,8 +456,9 @@ async def v_equal(s, _scene, text):
 
 
 async def v_dribble(s, _scene, text):
-    """`N PAUSE BYTE`: N times BYTE, PAUSE seconds apart, until the peer closes; a slow sender, not a way to wait."""
+    """`N PAUSE BYTE`: N times BYTE (`_` is a space), PAUSE seconds apart, until the peer closes; a slow sender, not a way to wait."""
     count, pause, what = text.split(" ", 2)
+    what = what.replace("_", " ")
     for _ in range(int(count)):
         if s.wire.closed or s.wire.notified or s.ended:
             return

@@ -174,7 +174,7 @@ class Session:
                 session=self.subject.sessions.get(session), certificate=certificate,
             )
         except (WireError, asyncio.TimeoutError) as error:
-            raise Failure(f"{self.name}: {error or 'no TLS handshake in time'}") from error
+            raise Failure(f"{self.name}: {str(error) or 'no TLS handshake in time'}") from error
         self.note("-", f"{self.wire.tls_version}{' resumed' if self.wire.resumed else ''}")
 
     def send_header(self, options: dict | None = None) -> None:
@@ -286,7 +286,7 @@ class Session:
         element = await self.expect(
             f"<iq type='result' id='bind-{number}'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><jid>{{_}}</jid></bind></iq>")
         self.jid = next(element.iter("{urn:ietf:params:xml:ns:xmpp-bind}jid")).text
-        self.variables[self.name] = self.jid
+        self.variables[self.name if "/" in self.name else f"{self.name}.jid"] = self.jid
         if resource and not self.jid.endswith(f"/{resource}"):
             raise Failure(f"{self.name}: bound {self.jid}, asked for {resource}")
 

@@ -52,7 +52,11 @@ class Wire:
     async def start_tls(self, name: str, ca: str, within: float, *, alpn=None, version=None, session=None,
                         certificate=None, ciphers=None) -> None:
         """Handshake as the client; verifies the chain against `ca` and the name by RFC 6125 (dNSName only)."""
-        context = SSL.Context(SSL.TLS_METHOD)
+        if session is not None:
+            session, context = session   # OpenSSL resumes a session within its context only
+        else:
+            context = SSL.Context(SSL.TLS_METHOD)
+        self._context = context
         context.set_min_proto_version(VERSIONS[version] if version else SSL.TLS1_2_VERSION)
         if version:
             context.set_max_proto_version(VERSIONS[version])
@@ -111,7 +115,8 @@ class Wire:
         return self._tls.get_alpn_proto_negotiated().decode() if self._tls else ""
 
     def session(self):
-        return self._tls.get_session()
+        """What `start_tls` takes to resume."""
+        return self._tls.get_session(), self._context
 
     def renegotiate(self) -> None:
         """Ask for a TLS 1.2 renegotiation, as RFC 6120 section 5.3.5 forbids it to be answered."""
