@@ -35,22 +35,45 @@ impl Shape {
             }
         }
         let mut head = Vec::new();
+        if rebuild {
+            declare_for_attrs(root, &mut head);
+        }
         for attr in tree.attrs_of(node) {
             let known = match (attr.flags & tree::DECLARES != 0, attr.prefix_len) {
-                (true, prefix) => prefix == 0,
+                // What is rebuilt declares its prefixes itself.
+                (true, prefix) => prefix == 0 || rebuild,
                 (false, 0) => matches!(tree.local(attr), "to" | "from" | "id" | "type"),
                 (false, _) => attr.ns == tree::NsRef::XML && tree.local(attr) == "lang",
             };
             if !known {
-                head.push(b' ');
-                // The value's closing quote is the byte after it.
-                head.extend_from_slice(tree.slice(attr.name, attr.value + attr.value_len + 1).as_bytes());
+                copy_attr(tree, attr, &mut head);
             }
         }
-        if tree.borrows_prefix {
+        if tree.borrows_prefix && !rebuild {
             Closed::new(root).write_prefixes(&mut head);
         }
         Self { head: head.into(), rebuild, stripped }
+    }
+}
+
+/// Copies an attribute as written, after a space.
+fn copy_attr(tree: &tree::Tree, attr: &tree::Attr, out: &mut Vec<u8>) {
+    out.push(b' ');
+    // The value's closing quote is the byte after it.
+    out.extend_from_slice(tree.slice(attr.name, attr.value + attr.value_len + 1).as_bytes());
+}
+
+/// Declares the prefixes that an element's own attributes use.
+fn declare_for_attrs(element: ElementRef<'_>, out: &mut Vec<u8>) {
+    let tree = element.tree;
+    let mut done: SmallVec<[&str; 2]> = SmallVec::new();
+    for attr in tree.attrs_of(element.data()) {
+        let prefix = tree.prefix(attr);
+        let inherent = attr.flags & tree::DECLARES != 0 || prefix.is_empty() || attr.ns == tree::NsRef::XML;
+        if !inherent && !done.contains(&prefix) {
+            declare(out, prefix, tree.uri(attr.ns));
+            done.push(prefix);
+        }
     }
 }
 
@@ -156,12 +179,9 @@ fn rewrite(element: ElementRef<'_>, out: &mut Vec<u8>, own: &str, content: &str)
     let node = element.data();
     out.push(b'<');
     out.extend_from_slice(element.name().as_bytes());
-    Closed::new(element).write_prefixes(out);
-    for attr in tree.attrs_of(node) {
-        if attr.flags & tree::DECLARES == 0 || attr.prefix_len != 0 {
-            out.push(b' ');
-            out.extend_from_slice(tree.slice(attr.name, attr.value + attr.value_len + 1).as_bytes());
-        }
+    declare_for_attrs(element, out);
+    for attr in tree.attrs_of(node).iter().filter(|attr| attr.flags & tree::DECLARES == 0) {
+        copy_attr(tree, attr, out);
     }
     out.push(b'>');
     for index in element.child_nodes() {
