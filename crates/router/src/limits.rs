@@ -135,6 +135,19 @@ impl Throttle {
     }
 }
 
+impl crate::router::Router {
+    /// Charges an address that is not logged in for something costly, by the same budget as its failed logins; `units` is how many of those
+    /// it is worth. False, and nothing is charged, if the budget is used up.
+    pub fn charge(&self, peer: IpAddr, units: u32) -> bool {
+        let culprit = Culprit::address(peer);
+        if self.throttle.is_over(&culprit) {
+            return false;
+        }
+        (0..units).for_each(|_| self.throttle.failed(culprit.clone()));
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -196,6 +196,20 @@ impl Session {
         self.out.lock().queue.len()
     }
 
+    /// Resolves once everything that was queued has been taken by the connection, or there is none.
+    pub async fn flushed(&self) {
+        loop {
+            let (here, waiting) = {
+                let out = self.out.lock();
+                (matches!(out.phase, Phase::Connected(_)), out.queue.has_ready())
+            };
+            if !here || !waiting {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
     /// The next thing that connection number `connection` has to send, and the delivery that is settled by it (without stream management
     /// nothing else will tell). Cancel-safe. After [`Outgoing::Close`] it never resolves again.
     pub(crate) async fn next(&self, connection: u64) -> (Outgoing, Option<Arc<Delivery>>) {

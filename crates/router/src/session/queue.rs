@@ -85,6 +85,11 @@ impl Queue {
         self.ready.len() + self.held.len() + self.unacked.len()
     }
 
+    /// Whether anything could be sent at once.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Stanzas that were sent and not acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.unacked.len()
