@@ -1,1 +1,104 @@
-fn main() {}
+//! The binary: configuration, listeners, command line.
+
+mod cli;
+mod config;
+mod control;
+mod docs;
+mod first_run;
+mod host;
+mod logging;
+mod operate;
+mod place;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nuncio_router::StartError;
+
+use crate::cli::{Account, Cli, Command, ConfigAct, Place, Session};
+use crate::config::{Config, ConfigError};
+
+/// Exit status: done, the answer is no, wrong use or configuration.
+const NO: u8 = 1;
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    // clap itself ends wrong use with status 2.
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("nuncio: no runtime: {error}");
+            return ExitCode::from(NO);
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(NO),
+        Err(error) => {
+            eprintln!("nuncio: {error:#}");
+            let wrong = error.is::<ConfigError>()
+                || error.is::<operate::WrongUse>()
+                || matches!(error.downcast_ref(), Some(StartError::Config(_) | StartError::NoDomain));
+            ExitCode::from(if wrong { WRONG } else { NO })
+        }
+    }
+}
+
+fn read(place: &Place) -> Result<Config, ConfigError> {
+    Config::read(place.config.as_deref(), place.data.as_deref())
+}
+
+async fn run(command: Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Serve(place) => {
+            let config = read(&place)?;
+            let level = logging::start(&config.log)?;
+            serve::serve(config, place, level).await?;
+            Ok(true)
+        }
+        Command::Account { act } => account(act).await,
+        Command::Session { act: Session::List { json, place } } => operate::print(
+            &operate::beside(&read(&place)?, "session.list", serde_json::json!({})).await?,
+            json,
+        ),
+        Command::Session { act: Session::End(one) } => {
+            let args = serde_json::json!({"jid": one.jid});
+            operate::print(&operate::beside(&read(&one.place)?, "session.end", args).await?, false)
+        }
+        Command::Reload(place) => {
+            operate::print(&operate::beside(&read(&place)?, "reload", serde_json::json!({})).await?, false)
+        }
+        Command::Reset(place) => {
+            operate::print(&operate::beside(&read(&place)?, "reset", serde_json::json!({})).await?, false)
+        }
+        Command::Config { act: ConfigAct::Check(place) } => {
+            let config = read(&place)?;
+            serve::check(&config).await?;
+            println!("the configuration is good");
+            Ok(true)
+        }
+        Command::Config { act: ConfigAct::Show(place) } => {
+            print!("{}", toml::to_string_pretty(&read(&place)?)?);
+            Ok(true)
+        }
+        Command::Docs { folder, check } => docs::run(&folder, check),
+    }
+}
+
+async fn account(act: Account) -> anyhow::Result<bool> {
+    use serde_json::json;
+    let (name, args, place) = match act {
+        Account::Add(given) => return operate::with_password("account.add", given).await,
+        Account::Passwd(given) => return operate::with_password("account.passwd", given).await,
+        Account::Disable(one) => ("account.disable", json!({"jid": one.jid}), one.place),
+        Account::Enable(one) => ("account.enable", json!({"jid": one.jid}), one.place),
+        Account::Delete(one) => ("account.delete", json!({"jid": one.jid}), one.place),
+        Account::List(list) => {
+            let config = read(&list.place)?;
+            return operate::print(&operate::accounts(&config, list.domain.as_deref()).await?, list.json);
+        }
+    };
+    operate::print(&operate::anywhere(&read(&place)?, name, args).await?, false)
+}

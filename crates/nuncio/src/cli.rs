@@ -1,0 +1,130 @@
+//! The command line: what can be typed, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A federated messaging server that knows, and can say, why it believes who is at the other end.
+#[derive(Debug, Parser)]
+#[command(name = "nuncio", version, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Where the configuration and the data are; every command that works beside a server takes it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Place {
+    /// The configuration; `nuncio.toml` in the working folder if it is there, else the defaults.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The folder of the store, the local CA and the control socket, whatever the configuration says.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server.
+    Serve(Place),
+    /// Accounts: also beside a running server, which sees the change at once.
+    Account {
+        #[command(subcommand)]
+        act: Account,
+    },
+    /// Live sessions of a running server.
+    Session {
+        #[command(subcommand)]
+        act: Session,
+    },
+    /// Have a running server read its certificates and log level again (as SIGHUP does).
+    Reload(Place),
+    /// Reset every client's stream, spread over a while: new TLS, new login, no old tickets (RFC 6120 §4.9.3.16).
+    Reset(Place),
+    /// The configuration.
+    Config {
+        #[command(subcommand)]
+        act: ConfigAct,
+    },
+    /// The tables of the manual that are made from the code.
+    #[command(hide = true)]
+    Docs {
+        /// The manual's folder.
+        #[arg(default_value = "docs/manual")]
+        folder: PathBuf,
+        /// Only say whether they are up to date.
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Account {
+    /// Create an account.
+    Add(Password),
+    /// Give an account a new password. Its sessions go on.
+    Passwd(Password),
+    /// Refuse logins and end live sessions at once; nothing is deleted.
+    Disable(One),
+    /// Undo `disable`.
+    Enable(One),
+    /// Delete an account and every trace of it.
+    Delete(One),
+    /// List the accounts.
+    List(List),
+}
+
+/// An account and where its password comes from.
+#[derive(Args, Debug)]
+pub(crate) struct Password {
+    /// The account, as in `user@example.org`.
+    pub(crate) jid: String,
+    /// Read the password from the first line of standard input; without it one is made and printed.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// An account.
+#[derive(Args, Debug)]
+pub(crate) struct One {
+    /// The account, as in `user@example.org`.
+    pub(crate) jid: String,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct List {
+    /// Only accounts of this domain.
+    #[arg(long)]
+    pub(crate) domain: Option<String>,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Session {
+    /// List live sessions: address, how it logged in, since when.
+    List {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End a session, or all sessions of an account.
+    End(One),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigAct {
+    /// Say every mistake with file, line, key and what would be right.
+    Check(Place),
+    /// Print the effective values.
+    Show(Place),
+}

@@ -1,0 +1,173 @@
+//! Every key of `nuncio.toml` with its meaning. The manual's table and the check for unknown keys are made from this list.
+
+use std::fmt::Write as _;
+
+use super::Config;
+
+/// One key.
+pub(crate) struct Opt {
+    /// Its path; `[]` marks an array of tables.
+    pub(crate) key: &'static str,
+    /// What it means, its unit and its bounds.
+    pub(crate) about: &'static str,
+}
+
+const fn opt(key: &'static str, about: &'static str) -> Opt {
+    Opt { key, about }
+}
+
+/// The keys in the order of the manual. `extensions.NAME` tables are described by the extensions.
+pub(crate) const OPTIONS: &[Opt] = &[
+    opt("data", "Folder of the store, the local CA and the control socket."),
+    opt("domain[].name", "A domain that is served, as it stands in addresses."),
+    opt(
+        "domain[].certificate",
+        "PEM file with the certificate chain, leaf first. Absent: the local CA makes one.",
+    ),
+    opt("domain[].key", "PEM file with the certificate's private key."),
+    opt("domain[].admins", "Accounts that may use the administrators' commands (XEP-0133)."),
+    opt("domain[].contacts.abuse", "Addresses for abuse reports (XEP-0157), as URIs."),
+    opt("domain[].contacts.admin", "Addresses of the administrators, as URIs."),
+    opt("domain[].contacts.feedback", "Addresses for feedback, as URIs."),
+    opt("domain[].contacts.sales", "Addresses for sales, as URIs."),
+    opt("domain[].contacts.security", "Addresses for security reports, as URIs."),
+    opt("domain[].contacts.support", "Addresses for support, as URIs."),
+    opt(
+        "listen.c2s",
+        "Addresses for clients with STARTTLS; port 0 picks one and the log says which. Default: port 5222, on loopback if only localhost is served.",
+    ),
+    opt("listen.c2s_tls", "Addresses for clients with direct TLS (XEP-0368). Default: port 5223, likewise."),
+    opt("listen.http", "Addresses of /metrics and /healthz. Default: 127.0.0.1:5280."),
+    opt(
+        "log.level",
+        "Filter of the log: `error`, `warn`, `info`, `debug`, `trace`, or per part, as in `info,nuncio_stream=debug`.",
+    ),
+    opt("log.format", "`text` for people, `json` for machines."),
+    opt(
+        "tls.client_authorities",
+        "PEM files of authorities whose client certificates may log in by SASL EXTERNAL. Empty: no certificate is asked for.",
+    ),
+    opt("accounts.scram_iterations", "PBKDF2 iterations of new passwords, 4096 to 10000000."),
+    opt("accounts.plain", "Whether SASL PLAIN is offered. Only ever inside TLS."),
+    opt("accounts.sessions", "Sessions that an account may have at once."),
+    opt("limits.stanza_bytes", "Size of one stanza after login, in bytes, at least 10000 (RFC 6120 §13.12)."),
+    opt("limits.depth", "Depth of one stanza, in elements, at least 16."),
+    opt("limits.attributes", "Attributes of one element, at least 8."),
+    opt("limits.before_login_bytes", "Size of one element before login, in bytes, at least 4096."),
+    opt("limits.connections_per_address", "Connections of one address (IPv6: of one /64)."),
+    opt("limits.unauthenticated_per_address", "Connections of one address that have not logged in."),
+    opt(
+        "limits.connects_per_second",
+        "New connections a second of one address (IPv6: of one /64), four times as many at once.",
+    ),
+    opt("limits.connections", "Connections altogether."),
+    opt(
+        "limits.failed_logins_per_account",
+        "Failed logins of one account in five minutes; more are refused unread.",
+    ),
+    opt(
+        "limits.failed_logins_per_address",
+        "Failed logins of one address (IPv6: of one /64) in five minutes.",
+    ),
+    opt(
+        "limits.failed_logins_per_stream",
+        "Failed logins on one stream before it is closed, 2 to 5 (RFC 6120 §6.4.5).",
+    ),
+    opt("limits.bytes_per_second", "Bytes a second that one connection may send; it is slowed, not ended."),
+    opt("limits.stanzas_per_second", "Stanzas a second that one session may send; it is slowed, not ended."),
+    opt("limits.queue_stanzas", "Stanzas that wait for a slow reader before its connection is ended."),
+    opt("limits.queue_bytes", "Bytes that wait for a slow reader before its connection is ended."),
+    opt("limits.offline_messages", "Offline messages of one account; more are returned to their senders."),
+    opt("limits.roster_items", "Roster items of one account."),
+    opt("timeouts.login_seconds", "From the connection to the bound resource."),
+    opt("timeouts.close_seconds", "From our closing tag to the peer's (RFC 6120 §4.4)."),
+    opt("timeouts.write_seconds", "A peer that takes nothing for so long is gone."),
+    opt("timeouts.idle_seconds", "Silence after which a client is asked whether it is still there."),
+    opt("timeouts.resume_seconds", "How long a session without a connection waits to be resumed (XEP-0198)."),
+    opt(
+        "timeouts.reset_seconds",
+        "The window over which `<reset/>` is spread when keys change (RFC 6120 §4.9.3.16).",
+    ),
+];
+
+/// The known keys directly below `table` (a path as in [`OPTIONS`], empty for the root), tables included.
+pub(crate) fn below(table: &str) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for option in OPTIONS {
+        let rest = if table.is_empty() {
+            Some(option.key)
+        } else {
+            option.key.strip_prefix(table).and_then(|rest| rest.strip_prefix('.'))
+        };
+        if let Some(rest) = rest {
+            let name = rest.split(['.', '[']).next().unwrap_or(rest);
+            if !found.contains(&name) {
+                found.push(name);
+            }
+        }
+    }
+    if table.is_empty() {
+        found.push("extensions");
+    }
+    found
+}
+
+/// The manual's table of options, in Markdown, with the defaults as they are in the code.
+pub(crate) fn table() -> String {
+    let defaults = toml::Table::try_from(Config::default()).unwrap_or_default();
+    let mut out = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for option in OPTIONS {
+        let default = default_of(&defaults, option.key).unwrap_or_default();
+        let _ = writeln!(out, "| `{}` | {} | {} |", option.key, default, option.about.replace('|', "\\|"));
+    }
+    out
+}
+
+fn default_of(defaults: &toml::Table, key: &str) -> Option<String> {
+    let mut value = toml::Value::Table(defaults.clone());
+    for part in key.split('.') {
+        value = match part.strip_suffix("[]") {
+            Some(array) => value.get(array)?.get(0)?.clone(),
+            None => value.get(part)?.clone(),
+        };
+    }
+    Some(format!("`{value}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(prefix: &str, value: &toml::Value, out: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (name, value) in table {
+                    let path = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                    paths(&path, value, out);
+                }
+            }
+            toml::Value::Array(items) if items.first().is_some_and(toml::Value::is_table) => {
+                paths(&format!("{prefix}[]"), &items[0], out);
+            }
+            _ => out.push(prefix.to_owned()),
+        }
+    }
+
+    #[test]
+    fn every_effective_key_is_described() {
+        let mut found = Vec::new();
+        paths("", &toml::Value::Table(toml::Table::try_from(Config::default()).unwrap()), &mut found);
+        for key in found {
+            assert!(OPTIONS.iter().any(|option| option.key == key), "{key} is not in OPTIONS");
+        }
+    }
+
+    #[test]
+    fn keys_are_listed_below_their_table() {
+        assert!(below("").contains(&"limits"));
+        assert!(below("").contains(&"domain"));
+        assert!(below("domain[]").contains(&"certificate"));
+        assert!(below("domain[].contacts").contains(&"abuse"));
+        assert!(!below("limits").contains(&"login_seconds"));
+    }
+}

@@ -1,0 +1,76 @@
+//! What a start says to the person who started it, and the first account.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use nuncio_net::ca::LocalCa;
+use nuncio_router::Router;
+use serde_json::json;
+
+use crate::config::Config;
+use crate::operate;
+use crate::serve::Reach;
+
+/// The account that a start without configuration makes; it may use the administrators' commands.
+pub(crate) const FIRST_ACCOUNT: &str = "admin@localhost";
+
+/// Makes the first account if the data folder is new and only `localhost` is served, and prints how to connect. Printed once: a later start
+/// finds the account and says nothing of it.
+pub(crate) async fn greet(
+    router: &Arc<Router>,
+    config: &Config,
+    local: Option<&LocalCa>,
+    reach: &Reach,
+    fresh: bool,
+) -> anyhow::Result<()> {
+    let domains: Vec<_> = config.domain.iter().map(|domain| domain.name.as_str()).collect();
+    let mut text = format!("Nuncio serves {}.\n", domains.join(", "));
+    if fresh && config.is_local() {
+        let password = operate::made_password();
+        operate::run(router, "account.add", json!({"jid": FIRST_ACCOUNT, "password": password}))
+            .await
+            .context("the first account cannot be made")?;
+        let _ = write!(
+            text,
+            "\nA first account, an administrator's; its password is shown only this once:\n  \
+             address   {FIRST_ACCOUNT}\n  password  {password}\n"
+        );
+        text.push_str(&lines(FIRST_ACCOUNT, reach, local));
+    } else if fresh {
+        let domain = domains.first().copied().unwrap_or("example.org");
+        let _ = write!(text, "\nThere is no account yet. Make one:\n  nuncio account add user@{domain}\n");
+    }
+    let mut out = std::io::stdout().lock();
+    // Standard output may be closed; the server does not depend on it.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    Ok(())
+}
+
+/// How to connect with a client that anybody can install.
+fn lines(jid: &str, reach: &Reach, local: Option<&LocalCa>) -> String {
+    let Some(address) = reach.c2s.iter().find(|address| address.is_ipv4()).or_else(|| reach.c2s.first())
+    else {
+        return String::new();
+    };
+    let mut text = format!(
+        "\nConnect with profanity (Debian: apt install profanity); start it and type:\n  \
+         /connect {jid} server {} port {} tls trust\n",
+        host(address),
+        address.port()
+    );
+    if let Some(local) = local {
+        let _ = write!(
+            text,
+            "Other clients: trust the authority in {}.\n",
+            std::path::absolute(&local.authority).unwrap_or_else(|_| local.authority.clone()).display()
+        );
+    }
+    text
+}
+
+fn host(address: &SocketAddr) -> String {
+    if address.ip().is_unspecified() { "localhost".to_owned() } else { address.ip().to_string() }
+}

@@ -1,0 +1,212 @@
+//! Operators' commands: one definition in the router, reached from the command line through the control socket, or, where no server
+//! runs, over the store itself.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use nuncio_net::{OsEntropy, TlsHosts};
+use nuncio_router::Router;
+use nuncio_router::commands::{Caller, Refused};
+use nuncio_sansio::Entropy as _;
+use serde_json::{Value, json};
+
+use crate::cli::{Password, Place};
+use crate::config::Config;
+use crate::control::{self, Reply};
+use crate::logging::LevelHandle;
+use crate::{place, serve};
+
+/// A command was asked for wrongly: exit status 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUse(String);
+
+/// The commands of a running server.
+pub(crate) struct Operator {
+    router: Arc<Router>,
+    tls: Arc<TlsHosts>,
+    place: Place,
+    level: LevelHandle,
+    reset: std::time::Duration,
+}
+
+impl Operator {
+    pub(crate) fn new(
+        router: Arc<Router>,
+        tls: Arc<TlsHosts>,
+        place: Place,
+        level: LevelHandle,
+        config: &Config,
+    ) -> Self {
+        Self {
+            router,
+            tls,
+            place,
+            level,
+            reset: std::time::Duration::from_secs(config.timeouts.reset_seconds),
+        }
+    }
+
+    /// Reads the configuration again. Certificates and the log's level are taken over; everything else needs a restart. On an error
+    /// everything stays as it was.
+    pub(crate) fn reload(&self) -> anyhow::Result<String> {
+        let config = Config::read(self.place.config.as_deref(), self.place.data.as_deref())?;
+        let (settings, _) = serve::tls_settings(&config)?;
+        let warnings = self.tls.replace(settings).context("certificates")?;
+        self.level.set(&config.log.level)?;
+        let mut said = format!(
+            "{} certificates in use; the log's level is {}",
+            self.tls.certificates().len(),
+            config.log.level
+        );
+        for warning in warnings {
+            said.push_str(&format!("; {warning}"));
+        }
+        Ok(said)
+    }
+
+    /// New ticket keys, then `<reset/>` for every stream: no older TLS session can be resumed (S0-27, S0-28).
+    async fn reset(&self) -> anyhow::Result<Value> {
+        self.tls.reset_tickets().context("ticket keys")?;
+        run(&self.router, "stream.reset", json!({"seconds": self.reset.as_secs()})).await
+    }
+}
+
+impl control::Runs for Operator {
+    async fn run(&self, command: String, args: Value) -> Reply {
+        let result = match command.as_str() {
+            "reload" => self.reload().map(Value::String),
+            "reset" => self.reset().await,
+            name => run(&self.router, name, args).await,
+        };
+        match result {
+            Ok(value) => Reply::Done(value),
+            Err(error) if error.is::<WrongUse>() => Reply::Wrong(format!("{error:#}")),
+            Err(error) => Reply::Refused(format!("{error:#}")),
+        }
+    }
+}
+
+/// Runs one of the router's commands as the operator.
+pub(crate) async fn run(router: &Arc<Router>, name: &str, args: Value) -> anyhow::Result<Value> {
+    match router.run(Caller::Operator, name, args).await {
+        Ok(value) => Ok(value),
+        Err(refused @ (Refused::Args(_) | Refused::Unknown(_))) => Err(WrongUse(refused.to_string()).into()),
+        Err(refused) => Err(refused.into()),
+    }
+}
+
+/// Asks the running server.
+pub(crate) async fn beside(config: &Config, name: &str, args: Value) -> anyhow::Result<Value> {
+    match ask(config, name, args).await? {
+        Some(value) => Ok(value),
+        None => bail!(
+            "no server runs on {}; start one with `nuncio serve`, or name its folder with --data",
+            config.data.display()
+        ),
+    }
+}
+
+async fn ask(config: &Config, name: &str, args: Value) -> anyhow::Result<Option<Value>> {
+    let socket = control::path(&config.data);
+    let reply = control::ask(&config.data, name, args)
+        .await
+        .with_context(|| format!("{}: the server cannot be asked", socket.display()))?;
+    match reply {
+        None => Ok(None),
+        Some(Reply::Done(value)) => Ok(Some(value)),
+        Some(Reply::Refused(why)) => bail!(why),
+        Some(Reply::Wrong(why)) => Err(WrongUse(why).into()),
+    }
+}
+
+/// Asks the running server, or does it over the store if none runs.
+pub(crate) async fn anywhere(config: &Config, name: &str, args: Value) -> anyhow::Result<Value> {
+    if let Some(value) = ask(config, name, args.clone()).await? {
+        return Ok(value);
+    }
+    let open = place::Open::at(config).await?;
+    let result = run(&open.router, name, args).await;
+    open.close(config).await;
+    result
+}
+
+/// `account list`: page by page, so that no answer grows with the server.
+pub(crate) async fn accounts(config: &Config, domain: Option<&str>) -> anyhow::Result<Value> {
+    const PAGE: u64 = 1_000;
+    let mut all = Vec::new();
+    let mut after = Value::Null;
+    loop {
+        let mut args = json!({"limit": PAGE});
+        if !after.is_null() {
+            args["after"] = after;
+        }
+        let page = anywhere(config, "account.list", args).await?;
+        let rows = page["accounts"].as_array().cloned().unwrap_or_default();
+        after = rows.last().map_or(Value::Null, |row| row["jid"].clone());
+        let last = (rows.len() as u64) < PAGE;
+        let of = |row: &Value| row["jid"].as_str().and_then(|jid| jid.rsplit('@').next()).map(str::to_owned);
+        all.extend(
+            rows.into_iter().filter(|row| domain.is_none_or(|domain| of(row).as_deref() == Some(domain))),
+        );
+        if last || after.is_null() {
+            return Ok(json!({"accounts": all}));
+        }
+    }
+}
+
+/// `account add` and `account passwd`.
+pub(crate) async fn with_password(name: &str, given: Password) -> anyhow::Result<bool> {
+    let config = Config::read(given.place.config.as_deref(), given.place.data.as_deref())?;
+    let (password, made) = if given.password_stdin {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).context("the password cannot be read from standard input")?;
+        let password = line.trim_end_matches(['\r', '\n']).to_owned();
+        if password.is_empty() {
+            bail!("the password on standard input is empty; write it as the first line");
+        }
+        (password, false)
+    } else {
+        (made_password(), true)
+    };
+    anywhere(&config, name, json!({"jid": given.jid, "password": password})).await?;
+    if made {
+        println!("{password}");
+    }
+    Ok(true)
+}
+
+/// A password that nobody guesses: 130 bits.
+pub(crate) fn made_password() -> String {
+    OsEntropy.token()
+}
+
+/// Prints a command's result: for programs as it is, for people a line an entry.
+pub(crate) fn print(value: &Value, json: bool) -> anyhow::Result<bool> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(value)?);
+        return Ok(true);
+    }
+    let rows = value.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.values().next());
+    match rows.filter(|rows| rows.is_array()).unwrap_or(value) {
+        Value::Null => {}
+        Value::Array(rows) => rows.iter().for_each(|row| println!("{}", line(row))),
+        other => println!("{}", line(other)),
+    }
+    Ok(true)
+}
+
+fn line(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let told = fields.iter().filter(|(_, value)| !value.is_null());
+            told.map(
+                |(name, value)| if name == "jid" { line(value) } else { format!("{name}={}", line(value)) },
+            )
+            .collect::<Vec<_>>()
+            .join("  ")
+        }
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,418 @@
+//! `nuncio serve`: puts the rooms together and runs them until told to stop.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nuncio_net::http::{HttpLimits, HttpServer, Reply, Routes};
+use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
+use nuncio_net::{
+    Budget, BudgetLimits, Clock, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit, Security,
+    TlsHosts, ca,
+};
+use nuncio_router::{Router, SystemClock};
+use nuncio_stream::c2s::{C2s, C2sConfig, Idle, Start};
+use nuncio_xmpp::xml;
+use prometheus_client::registry::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::config::{Config, Limits};
+use crate::control;
+use crate::host::Client;
+use crate::logging::LevelHandle;
+use crate::operate::Operator;
+use crate::place;
+
+/// How long a stop may take before what is left is cut off.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Certificates: the operator's where they are named, the local authority's elsewhere.
+pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Option<ca::LocalCa>)> {
+    let alabels = |name: &str| {
+        nuncio_xmpp::jid::to_ascii(name)
+            .with_context(|| format!("domain `{name}` has no form for DNS and TLS"))
+    };
+    let mut own = Vec::new();
+    for domain in config.domain.iter().filter(|domain| domain.certificate.is_none()) {
+        own.push(alabels(&domain.name)?);
+    }
+    let local = if own.is_empty() {
+        None
+    } else {
+        Some(ca::local(&config.data.join("tls"), &own).context("the local certificate authority")?)
+    };
+    let mut settings =
+        TlsSettings { client_roots: config.tls.client_authorities.clone(), ..TlsSettings::default() };
+    for domain in &config.domain {
+        let pair = match (&domain.certificate, &domain.key, &local) {
+            (Some(chain), Some(key), _) => PairFiles { chain: chain.clone(), key: key.clone() },
+            (_, _, Some(local)) => PairFiles { chain: local.chain.clone(), key: local.key.clone() },
+            _ => anyhow::bail!("domain `{}` has no certificate", domain.name),
+        };
+        settings.hosts.push(HostFiles {
+            domain: alabels(&domain.name)?,
+            aliases: if domain.name.is_ascii() { Vec::new() } else { vec![domain.name.clone()] },
+            pairs: vec![pair],
+            request_client_certificate: !config.tls.client_authorities.is_empty(),
+        });
+    }
+    settings.default = settings.hosts.first().map(|host| host.domain.clone());
+    Ok((settings, local))
+}
+
+/// The addresses of a listener: those configured, else the default port, on loopback if only `localhost` is served.
+fn addresses(configured: Option<&Vec<SocketAddr>>, port: u16, local: bool) -> (Vec<SocketAddr>, bool) {
+    if let Some(addresses) = configured {
+        return (addresses.clone(), false);
+    }
+    let ips = if local {
+        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]
+    } else {
+        [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]
+    };
+    (ips.iter().map(|ip| SocketAddr::new(*ip, port)).collect(), true)
+}
+
+/// Binds a listener. Of default addresses those of a family that the machine lacks are left out.
+fn bind(
+    kind: &'static str,
+    configured: Option<&Vec<SocketAddr>>,
+    port: u16,
+    local: bool,
+    budget: &Budget,
+) -> anyhow::Result<Listener> {
+    let (mut wanted, implied) = addresses(configured, port, local);
+    if implied {
+        wanted.retain(|address| std::net::UdpSocket::bind((address.ip(), 0)).is_ok());
+    }
+    Listener::bind(kind, &wanted, 1024, budget.clone())
+        .with_context(|| format!("listen.{kind}: take another address or port, or stop what uses it"))
+}
+
+fn stream_config(config: &Config, nonzas: Vec<(String, String)>) -> C2sConfig {
+    let limits = &config.limits;
+    let narrowed = |mut of: xml::Limits| {
+        of.depth = limits.depth.min(of.depth.max(limits.depth));
+        of.attributes = limits.attributes;
+        of
+    };
+    C2sConfig {
+        before: xml::Limits {
+            stanza_bytes: limits.before_login_bytes,
+            attributes: limits.attributes.min(xml::Limits::before_authentication().attributes),
+            ..xml::Limits::before_authentication()
+        },
+        after: narrowed(xml::Limits { stanza_bytes: limits.stanza_bytes, ..xml::Limits::default() }),
+        negotiation: Duration::from_secs(config.timeouts.login_seconds),
+        closing: Duration::from_secs(config.timeouts.close_seconds),
+        tries: u8::try_from(limits.failed_logins_per_stream).unwrap_or(5),
+        idle: Some(Idle { after: Duration::from_secs(config.timeouts.idle_seconds), ..Idle::default() }),
+        nonzas,
+        ..C2sConfig::default()
+    }
+}
+
+fn budget_limits(limits: &Limits) -> BudgetLimits {
+    BudgetLimits {
+        total: limits.connections as usize,
+        per_network: limits.connections_per_address as usize,
+        unauthenticated_per_network: limits.unauthenticated_per_address as usize,
+        rate_per_network: Rate {
+            per_second: limits.connects_per_second.into(),
+            burst: u64::from(limits.connects_per_second) * 4,
+        },
+        ..BudgetLimits::default()
+    }
+}
+
+/// What every client connection shares.
+struct Door {
+    router: Arc<Router>,
+    tls: Arc<TlsHosts>,
+    stream: Arc<C2sConfig>,
+    entropy: Arc<OsEntropy>,
+    clock: Clock,
+    metrics: Arc<NetMetrics>,
+    rate: Rate,
+    handshake: Duration,
+    write: Duration,
+    close: Duration,
+}
+
+impl Door {
+    /// Accepts clients until dropped.
+    async fn accept(self: Arc<Self>, mut listener: Listener, direct: bool) {
+        loop {
+            let incoming = listener.accept().await;
+            let door = Arc::clone(&self);
+            tokio::spawn(async move {
+                let start = if direct { Start::DirectTls } else { Start::Tcp };
+                let now = door.clock.now();
+                let machine = C2s::new(Arc::clone(&door.stream), door.entropy.clone(), start, now);
+                let host = Client::new(Arc::clone(&door.router), incoming.peer.ip(), incoming.permit);
+                let options = Options {
+                    peer: Some(incoming.peer),
+                    security: Security::Server(Arc::clone(&door.tls)),
+                    direct_tls: direct,
+                    handshake_timeout: door.handshake,
+                    write_stall: door.write,
+                    close_timeout: door.close,
+                    rate: Some(Arc::new(RateLimit::new(door.rate))),
+                    ..Options::new(door.clock, Arc::clone(&door.metrics))
+                };
+                nuncio_net::drive(incoming.stream, machine, host, options).await;
+                drop(incoming.counted);
+            });
+        }
+    }
+}
+
+/// The signals that a server hears.
+struct Signals {
+    stop: Signal,
+    interrupt: Signal,
+    reload: Signal,
+}
+
+/// What a signal asks for.
+enum Told {
+    Stop,
+    Reload,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            stop: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.stop.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.reload.recv() => Told::Reload,
+        }
+    }
+}
+
+/// Runs the server until it is told to stop.
+pub(crate) async fn serve(
+    config: Config,
+    source: crate::cli::Place,
+    level: LevelHandle,
+) -> anyhow::Result<()> {
+    let mut signals = Signals::new().context("signals cannot be heard")?;
+    let place = place::Open::at(&config).await?;
+    let router = Arc::clone(&place.router);
+
+    let (settings, local) = tls_settings(&config)?;
+    let (tls, warnings) = TlsHosts::load(settings).context("certificates")?;
+    for warning in warnings {
+        tracing::warn!(%warning, "certificate");
+    }
+    let tls = Arc::new(tls);
+
+    let mut registry = Registry::with_prefix("nuncio");
+    let metrics = Arc::new(NetMetrics::default());
+    metrics.register(&mut registry);
+    router.metrics().register(&mut registry);
+    router.store().register(&mut registry);
+    let registry = Arc::new(registry);
+
+    let budget = Budget::new(budget_limits(&config.limits), Arc::clone(&metrics));
+    let local_only = config.is_local();
+    let starttls = bind("c2s", config.listen.c2s.as_ref(), 5222, local_only, &budget)?;
+    let direct = bind("c2s_tls", config.listen.c2s_tls.as_ref(), 5223, local_only, &budget)?;
+    let mut http = Vec::new();
+    let http_addresses = config.listen.http.clone();
+    for address in http_addresses.unwrap_or_else(|| vec![nuncio_net::http::DEFAULT_ADDRESS]) {
+        http.push(HttpServer::bind(address).await.context("listen.http: take another address or port")?);
+    }
+    let reach = Reach {
+        c2s: starttls.addresses().to_vec(),
+        c2s_tls: direct.addresses().to_vec(),
+        http: http.iter().map(HttpServer::address).collect(),
+    };
+    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, "listening");
+
+    let operator = Arc::new(Operator::new(Arc::clone(&router), Arc::clone(&tls), source, level, &config));
+    let socket = control::listen(&config.data).context("the control socket")?;
+    crate::first_run::greet(&router, &config, local.as_ref(), &reach, place.fresh).await?;
+
+    let door = Arc::new(Door {
+        router: Arc::clone(&router),
+        tls,
+        stream: Arc::new(stream_config(&config, router.points().nonzas())),
+        entropy: Arc::new(OsEntropy),
+        clock: Clock::start(),
+        metrics,
+        rate: Rate {
+            per_second: config.limits.bytes_per_second.into(),
+            burst: u64::from(config.limits.bytes_per_second).max(config.limits.stanza_bytes as u64),
+        },
+        handshake: Duration::from_secs(config.timeouts.login_seconds),
+        write: Duration::from_secs(config.timeouts.write_seconds),
+        close: Duration::from_secs(config.timeouts.close_seconds),
+    });
+    let mut accepting = JoinSet::new();
+    accepting.spawn(Arc::clone(&door).accept(starttls, false));
+    accepting.spawn(door.accept(direct, true));
+    let mut operating = JoinSet::new();
+    operating.spawn(control::serve(socket, Arc::clone(&operator)));
+    for server in http {
+        let routes = routes(&registry, &router);
+        operating.spawn(async move {
+            server.serve(routes, HttpLimits::default()).await;
+        });
+    }
+    notify(&[sd_notify::NotifyState::Ready]);
+    let watchdog = sd_notify::watchdog_enabled().map(|period| period / 2);
+    loop {
+        let tick = async {
+            match watchdog {
+                Some(period) => tokio::time::sleep(period).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => break,
+                Told::Reload => {
+                    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+                        notify(&[sd_notify::NotifyState::Reloading, now]);
+                    }
+                    match operator.reload() {
+                        Ok(said) => tracing::info!(%said, "reloaded"),
+                        Err(error) => tracing::error!(error = format!("{error:#}"), "not reloaded; everything stays as it was"),
+                    }
+                    notify(&[sd_notify::NotifyState::Ready]);
+                }
+            },
+            () = tick => notify(&[sd_notify::NotifyState::Watchdog]),
+        }
+    }
+
+    tracing::info!("stopping: streams are closed by the book");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    accepting.shutdown().await;
+    router.shutdown(STOP).await.context("what was not delivered could not be kept")?;
+    operating.shutdown().await;
+    place.close(&config).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Where the server can be reached.
+pub(crate) struct Reach {
+    pub(crate) c2s: Vec<SocketAddr>,
+    pub(crate) c2s_tls: Vec<SocketAddr>,
+    pub(crate) http: Vec<SocketAddr>,
+}
+
+fn routes(registry: &Arc<Registry>, router: &Arc<Router>) -> Routes {
+    let registry = Arc::clone(registry);
+    let router = Arc::clone(router);
+    Routes::new()
+        .get("/metrics", move || {
+            let registry = Arc::clone(&registry);
+            async move { Reply::metrics(&registry) }
+        })
+        .get("/healthz", move || {
+            let router = Arc::clone(&router);
+            async move {
+                match router.store().health() {
+                    Ok(()) => Reply::text(200, "ok"),
+                    Err(fault) => Reply::text(503, &fault.to_string()),
+                }
+            }
+        })
+}
+
+/// Tells systemd, if it listens.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// The router's configuration, of the binary's.
+pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::RouterConfig> {
+    use nuncio_router::{DomainConfig, RouterConfig, ServiceContacts};
+    let mut domains = Vec::new();
+    for domain in &config.domain {
+        let contacts = domain.contacts.clone();
+        domains.push(DomainConfig {
+            name: nuncio_xmpp::jid::prepare_domain(&domain.name)?,
+            admins: domain
+                .admins
+                .iter()
+                .map(|jid| nuncio_xmpp::jid::BareJid::new(jid))
+                .collect::<Result<_, _>>()?,
+            contacts: ServiceContacts {
+                abuse: contacts.abuse,
+                admin: contacts.admin,
+                feedback: contacts.feedback,
+                sales: contacts.sales,
+                security: contacts.security,
+                support: contacts.support,
+            },
+        });
+    }
+    let mut enabled = BTreeMap::new();
+    let mut extensions = BTreeMap::new();
+    for (name, table) in &config.extensions {
+        let toml::Value::Table(table) = table else {
+            anyhow::bail!("extensions.{name}: is not a table; write `[extensions.{name}]`");
+        };
+        let mut table = table.clone();
+        match table.remove("enabled") {
+            None => {}
+            Some(toml::Value::Boolean(on)) => {
+                enabled.insert(name.clone(), on);
+            }
+            Some(other) => anyhow::bail!("extensions.{name}.enabled: is {other}; take true or false"),
+        }
+        extensions.insert(name.clone(), serde_json::to_value(table)?);
+    }
+    let limits = &config.limits;
+    Ok(RouterConfig {
+        domains,
+        limits: nuncio_router::Limits {
+            sessions: config.accounts.sessions as usize,
+            failed_logins_per_account: limits.failed_logins_per_account,
+            failed_logins_per_address: limits.failed_logins_per_address,
+            bytes_per_second: limits.bytes_per_second,
+            stanzas_per_second: limits.stanzas_per_second,
+            queue_stanzas: limits.queue_stanzas,
+            queue_bytes: limits.queue_bytes,
+            offline_messages: limits.offline_messages,
+            roster_items: limits.roster_items,
+            ..nuncio_router::Limits::default()
+        },
+        plain: config.accounts.plain,
+        external: !config.tls.client_authorities.is_empty(),
+        scram_iterations: config.accounts.scram_iterations,
+        resume: Duration::from_secs(config.timeouts.resume_seconds),
+        enabled,
+        extensions,
+    })
+}
+
+/// `config check`: everything that `serve` would refuse, without serving. The extensions' tables are checked against a store in memory.
+pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
+    let parts = nuncio_router::Parts {
+        config: router_config(config)?,
+        store: nuncio_store::Store::memory(),
+        entropy: Arc::new(OsEntropy),
+        clock: Arc::new(SystemClock),
+        extensions: nuncio_extensions::ALL,
+    };
+    Router::start(parts).await?;
+    Ok(())
+}
