@@ -62,7 +62,8 @@ pub(crate) fn read_client(header: &Header) -> Result<Initial, Error> {
 pub(crate) fn major(version: Option<&str>) -> Option<u32> {
     let (major, minor) = version?.split_once('.')?;
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?;
-    number(minor).and(number(major))
+    number(minor)?;
+    number(major)
 }
 
 /// What our own header says.

@@ -237,23 +237,23 @@ mod tests {
     fn following() {
         let here = Host::Name("a.example".to_owned());
         let proven = |followed| Standing { authenticated_server: true, followed };
-        let decide = |to: &str, standing| super::decide(&to.parse().unwrap(), &here, 5222, standing);
-        assert_eq!(decide("a.example:5333", proven(0)), Decision::SameHost { port: 5333 });
+        let decided = |to: &str, standing| decide(&to.parse().unwrap(), &here, 5222, standing);
+        assert_eq!(decided("a.example:5333", proven(0)), Decision::SameHost { port: 5333 });
         assert_eq!(
-            decide("b.example", proven(4)),
+            decided("b.example", proven(4)),
             Decision::Resolve { name: "b.example".to_owned(), port: None }
         );
         assert_eq!(
-            decide("b.example:1", proven(0)),
+            decided("b.example:1", proven(0)),
             Decision::Resolve { name: "b.example".to_owned(), port: Some(1) }
         );
         assert_eq!(
-            decide("[::1]:1", proven(0)),
+            decided("[::1]:1", proven(0)),
             Decision::Address { host: Host::V6(Ipv6Addr::LOCALHOST), port: Some(1) }
         );
-        assert_eq!(decide("b.example", proven(MAX_REDIRECTS)), Decision::Refuse(Refusal::TooMany));
-        assert_eq!(decide("a.example:5222", proven(0)), Decision::Refuse(Refusal::Circle));
+        assert_eq!(decided("b.example", proven(MAX_REDIRECTS)), Decision::Refuse(Refusal::TooMany));
+        assert_eq!(decided("a.example:5222", proven(0)), Decision::Refuse(Refusal::Circle));
         let unproven = Standing { authenticated_server: false, followed: 0 };
-        assert_eq!(decide("b.example", unproven), Decision::Refuse(Refusal::Unauthenticated));
+        assert_eq!(decided("b.example", unproven), Decision::Refuse(Refusal::Unauthenticated));
     }
 }

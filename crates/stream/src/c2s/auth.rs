@@ -63,11 +63,11 @@ impl ExpectAuth {
             return match element.name() {
                 "auth" => self.start(core, element),
                 "abort" => {
-                    self.failed(core, None, refusal(SaslCondition::Aborted, "abort without an exchange"))
+                    self.failed(core, None, &refusal(SaslCondition::Aborted, "abort without an exchange"))
                 }
                 _ => {
                     let failure = refusal(SaslCondition::MalformedRequest, "element out of order");
-                    self.failed(core, None, failure)
+                    self.failed(core, None, &failure)
                 }
             };
         }
@@ -93,7 +93,7 @@ impl ExpectAuth {
 
     fn start(self: Box<Self>, core: &mut Core, element: &Element) -> Next {
         let Some(mechanism) = element.attr("mechanism").map(std::borrow::Cow::into_owned) else {
-            return self.failed(core, None, refusal(SaslCondition::InvalidMechanism, "no mechanism named"));
+            return self.failed(core, None, &refusal(SaslCondition::InvalidMechanism, "no mechanism named"));
         };
         let text = element.text();
         // RFC 6120 §6.4.2: nothing is no initial response, `=` is an empty one.
@@ -103,7 +103,7 @@ impl ExpectAuth {
             match decode(&text) {
                 Some(initial) => Some(initial),
                 None => {
-                    return self.failed(core, None, refusal(SaslCondition::IncorrectEncoding, "not base64"));
+                    return self.failed(core, None, &refusal(SaslCondition::IncorrectEncoding, "not base64"));
                 }
             }
         };
@@ -113,7 +113,7 @@ impl ExpectAuth {
     }
 
     /// Tells the client and the host about a failure, unless it was one too many.
-    fn failed(self: Box<Self>, core: &mut Core, exchange: Option<&Exchange>, failure: Failure) -> Next {
+    fn failed(self: Box<Self>, core: &mut Core, exchange: Option<&Exchange>, failure: &Failure) -> Next {
         core.wire.event(Event::LoginFailed {
             domain: self.domain.clone(),
             mechanism: exchange.and_then(Exchange::mechanism).map(Mechanism::as_str),
@@ -165,7 +165,7 @@ impl ExpectResponse {
             "abort" => refusal(SaslCondition::Aborted, "aborted by the client"),
             _ => refusal(SaslCondition::MalformedRequest, "element out of order"),
         };
-        auth.failed(core, Some(&exchange), failure)
+        auth.failed(core, Some(&exchange), &failure)
     }
 }
 
@@ -197,12 +197,12 @@ fn proceed(auth: Box<ExpectAuth>, core: &mut Core, exchange: Exchange, step: Ste
             core.ask(Question::Sasl { domain: auth.domain.clone(), addresses, lookup });
             Ok(State::AwaitSasl(Box::new(AwaitSasl { auth, exchange })))
         }
-        Step::Done(done) => succeed(auth, core, done),
-        Step::Fail(failure) => auth.failed(core, Some(&exchange), failure),
+        Step::Done(done) => succeed(*auth, core, done),
+        Step::Fail(failure) => auth.failed(core, Some(&exchange), &failure),
     }
 }
 
-fn succeed(auth: Box<ExpectAuth>, core: &mut Core, done: Done) -> Next {
+fn succeed(auth: ExpectAuth, core: &mut Core, done: Done) -> Next {
     let Done { authenticated, additional } = done;
     // RFC 6120 §6.4.6: who the client called itself inside TLS must be who it has proven to be.
     if auth.from.is_some_and(|from| from != *authenticated.account()) {

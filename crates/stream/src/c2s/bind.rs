@@ -34,10 +34,10 @@ impl ExpectBind {
         Self { domain, who, attempts: 0 }
     }
 
-    pub(super) fn element(self, core: &mut Core, element: Element) -> Next {
+    pub(super) fn element(self, core: &mut Core, element: &Element) -> Next {
         match element.ns() {
             ns::CLIENT => self.stanza(core, element),
-            ns::SM => self.management(core, &element),
+            ns::SM => self.management(core, element),
             _ => Err(Misbehaved::Element.into()),
         }
     }
@@ -66,11 +66,11 @@ impl ExpectBind {
         }
     }
 
-    fn stanza(self, core: &mut Core, element: Element) -> Next {
+    fn stanza(self, core: &mut Core, element: &Element) -> Next {
         let mut stanza = match Stanza::from_element(element.clone()) {
             Ok(stanza) => stanza,
             Err(fault) => {
-                return match fault.reply(&element) {
+                return match fault.reply(element) {
                     Some(reply) => {
                         core.wire.send_stanza(&reply);
                         Ok(State::ExpectBind(self))
@@ -144,13 +144,8 @@ pub(super) struct AwaitBind {
 }
 
 impl AwaitBind {
-    pub(super) fn answer(
-        self: Box<Self>,
-        core: &mut Core,
-        now: Time,
-        answer: Result<Jid, StanzaError>,
-    ) -> Next {
-        let Self { bind, stanza } = *self;
+    pub(super) fn answer(self, core: &mut Core, now: Time, answer: Result<Jid, StanzaError>) -> Next {
+        let Self { bind, stanza } = self;
         match answer {
             Ok(jid) => {
                 let bound = Builder::new("jid", ns::BIND).text(jid.as_str());
@@ -176,13 +171,8 @@ pub(super) struct AwaitResume {
 }
 
 impl AwaitResume {
-    pub(super) fn answer(
-        self: Box<Self>,
-        core: &mut Core,
-        now: Time,
-        answer: Result<Resumed, ResumeFailed>,
-    ) -> Next {
-        let Self { bind, previd, h } = *self;
+    pub(super) fn answer(self, core: &mut Core, now: Time, answer: Result<Resumed, ResumeFailed>) -> Next {
+        let Self { bind, previd, h } = self;
         match answer {
             Ok(resumed) => {
                 let element =
@@ -218,8 +208,8 @@ impl AwaitUnbound {
         Self { back: Back::Auth(auth), stanza }
     }
 
-    pub(super) fn answer(self: Box<Self>, core: &mut Core, reply: Option<Stanza>) -> Next {
-        let Self { back, stanza } = *self;
+    pub(super) fn answer(self, core: &mut Core, reply: Option<Stanza>) -> Next {
+        let Self { back, stanza } = self;
         match (back, reply) {
             (Back::Auth(_), None) => Err(Misbehaved::Unauthenticated.into()),
             (Back::Bind(bind), None) => Ok(bind.too_early(core, &stanza)),

@@ -196,7 +196,7 @@ impl State {
             Self::ExpectStartTls(state) => state.element(core, &element),
             Self::ExpectAuth(state) => state.element(core, &element),
             Self::ExpectResponse(state) => state.element(core, &element),
-            Self::ExpectBind(state) => state.element(core, element),
+            Self::ExpectBind(state) => state.element(core, &element),
             Self::Open(state) => state.element(core, now, element),
             Self::Closing(error) => Ok(Self::Closing(error)),
             _ => Err(Ours::Input.into()),

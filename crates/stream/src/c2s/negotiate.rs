@@ -147,7 +147,7 @@ impl AwaitOffer {
         State::AwaitOffer(Box::new(Self { phase, domain }))
     }
 
-    pub(super) fn answer(self: Box<Self>, core: &mut Core, offer: Vec<Builder>) -> State {
+    pub(super) fn answer(self, core: &mut Core, offer: Vec<Builder>) -> State {
         match self.phase {
             Phase::Auth { facts, from, policy } => {
                 let state = ExpectAuth::new(self.domain, facts, from, &policy);

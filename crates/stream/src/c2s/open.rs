@@ -109,7 +109,7 @@ impl Open {
 
     pub(super) fn element(self: Box<Self>, core: &mut Core, now: Time, element: Element) -> Next {
         match element.ns() {
-            ns::CLIENT => self.stanza(core, element),
+            ns::CLIENT => self.stanza(core, &element),
             ns::SM => self.manage(core, now, &element),
             ns => {
                 let nonza =
@@ -124,7 +124,7 @@ impl Open {
         }
     }
 
-    fn stanza(mut self: Box<Self>, core: &mut Core, element: Element) -> Next {
+    fn stanza(mut self: Box<Self>, core: &mut Core, element: &Element) -> Next {
         let mut stanza = match Stanza::from_element(element.clone()) {
             Ok(stanza) => stanza,
             Err(fault) => {
@@ -132,7 +132,7 @@ impl Open {
                     return Err(Misbehaved::Element.into());
                 }
                 let number = self.ledger.receive();
-                let mut reply = fault.reply(&element);
+                let mut reply = fault.reply(element);
                 if let Some(reply) = &mut reply {
                     reply.set_to(Some(self.jid.clone()));
                 }
@@ -261,7 +261,7 @@ impl Open {
                 self.ledger.handle(number);
                 self.acknowledge(core, now);
                 if self.finishing() && self.ledger.is_done() {
-                    return Ok(self.finish(core));
+                    return Ok(Self::finish(core));
                 }
             }
             Command::Close(error) if self.finishing() => {
@@ -319,7 +319,7 @@ impl Open {
                         core.end(End { reason: Reason::Host, clean: false, error }, Close::Orderly);
                         State::Ended
                     }
-                    _ => self.finish(core),
+                    _ => Self::finish(core),
                 });
             }
             Timer::Negotiation => {}
@@ -362,7 +362,7 @@ impl Open {
                 core.end(End { reason: Reason::Host, clean: true, error }, Close::Orderly);
                 State::Ended
             }
-            _ if self.ledger.is_done() => self.finish(core),
+            _ if self.ledger.is_done() => Self::finish(core),
             _ => {
                 self.closing = Closing::Peer;
                 core.timers.clear(Timer::Idle);
@@ -373,13 +373,13 @@ impl Open {
         }
     }
 
-    fn finish(self: Box<Self>, core: &mut Core) -> State {
+    fn finish(core: &mut Core) -> State {
         core.close_all(None, Reason::Peer, true);
         State::Ended
     }
 
     /// The end of the peer's direction.
-    pub(super) fn cut(self: Box<Self>, eof: Eof) -> (Reason, bool, Option<StreamCondition>) {
+    pub(super) fn cut(self, eof: Eof) -> (Reason, bool, Option<StreamCondition>) {
         match self.closing {
             Closing::No => (lost(eof), false, None),
             Closing::Peer => (Reason::Peer, true, None),

@@ -220,8 +220,11 @@ impl ExpectResumed {
             "failed" => {
                 // What the server still knows to have handled is not sent again; the rest is new to the next session.
                 let handled = sm::read_h(element).map_or(0, |h| h.wrapping_sub(old.acked));
-                let handled = usize::try_from(handled).ok().filter(|handled| *handled <= old.unacked.len());
-                for bytes in old.unacked.drain(..).skip(handled.unwrap_or(0)).rev() {
+                let fresh = usize::try_from(handled).ok().filter(|handled| *handled <= old.unacked.len());
+                if fresh.is_some_and(|fresh| fresh > 0) {
+                    core.wire.event(Event::Acked { fresh: handled });
+                }
+                for bytes in old.unacked.drain(..).skip(fresh.unwrap_or(0)).rev() {
                     core.waiting.push_front(bytes);
                 }
                 let condition = element.children().find_map(|child| Condition::from_word(child.name()));

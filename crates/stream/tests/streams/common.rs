@@ -1,7 +1,5 @@
 //! A server's end of a stream with a scripted host, in virtual time.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -31,7 +29,7 @@ static KEYS: LazyLock<Keys> =
     LazyLock::new(|| Keys::derive(Hash::Sha256, "secret", b"pepper and salt", 4096).unwrap());
 
 /// What the scripted host does beyond the usual.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Wishes {
     /// Handle stanzas only when told to.
     pub(crate) lazy: bool,
@@ -257,11 +255,4 @@ pub(crate) fn assert_stream_error(sent: &str, condition: &str) {
     let expected = format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'");
     assert!(sent.contains("<stream:error>") && sent.contains(&expected), "{condition} in {sent}");
     assert!(sent.ends_with("</stream:error></stream:stream>"), "{sent}");
-}
-
-/// Shared between a test and the closures of its scripts.
-pub(crate) type Shared<T> = Rc<RefCell<T>>;
-
-pub(crate) fn shared<T>(value: T) -> Shared<T> {
-    Rc::new(RefCell::new(value))
 }
