@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::chars::is_ncname;
+use super::chars::{is_char, is_ncname};
 use super::tree::{DECLARES, Element, ElementRef, NsRef, TEXT};
 use super::write::{escape_attr, escape_text};
 use crate::ns;
@@ -46,14 +46,29 @@ struct Copied {
 }
 
 fn checked(name: &str) -> Box<str> {
-    debug_assert!(is_ncname(name), "{name:?} is no NCName");
-    if is_ncname(name) { name.into() } else { "invalid".into() }
+    let right = is_ncname(name);
+    debug_assert!(right, "{name:?} is no NCName");
+    if right { name.into() } else { "invalid".into() }
+}
+
+/// A namespace name that can be declared: what XML reserves cannot, and characters that it cannot carry are replaced before names are
+/// compared.
+fn declarable(ns: &str) -> Box<str> {
+    let reserved = ns == ns::XMLNS || ns == ns::XML;
+    debug_assert!(!reserved, "{ns:?} is not for elements");
+    if reserved {
+        return "invalid".into();
+    }
+    if ns.chars().all(|c| is_char(u32::from(c))) {
+        return ns.into();
+    }
+    ns.chars().map(|c| if is_char(u32::from(c)) { c } else { '\u{FFFD}' }).collect::<String>().into()
 }
 
 impl Builder {
     /// An element with a local name and a namespace name; an empty namespace name means none.
     pub fn new(name: &str, ns: &str) -> Self {
-        Self { name: checked(name), ns: ns.into(), attrs: SmallVec::new(), content: Vec::new() }
+        Self { name: checked(name), ns: declarable(ns), attrs: SmallVec::new(), content: Vec::new() }
     }
 
     /// Its name.
@@ -66,7 +81,7 @@ impl Builder {
         &self.ns
     }
 
-    /// With an attribute. Setting a name again replaces its value. `xml:lang` is the only name with a prefix that is taken;
+    /// With an attribute. Setting a name again replaces its value; `xmlns` is not an attribute and becomes `invalid`. `xml:lang` is the only name with a prefix that is taken;
     /// [`Builder::attr_ns`] is for others.
     #[must_use]
     pub fn attr(self, name: &str, value: impl Display) -> Self {
@@ -89,10 +104,11 @@ impl Builder {
     #[must_use]
     pub fn attr_ns(mut self, name: &str, ns: &str, value: impl Display) -> Self {
         let value = value.to_string().into();
-        let name = checked(name);
-        match self.attrs.iter_mut().find(|attr| attr.name == name && *attr.ns == *ns) {
+        let name = checked(if name == "xmlns" && ns.is_empty() { "" } else { name });
+        let ns = if ns == ns::XML { ns.into() } else { declarable(ns) };
+        match self.attrs.iter_mut().find(|attr| attr.name == name && attr.ns == ns) {
             Some(attr) => attr.value = value,
-            None => self.attrs.push(Attr { ns: ns.into(), name, value }),
+            None => self.attrs.push(Attr { ns, name, value }),
         }
         self
     }

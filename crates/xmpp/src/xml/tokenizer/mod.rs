@@ -685,3 +685,27 @@ impl Tokenizer {
         Ok(tree)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hundred thousand idle streams must not hold a hundred thousand buffers.
+    #[test]
+    fn between_elements_nothing_is_allocated() {
+        let mut tokenizer = Tokenizer::new(Limits::default());
+        let header = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+        for piece in [header, "<a xmlns:p='u&#118;' b='c'><b>", "x</b></a>\n", "<a/>", " "] {
+            tokenizer.push(piece.as_bytes());
+            while tokenizer.next().is_ok_and(|frame| frame.is_some()) {}
+        }
+        let held = [
+            tokenizer.buffer.capacity(),
+            tokenizer.nodes.capacity(),
+            tokenizer.attrs.capacity(),
+            tokenizer.extras.capacity(),
+            tokenizer.open.capacity(),
+        ];
+        assert_eq!((held, tokenizer.buffered(), tokenizer.open.len()), ([0; 5], 0, 0));
+    }
+}
