@@ -52,24 +52,11 @@ class Wire:
     async def start_tls(self, name: str, ca: str, within: float, *, alpn=None, version=None, session=None,
                         certificate=None, ciphers=None) -> None:
         """Handshake as the client; verifies the chain against `ca` and the name by RFC 6125 (dNSName only)."""
-        if session is not None:
-            session, context = session   # OpenSSL resumes a session within its context only
+        if session is None:
+            context = self._new_context(ca, alpn, version, certificate, ciphers)
         else:
-            context = SSL.Context(SSL.TLS_METHOD)
+            session, context = session   # OpenSSL resumes a session within its context only
         self._context = context
-        context.set_min_proto_version(VERSIONS[version] if version else SSL.TLS1_2_VERSION)
-        if version:
-            context.set_max_proto_version(VERSIONS[version])
-        context.load_verify_locations(ca)
-        context.set_verify(SSL.VERIFY_PEER, lambda _c, _x, _e, _d, ok: bool(ok))
-        context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
-        if ciphers:
-            context.set_cipher_list(ciphers.encode())
-        if alpn:
-            context.set_alpn_protos([alpn.encode()])
-        if certificate:
-            context.use_certificate_chain_file(certificate[0])
-            context.use_privatekey_file(certificate[1])
         tls = SSL.Connection(context, None)
         tls.set_connect_state()
         tls.set_tlsext_host_name(name.encode("idna"))
@@ -83,6 +70,24 @@ class Wire:
         if name not in names and "*." + name.partition(".")[2] not in names:
             raise WireError(f"the certificate names {names}, not {name}")
         self.resumed = bool(SSL._lib.SSL_session_reused(tls._ssl))
+
+    @staticmethod
+    def _new_context(ca, alpn, version, certificate, ciphers) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(VERSIONS[version] if version else SSL.TLS1_2_VERSION)
+        if version:
+            context.set_max_proto_version(VERSIONS[version])
+        context.load_verify_locations(ca)
+        context.set_verify(SSL.VERIFY_PEER, lambda _c, _x, _e, _d, ok: bool(ok))
+        context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
+        if ciphers:
+            context.set_cipher_list(ciphers.encode())
+        if alpn:
+            context.set_alpn_protos([alpn.encode()])
+        if certificate:
+            context.use_certificate_chain_file(certificate[0])
+            context.use_privatekey_file(certificate[1])
+        return context
 
     def certificate(self) -> x509.Certificate:
         return self._tls.get_peer_certificate().to_cryptography()
