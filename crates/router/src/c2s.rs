@@ -66,9 +66,9 @@ impl ClientHost {
         self.bound.as_ref().map(|bound| &bound.session)
     }
 
-    fn domain(&self, to: Option<String>) -> Result<Domain, StreamError> {
+    fn domain(&self, to: Option<&str>) -> Result<Domain, StreamError> {
         let config = self.router.config();
-        let found = match &to {
+        let found = match to {
             Some(name) => self.router.domain(name),
             None => config.domains.first(),
         };
@@ -163,6 +163,7 @@ impl ClientHost {
             place: Place { at: At::Unbound, jid: server },
             session: None,
             unbound: who.map(|who| who.account().clone()),
+            peer: Some(self.peer),
         };
         match handler.handle(&self.router.cx(), ask).await {
             Ok(Reply::Result(payload)) => Some(stanza.result(Some(payload))),
@@ -250,7 +251,7 @@ async fn handled(session: &Session) -> Command {
 impl Host<C2s> for ClientHost {
     async fn ask(&mut self, question: Question) -> Answer {
         match question {
-            Question::Domain { to, .. } => Answer::Domain(self.domain(to)),
+            Question::Domain { to, .. } => Answer::Domain(self.domain(to.as_deref())),
             Question::Offer(moment) => Answer::Offer(self.offer(&moment)),
             Question::Sasl { domain, addresses, lookup } => {
                 Answer::Sasl(self.sasl(&domain, addresses, lookup).await)

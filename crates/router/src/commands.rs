@@ -31,8 +31,11 @@ pub struct Command {
     /// What it takes.
     pub args: &'static [Arg],
     /// Runs it. The arguments fit `args`.
-    pub run: fn(Arc<Router>, Caller, Args) -> Boxed<'static, Result<Value, Refused>>,
+    pub run: fn(Arc<Router>, Caller, Args) -> Running,
 }
+
+/// A command at work; its result is JSON.
+pub type Running = Boxed<'static, Result<Value, Refused>>;
 
 /// Who may run a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

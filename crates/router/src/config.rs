@@ -90,6 +90,8 @@ pub struct Limits {
     pub offline_messages: usize,
     /// Roster items of one account.
     pub roster_items: usize,
+    /// Subscription requests that wait for one account's answer; more are dropped.
+    pub subscription_requests: usize,
     /// Addresses that one session may have sent directed presence to.
     pub directed: usize,
     /// Idle accounts that are kept in memory.
@@ -108,6 +110,7 @@ impl Default for Limits {
             queue_bytes: 4 << 20,
             offline_messages: 1_000,
             roster_items: 1_000,
+            subscription_requests: 200,
             directed: 1_000,
             idle_accounts: 10_000,
         }

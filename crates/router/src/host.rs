@@ -113,23 +113,18 @@ pub struct Points {
     session_slots: usize,
 }
 
+/// A loaded value and the slot that it belongs into.
+type Loaded = (usize, Box<dyn Any + Send + Sync>);
+
 /// [`Load`] without its type.
 pub(crate) trait AnyLoad: Send + Sync {
-    fn load<'a>(
-        &'a self,
-        cx: &'a Cx<'a>,
-        of: &'a BareJid,
-    ) -> Boxed<'a, Result<(usize, Box<dyn Any + Send + Sync>), Fault>>;
+    fn load<'a>(&'a self, cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<Loaded, Fault>>;
 }
 
 struct Loader<T, L>(AccountSlot<T>, L);
 
 impl<T: Send + Sync + 'static, L: Load<T>> AnyLoad for Loader<T, L> {
-    fn load<'a>(
-        &'a self,
-        cx: &'a Cx<'a>,
-        of: &'a BareJid,
-    ) -> Boxed<'a, Result<(usize, Box<dyn Any + Send + Sync>), Fault>> {
+    fn load<'a>(&'a self, cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<Loaded, Fault>> {
         Box::pin(async move {
             let value = self.1.load(cx, of).await?;
             Ok((self.0.0, Box::new(value) as Box<dyn Any + Send + Sync>))

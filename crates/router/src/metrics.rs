@@ -32,6 +32,7 @@ metrics! {
     offline_stored: Counter = "Messages stored offline",
     offline_full: Counter = "Messages refused because the recipient has too many offline messages",
     offline_delivered: Counter = "Offline messages put into the queue of a session",
+    requests_full: Counter = "Subscription requests dropped because too many wait for the account's answer",
     returned: Counter = "Deliveries that returned because their session was lost",
     slowed: Counter = "Times that a session was slowed by its rate limit",
     overflowed: Counter = "Connections ended because their queue was over its bound",

@@ -4,6 +4,7 @@
 //! pure and all are asked, a stamp owns the elements it writes, and a copier only adds readers.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -193,10 +194,13 @@ pub trait Stamp: Send + Sync + 'static {
     fn stamp(&self, at: &Standing<'_>, stanza: &Stanza, edit: &mut Edit);
 }
 
+/// Whether a child is meant.
+type Which = Box<dyn Fn(ElementRef<'_>) -> bool>;
+
 /// What a stamp wants changed. Everything is stripped before anything is added.
 #[derive(Default)]
 pub struct Edit {
-    pub(crate) strip: Vec<Box<dyn Fn(ElementRef<'_>) -> bool>>,
+    pub(crate) strip: Vec<Which>,
     pub(crate) add: Vec<Builder>,
 }
 
@@ -298,6 +302,8 @@ pub struct Ask {
     pub session: Option<Arc<Session>>,
     /// The account that asks before a resource is bound, if it is proven ([`At::Unbound`]).
     pub unbound: Option<BareJid>,
+    /// Where the connection comes from, before a resource is bound ([`At::Unbound`]).
+    pub peer: Option<IpAddr>,
 }
 
 impl Ask {
@@ -360,6 +366,10 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether the stream waits.
     const ORDER: Order = Order::InLine;
 
+    /// What is told instead where there is no such account: it must be what the handler tells those whom it tells nothing, so that nobody learns
+    /// which accounts exist (RFC 6120 §13.10.2).
+    const NOBODY: Condition = Condition::ServiceUnavailable;
+
     /// Answers one request. A `set` returns once what it wrote is durable: it awaits its tickets.
     fn handle(&self, cx: &Cx<'_>, ask: Ask) -> impl Future<Output = Result<Reply, StanzaError>> + Send;
 }
@@ -367,12 +377,17 @@ pub trait Handler: Send + Sync + 'static {
 /// [`Handler`] as the tables hold it.
 pub(crate) trait AnyHandler: Send + Sync {
     fn order(&self) -> Order;
+    fn nobody(&self) -> Condition;
     fn handle<'a>(&'a self, cx: &'a Cx<'a>, ask: Ask) -> Boxed<'a, Result<Reply, StanzaError>>;
 }
 
 impl<H: Handler> AnyHandler for H {
     fn order(&self) -> Order {
         H::ORDER
+    }
+
+    fn nobody(&self) -> Condition {
+        H::NOBODY
     }
 
     fn handle<'a>(&'a self, cx: &'a Cx<'a>, ask: Ask) -> Boxed<'a, Result<Reply, StanzaError>> {

@@ -282,7 +282,8 @@ impl Router {
             // Not told apart from an account that is not available (RFC 6121 §8.5.1, RFC 6120 §13.10.2).
             Target::Nobody => match stanza.kind() {
                 Kind::Presence(_) => Arrival::default(),
-                Kind::Message(_) | Kind::Iq(_) => Arrival::refused(Condition::ServiceUnavailable),
+                Kind::Message(_) => Arrival::refused(Condition::ServiceUnavailable),
+                Kind::Iq(_) => Arrival::refused(self.nobody(stanza)),
             },
             Target::Elsewhere => Arrival::refused(Condition::RemoteServerNotFound),
             Target::Failed => Arrival::refused(Condition::InternalServerError),
@@ -328,6 +329,13 @@ impl Router {
         self.points().handler(at, set, payload.name(), payload.ns())
     }
 
+    /// What a request to an account that does not exist is told: what its handler tells those whom it tells nothing.
+    fn nobody(&self, stanza: &Stanza) -> Condition {
+        let at =
+            if stanza.to().is_some_and(nuncio_xmpp::jid::Jid::is_full) { At::Resource } else { At::Account };
+        self.handler(at, stanza).map_or(Condition::ServiceUnavailable, |handler| handler.nobody())
+    }
+
     /// What a handler says, as a stanza.
     pub(crate) async fn answer(
         self: &Arc<Self>,
@@ -337,7 +345,14 @@ impl Router {
     ) -> Option<Stanza> {
         let from = stanza.from()?.clone();
         let jid = stanza.to()?.clone();
-        let ask = Ask { stanza: stanza.clone(), from, place: Place { at, jid }, session, unbound: None };
+        let ask = Ask {
+            stanza: stanza.clone(),
+            from,
+            place: Place { at, jid },
+            session,
+            unbound: None,
+            peer: None,
+        };
         let said = match self.handler(at, stanza) {
             Some(handler) => handler.handle(&self.cx(), ask).await,
             None => Ok(Reply::Pass),
@@ -502,7 +517,7 @@ impl Step<'_> {
         self.router.points().stamp(StampAt::Arriving, &self.standing(None), stanza);
     }
 
-    fn addressed(&self, stanza: &Stanza) -> Addressed {
+    pub(crate) fn addressed(&self, stanza: &Stanza) -> Addressed {
         match stanza.to().and_then(|to| to.resource()) {
             Some(resource) => Addressed::Full(self.account.resource(resource).map(SessionState::id)),
             None => Addressed::Bare,
@@ -536,7 +551,7 @@ impl Step<'_> {
 
     // ---- choose ------------------------------------------------------------------------------------------------------------
 
-    fn resources(&self) -> Vec<Resource> {
+    pub(crate) fn resources(&self) -> Vec<Resource> {
         let resource = |state: &SessionState| Resource {
             id: state.id(),
             available: state.is_available(),

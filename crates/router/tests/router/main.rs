@@ -1,0 +1,8 @@
+//! The router as a whole, over a store in memory, without sockets.
+
+mod accounts;
+mod common;
+mod managed;
+mod model;
+mod plugs;
+mod way;
