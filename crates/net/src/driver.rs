@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Options {
     pub rate: Option<Arc<RateLimit>>,
     /// What is counted.
     pub metrics: Arc<NetMetrics>,
+    /// Where it is written why a TLS handshake failed, for whoever must tell a person.
+    pub handshake_failure: Arc<OnceLock<String>>,
 }
 
 impl Options {
@@ -90,6 +92,7 @@ impl Options {
             out_limit: 1024 * 1024,
             rate: None,
             metrics,
+            handshake_failure: Arc::default(),
         }
     }
 }
@@ -403,6 +406,8 @@ where
             }
         };
         tracing::info!(?peer, %failure, "the TLS handshake failed");
+        // Of several attempts on one connection only the first can fail.
+        drop(self.options.handshake_failure.set(failure.to_string()));
         // Closing with bytes unread would take the alert back out of the peer's hands.
         let goodbye = async {
             self.wire.finish_writing().await;
