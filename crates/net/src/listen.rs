@@ -263,7 +263,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds every address. `kind` is the label in the metrics. Port 0 picks one; [`Listener::addresses`] says which.
+    /// Binds every address, inside a tokio runtime. `kind` is the label in the metrics. Port 0 picks one; [`Listener::addresses`] says which.
     /// An IPv6 address listens for IPv6 only where the system says so, elsewhere for both; then the same IPv4 port is not
     /// an error.
     ///

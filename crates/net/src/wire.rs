@@ -274,10 +274,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
 
     /// Says that nothing more will be written: `close_notify` inside TLS, then the end of TCP's direction.
     pub(crate) async fn finish_writing(&mut self) {
+        // What still waits comes first: behind close_notify TLS takes no more data (RFC 8446 §6.1).
+        poll_fn(|cx| self.poll_flush(cx)).await;
         if let Some(layer) = self.tls.as_mut() {
             layer.conn.send_close_notify();
+            poll_fn(|cx| self.poll_flush(cx)).await;
         }
-        poll_fn(|cx| self.poll_flush(cx)).await;
         if let Some(io) = self.io.as_mut().filter(|_| !self.write_broken) {
             // A peer that is already gone makes this fail, which changes nothing.
             let _gone = poll_fn(|cx| Pin::new(&mut *io).poll_shutdown(cx)).await;

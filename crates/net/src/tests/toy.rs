@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -184,7 +184,8 @@ impl Ear {
     }
 
     pub(super) fn next_blocking(&mut self) -> Heard {
-        self.heard.blocking_recv().expect("a host")
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(self.next())
     }
 
     /// Waits for the end; what was heard before it is returned.
@@ -345,8 +346,12 @@ impl Openssl {
 
     /// Waits until it ends by itself; all of its output.
     pub(super) fn ended(mut self) -> String {
-        while let Ok(chunk) = self.output.recv_timeout(PATIENCE) {
-            self.seen.push_str(&String::from_utf8_lossy(&chunk));
+        loop {
+            match self.output.recv_timeout(PATIENCE) {
+                Ok(chunk) => self.seen.push_str(&String::from_utf8_lossy(&chunk)),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("it does not end:\n{}", self.seen),
+            }
         }
         self.child.wait().unwrap();
         std::mem::take(&mut self.seen)
