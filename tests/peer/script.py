@@ -168,7 +168,7 @@ class Scene:
                 session.drop()
             for tool in self.tools.values():
                 tool.end()
-        lines = sorted(line for session in self.actors.values() for line in session.transcript)
+        lines = sorted((line for session in self.actors.values() for line in session.transcript), key=lambda line: float(line[:8]))
         return Result(self.case, *result, time.monotonic() - self.started, lines)
 
 
