@@ -16,6 +16,8 @@ pub(crate) struct Initial {
     pub(crate) to: Option<String>,
     /// The client's bare address.
     pub(crate) from: Option<BareJid>,
+    /// The language of what it sends.
+    pub(crate) lang: Option<Box<str>>,
 }
 
 /// The peer's bare address, for the `to` of our own header, as far as it can be read.
@@ -55,7 +57,15 @@ pub(crate) fn read_client(header: &Header) -> Result<Initial, Error> {
         Some(from) => Some(Jid::new(&from).map_err(|_| Misbehaved::HeaderFrom)?.bare()),
         None => None,
     };
-    Ok(Initial { to, from })
+    // What is no language tag (BCP 47) is not handed on.
+    let is_tag = |lang: &str| {
+        lang.len() <= 35
+            && lang
+                .split('-')
+                .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+    };
+    let lang = header.lang().filter(|lang| is_tag(lang)).map(|lang| lang.into_owned().into_boxed_str());
+    Ok(Initial { to, from, lang })
 }
 
 /// The major number of `major.minor` (§4.7.5). None if there is no version, or none that can be read: 0.9.

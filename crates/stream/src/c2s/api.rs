@@ -88,7 +88,8 @@ impl Default for Idle {
 /// A question to the host. While one is open the stream does not go on.
 #[derive(Debug)]
 pub enum Question {
-    /// Is this domain ours, and what may clients do there? Asked for each stream header until the client is authenticated. Answered with
+    /// Is this domain ours, and what may clients do there? A redirect (`see-other-host`) is given only where `tls` is known, since
+    /// nobody should follow one before (S0-32). Asked for each stream header until the client is authenticated. Answered with
     /// [`Answer::Domain`].
     Domain {
         /// The `to` of the stream header, prepared (RFC 7622); none if it has none: the default domain, or
@@ -288,8 +289,9 @@ pub enum Event {
         /// How many more than before.
         fresh: u32,
     },
-    /// The client has closed its stream, but some of its stanzas are not handled yet. [`Command::Stanza`] is still sent; once all is handled, or after
-    /// the closing time, the stream ends by itself.
+    /// The client has closed its stream, but some of its stanzas are not handled yet. [`Command::Stanza`] is still sent. The stream ends by
+    /// itself a tenth of a second after all is handled and the last stanza was sent, and after the closing time at the latest; a host that
+    /// knows that nothing more will come says [`Command::Close`].
     Finishing,
     /// The stream has ended. The last event.
     Ended(End),

@@ -25,13 +25,15 @@ pub(super) fn is_request(stanza: &Stanza) -> bool {
 pub(super) struct ExpectBind {
     domain: String,
     who: Authenticated,
+    /// The language of what the client sends.
+    lang: Option<Box<str>>,
     /// Attempts that failed.
     attempts: u8,
 }
 
 impl ExpectBind {
-    pub(super) fn new(domain: String, who: Authenticated) -> Self {
-        Self { domain, who, attempts: 0 }
+    pub(super) fn new(domain: String, who: Authenticated, lang: Option<Box<str>>) -> Self {
+        Self { domain, who, lang, attempts: 0 }
     }
 
     pub(super) fn element(self, core: &mut Core, element: &Element) -> Next {
@@ -156,7 +158,7 @@ impl AwaitBind {
                 core.wire.send_stanza(&reply);
                 core.timers.clear(Timer::Negotiation);
                 core.wire.event(Event::Bound(jid.clone()));
-                Ok(State::Open(Box::new(Open::bound(core, now, bind.domain, jid))))
+                Ok(State::Open(Box::new(Open::bound(core, now, bind.domain, bind.lang, jid))))
             }
             Err(error) => bind.refused(core, &stanza, error),
         }
@@ -180,7 +182,7 @@ impl AwaitResume {
                 core.wire.send_builder(&element);
                 core.timers.clear(Timer::Negotiation);
                 core.wire.event(Event::Resumed { jid: resumed.jid.clone(), h });
-                Ok(State::Open(Box::new(Open::resumed(core, now, bind.domain, resumed, h))))
+                Ok(State::Open(Box::new(Open::resumed(core, now, bind.domain, bind.lang, resumed, h))))
             }
             // XEP-0198 §5: the client may still bind.
             Err(ResumeFailed { condition, h }) => {

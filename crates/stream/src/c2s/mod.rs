@@ -116,6 +116,8 @@ impl C2s {
             }
         }
         match self.eof {
+            // The client has closed its stream and its direction; ours is still in use.
+            Some(Eof::Clean) if !reads && matches!(self.state, State::Open(_)) => false,
             Some(eof) => {
                 self.cut(eof);
                 true

@@ -12,7 +12,7 @@ use super::bind::ExpectBind;
 use super::core::Core;
 use super::{Next, State};
 use crate::error::{Error, Misbehaved, Refused};
-use crate::header;
+use crate::header::{self, Initial};
 use crate::sasl::server::Policy;
 use crate::sasl::{Authenticated, SaslCondition};
 
@@ -77,27 +77,27 @@ impl ExpectHeader {
                     return Err(Misbehaved::HeaderFrom.into());
                 }
                 core.wire.event(Event::Opened { domain: domain.clone(), id });
-                Ok(AwaitOffer::ask(core, Phase::Bind { facts, who }, domain))
+                Ok(AwaitOffer::ask(core, Phase::Bind { facts, who, lang: initial.lang }, domain))
             }
-            security => {
-                let tls = match &security {
-                    Security::Tls(facts) => Some((**facts).clone()),
-                    _ => None,
-                };
-                core.ask(Question::Domain { to: initial.to, tls });
-                Ok(State::AwaitDomain(AwaitDomain { security, from: initial.from }))
-            }
+            Security::Tls(facts) => Ok(AwaitDomain::ask(core, Some(facts), initial)),
+            Security::Clear => Ok(AwaitDomain::ask(core, None, initial)),
         }
     }
 }
 
 /// Waits for the host to say whether the domain is served.
 pub(super) struct AwaitDomain {
-    security: Security,
+    /// None in clear.
+    tls: Option<Box<TlsFacts>>,
     from: Option<BareJid>,
 }
 
 impl AwaitDomain {
+    fn ask(core: &mut Core, tls: Option<Box<TlsFacts>>, initial: Initial) -> State {
+        core.ask(Question::Domain { to: initial.to, tls: tls.as_deref().cloned() });
+        State::AwaitDomain(Self { tls, from: initial.from })
+    }
+
     pub(super) fn answer(self, core: &mut Core, answer: Result<Domain, StreamError>) -> Next {
         let to = self.from.as_ref().map(BareJid::as_str);
         let domain = match answer {
@@ -109,18 +109,17 @@ impl AwaitDomain {
         };
         let id = core.open(&domain.name, to);
         core.wire.event(Event::Opened { domain: domain.name.clone(), id });
-        match self.security {
-            Security::Clear => {
+        match self.tls {
+            None => {
                 // TLS is required, so nothing else is offered (RFC 6120 §5.3.1, §5.3.4). What the client claimed about itself is forgotten.
                 let required = Builder::new("required", ns::TLS);
                 core.features(&[Builder::new("starttls", ns::TLS).child(required)]);
                 Ok(State::ExpectStartTls(ExpectStartTls { domain: domain.name, certificate: domain.tls }))
             }
-            Security::Tls(facts) => {
+            Some(facts) => {
                 let name = domain.name.clone();
                 Ok(AwaitOffer::ask(core, Phase::Auth { facts, from: self.from, policy: domain.policy }, name))
             }
-            Security::Known(facts, who) => Ok(AwaitOffer::ask(core, Phase::Bind { facts, who }, domain.name)),
         }
     }
 }
@@ -128,7 +127,7 @@ impl AwaitDomain {
 /// Which features are due.
 enum Phase {
     Auth { facts: Box<TlsFacts>, from: Option<BareJid>, policy: Policy },
-    Bind { facts: Box<TlsFacts>, who: Authenticated },
+    Bind { facts: Box<TlsFacts>, who: Authenticated, lang: Option<Box<str>> },
 }
 
 /// Waits for the host's own features.
@@ -141,7 +140,7 @@ impl AwaitOffer {
     fn ask(core: &mut Core, phase: Phase, domain: String) -> State {
         let (tls, authenticated) = match &phase {
             Phase::Auth { facts, .. } => ((**facts).clone(), None),
-            Phase::Bind { facts, who } => ((**facts).clone(), Some(who.clone())),
+            Phase::Bind { facts, who, .. } => ((**facts).clone(), Some(who.clone())),
         };
         core.ask(Question::Offer(Moment { domain: domain.clone(), authenticated, tls }));
         State::AwaitOffer(Box::new(Self { phase, domain }))
@@ -156,7 +155,7 @@ impl AwaitOffer {
                 core.features(&features);
                 State::ExpectAuth(Box::new(state))
             }
-            Phase::Bind { facts: _, who } => {
+            Phase::Bind { facts: _, who, lang } => {
                 let mut features = vec![
                     Builder::new("bind", ns::BIND),
                     // RFC 6121 dropped the session request; clients that still wait for it may skip it.
@@ -167,7 +166,7 @@ impl AwaitOffer {
                 }
                 features.extend(offer);
                 core.features(&features);
-                State::ExpectBind(ExpectBind::new(self.domain, who))
+                State::ExpectBind(ExpectBind::new(self.domain, who, lang))
             }
         }
     }

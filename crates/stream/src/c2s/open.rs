@@ -1,6 +1,7 @@
 //! A bound stream: stanzas, stream management (XEP-0198), probes, and the closing handshake (RFC 6120 §4.4).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use nuncio_sansio::{Close, Eof, Time};
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition};
@@ -15,14 +16,21 @@ use super::{Next, State, lost};
 use crate::error::{Misbehaved, Ours, Refused};
 use crate::sm::{self, Inbound, Outbound};
 
+/// How long the host may take for the next of its last stanzas.
+const LINGER: Duration = Duration::from_millis(100);
+
 /// A stream with a bound resource.
 pub(super) struct Open {
     domain: String,
     jid: Jid,
+    /// The language of stanzas that name none (RFC 6120 §8.1.5).
+    lang: Option<Box<str>>,
     ledger: Ledger,
     management: Management,
     /// A probe is out since then.
     probed: Option<Time>,
+    /// When the closing time is over.
+    void: Option<Time>,
     closing: Closing,
 }
 
@@ -85,21 +93,50 @@ impl Ledger {
 }
 
 impl Open {
-    pub(super) fn bound(core: &mut Core, now: Time, domain: String, jid: Jid) -> Self {
-        Self::new(core, now, domain, jid, Management::Off)
+    pub(super) fn bound(
+        core: &mut Core,
+        now: Time,
+        domain: String,
+        lang: Option<Box<str>>,
+        jid: Jid,
+    ) -> Self {
+        Self::new(core, now, domain, lang, jid, Management::Off)
     }
 
     /// The client has handled `h`; all that came after it is sent again and counted again.
-    pub(super) fn resumed(core: &mut Core, now: Time, domain: String, resumed: Resumed, h: u32) -> Self {
+    pub(super) fn resumed(
+        core: &mut Core,
+        now: Time,
+        domain: String,
+        lang: Option<Box<str>>,
+        resumed: Resumed,
+        h: u32,
+    ) -> Self {
         let counters = Counters { inbound: Inbound::new(resumed.inbound, 0), outbound: Outbound::new(h, h) };
-        Self::new(core, now, domain, resumed.jid, Management::On(Box::new(counters)))
+        Self::new(core, now, domain, lang, resumed.jid, Management::On(Box::new(counters)))
     }
 
-    fn new(core: &mut Core, now: Time, domain: String, jid: Jid, management: Management) -> Self {
+    fn new(
+        core: &mut Core,
+        now: Time,
+        domain: String,
+        lang: Option<Box<str>>,
+        jid: Jid,
+        management: Management,
+    ) -> Self {
         if let Some(idle) = core.config.idle {
             core.timers.set(Timer::Idle, now + idle.after);
         }
-        Self { domain, jid, ledger: Ledger::default(), management, probed: None, closing: Closing::No }
+        Self {
+            domain,
+            jid,
+            lang,
+            ledger: Ledger::default(),
+            management,
+            probed: None,
+            void: None,
+            closing: Closing::No,
+        }
     }
 
     /// The client sends nothing more; what is left is ours to do.
@@ -149,6 +186,9 @@ impl Open {
             return Err(Misbehaved::From.into());
         }
         stanza.set_from(Some(self.jid.clone()));
+        if stanza.lang().is_none() && self.lang.is_some() {
+            stanza.set_lang(self.lang.as_deref());
+        }
         let number = self.ledger.receive();
         match self.own_answer(&stanza) {
             Some(reply) => {
@@ -252,6 +292,7 @@ impl Open {
             Command::Stanza(bytes) => {
                 if core.wire.send_bytes(bytes) {
                     self.count(core, now);
+                    self.linger(core, now);
                 }
             }
             Command::Nonza(bytes) => {
@@ -260,9 +301,7 @@ impl Open {
             Command::Handled { number } => {
                 self.ledger.handle(number);
                 self.acknowledge(core, now);
-                if self.finishing() && self.ledger.is_done() {
-                    return Ok(Self::finish(core));
-                }
+                self.linger(core, now);
             }
             Command::Close(error) if self.finishing() => {
                 core.close_all(error.as_ref(), Reason::Peer, true);
@@ -278,6 +317,15 @@ impl Open {
             }
         }
         Ok(State::Open(self))
+    }
+
+    /// All is handled that came before the client's closing tag: what that brings about may still be on its way from the host, so our
+    /// own tag waits until nothing has come for a moment, within the closing time.
+    fn linger(&self, core: &mut Core, now: Time) {
+        if self.finishing() && self.ledger.is_done() {
+            let latest = self.void.unwrap_or(now);
+            core.timers.set(Timer::Closing, latest.min(now + LINGER));
+        }
     }
 
     /// One more stanza went out: ask for an acknowledgement after some, or when it gets quiet.
@@ -366,7 +414,9 @@ impl Open {
             _ => {
                 self.closing = Closing::Peer;
                 core.timers.clear(Timer::Idle);
-                core.timers.set(Timer::Closing, now + core.config.closing);
+                let void = now + core.config.closing;
+                self.void = Some(void);
+                core.timers.set(Timer::Closing, void);
                 core.wire.event(Event::Finishing);
                 State::Open(self)
             }

@@ -232,6 +232,33 @@ fn failures_are_told_to_the_host() {
     );
 }
 
+/// RFC 6120 §4.7.4, §8.1.5: the language of the stream is that of stanzas which name none.
+#[test]
+fn stanzas_get_the_language_of_their_stream() {
+    for (header, own, expected) in [
+        ("xml:lang='de-CH'", "", Some("xml:lang='de-CH'")),
+        ("xml:lang='de-CH'", "xml:lang='cs'", Some("xml:lang='cs'")),
+        ("", "", None),
+        ("xml:lang='no tag'", "", None),
+    ] {
+        let mut server = Server::usual().tls();
+        server.send(AUTH);
+        let sent = server.send(&HEADER.replace("xml:lang='en'", header));
+        assert!(sent.contains("xml:lang='en'"), "{sent}");
+        server.send(BIND);
+        server.side.take_events();
+        server.send(&format!("<message to='romeo@example.net' {own}><body>hi</body></message>"));
+        let stanzas = server.stanzas();
+        let text = &stanzas[0].1;
+        match expected {
+            Some(expected) => {
+                assert!(text.contains(expected) && text.matches("xml:lang").count() == 1, "{text}")
+            }
+            None => assert!(!text.contains("xml:lang"), "{text}"),
+        }
+    }
+}
+
 /// What is held for one idle stream: the machine is a few hundred bytes and no buffer.
 #[test]
 fn an_idle_stream_is_small() {

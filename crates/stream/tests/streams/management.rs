@@ -139,7 +139,10 @@ fn a_resumed_stream_is_bound() {
     server.send(MESSAGE);
     assert_eq!(
         server.stanzas(),
-        [(1, "<message from='juliet@im.example.com/balcony' to='romeo@example.net'/>".to_owned())]
+        [(
+            1,
+            "<message from='juliet@im.example.com/balcony' to='romeo@example.net' xml:lang='en'/>".to_owned()
+        )]
     );
     assert!(server.send(BIND).contains("<not-allowed"));
     assert_eq!(server.seconds(31), R, "the time for negotiation is over");

@@ -55,13 +55,41 @@ fn answers_leave_before_our_closing_tag() {
         server.command(Command::Stanza("<iq type='result' id='1'/>".into())),
         "<iq type='result' id='1'/>"
     );
-    assert_eq!(server.command(Command::Handled { number: 2 }), "</stream:stream>");
+    // The answer to the second one is still on its way from the host.
+    assert_eq!(server.command(Command::Handled { number: 2 }), "");
+    assert_eq!(server.pass(Duration::from_millis(99)), "");
+    assert_eq!(
+        server.command(Command::Stanza("<iq type='result' id='2'/>".into())),
+        "<iq type='result' id='2'/>"
+    );
+    assert_eq!(server.pass(Duration::from_millis(99)), "");
+    assert_eq!(server.pass(Duration::from_millis(1)), "</stream:stream>");
     assert!(server.end().clean && matches!(server.end().reason, Reason::Peer));
 
     let mut server = Server::lazy().bound();
     assert_eq!(server.send(&format!("{MESSAGE}</stream:stream>")), "");
     assert_eq!(server.seconds(5), "</stream:stream>", "not for ever");
     assert!(server.end().clean);
+
+    // A host that talks without end is cut off as well.
+    let mut server = Server::lazy().bound();
+    server.send(&format!("{MESSAGE}</stream:stream>"));
+    server.command(Command::Handled { number: 1 });
+    for _ in 0..99 {
+        server.command(Command::Stanza("<message/>".into()));
+        server.pass(Duration::from_millis(50));
+    }
+    assert_eq!(server.closed(), None);
+    server.command(Command::Stanza("<message/>".into()));
+    assert_eq!(server.pass(Duration::from_millis(50)), "</stream:stream>");
+
+    // A host that knows better need not wait; a client that also ends its direction of TCP still gets its answers.
+    let mut server = Server::lazy().bound();
+    server.send(&format!("{MESSAGE}</stream:stream>"));
+    assert_eq!(server.eof(Eof::Clean), "");
+    assert_eq!(server.command(Command::Stanza("<message/>".into())), "<message/>");
+    assert_eq!(server.command(Command::Close(None)), "</stream:stream>");
+    assert!(server.end().clean && server.closed() == Some(Close::Orderly));
 }
 
 /// S0-27: `<reset/>` by command, before and after binding.
