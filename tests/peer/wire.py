@@ -178,6 +178,9 @@ class Wire:
         if self._task:
             self._task.cancel()
             self._task = None
+        if self._tls:
+            # Otherwise OpenSSL would not resume the session: RFC 2246 forbade it, RFC 5246 section 7.2.1 does not.
+            self._tls.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
         if self._writer:
             self._writer.transport.abort()
             self._writer = None
