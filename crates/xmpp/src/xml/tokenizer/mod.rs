@@ -283,6 +283,14 @@ impl Tokenizer {
         dropped
     }
 
+    /// A new stream follows on the same connection, and what was not read yet already belongs to it: a client that does not wait for
+    /// `<success/>` (RFC 6120 §6.4.6) is understood, in whatever pieces its bytes come.
+    pub fn restart(&mut self) {
+        let rest = self.buffer.split_off(self.start);
+        let work = self.work;
+        *self = Self { work, buffer: rest, ..Self::new(self.limits) };
+    }
+
     /// Units of work done so far: bytes looked at, validated or moved, declarations and attributes compared. For tests of linearity.
     #[doc(hidden)]
     pub const fn work(&self) -> u64 {
