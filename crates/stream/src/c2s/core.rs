@@ -73,9 +73,15 @@ impl Core {
         self.wire.send(b"</stream:features>");
     }
 
-    /// A new stream follows on this connection: what was read and not understood is forgotten, what comes is read as a header.
-    pub(super) fn restart(&mut self) {
+    /// TLS follows: what was not read yet came in clear and is forgotten (S0-33).
+    pub(super) fn discard(&mut self) {
         self.tokenizer.reset();
+        self.wire.restart();
+    }
+
+    /// A new stream follows inside the same TLS: what comes is read as a header.
+    pub(super) fn restart(&mut self) {
+        self.tokenizer.restart();
         self.wire.restart();
     }
 

@@ -32,7 +32,7 @@ pub(super) struct ExpectTls;
 
 impl ExpectTls {
     pub(super) fn secured(self, core: &mut Core, facts: TlsFacts) -> State {
-        core.restart();
+        core.discard();
         core.wire.event(Event::Secured(facts.clone()));
         State::ExpectHeader(ExpectHeader { security: Security::Tls(Box::new(facts)) })
     }
@@ -190,7 +190,7 @@ impl ExpectStartTls {
             core.wire.send_builder(&Builder::new("proceed", ns::TLS));
             core.start_tls(Some(self.domain));
             // Whatever came after `<starttls/>` in clear is dropped here, unread: it could be anybody's.
-            core.restart();
+            core.discard();
             return Ok(State::ExpectTls(ExpectTls));
         }
         if element.ns() == ns::SASL {

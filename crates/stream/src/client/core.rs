@@ -114,9 +114,15 @@ impl Core {
         self.wire.send_header(Words { from, to: Some(self.config.account.domain()), id: None, lang });
     }
 
-    /// A new stream follows on this connection.
-    pub(super) fn restart(&mut self) {
+    /// TLS follows: what was not read yet came in clear and is forgotten (S0-33).
+    pub(super) fn discard(&mut self) {
         self.tokenizer.reset();
+        self.wire.restart();
+    }
+
+    /// A new stream follows inside the same TLS.
+    pub(super) fn restart(&mut self) {
+        self.tokenizer.restart();
         self.wire.restart();
     }
 

@@ -31,7 +31,7 @@ pub(super) struct ExpectTls;
 
 impl ExpectTls {
     pub(super) fn secured(self, core: &mut Core, facts: TlsFacts) -> State {
-        core.restart();
+        core.discard();
         core.secured = true;
         let bindings = Binding::of(&facts);
         core.wire.event(Event::Secured(facts));
@@ -107,7 +107,7 @@ impl ExpectProceed {
     pub(super) fn element(self, core: &mut Core, element: &Element) -> Next {
         if element.is("proceed", ns::TLS) {
             core.wire.push(Output::StartTls { domain: None });
-            core.restart();
+            core.discard();
             return Ok(State::ExpectTls(ExpectTls));
         }
         if element.ns() == ns::TLS {
