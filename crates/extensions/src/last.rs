@@ -93,6 +93,8 @@ impl Handler for OfServer {
 struct OfAccount(Table);
 
 impl Handler for OfAccount {
+    const NOBODY: Condition = Condition::Forbidden;
+
     async fn handle(&self, cx: &Cx<'_>, ask: Ask) -> Result<Reply, StanzaError> {
         let owner = ask.account();
         let asker = ask.from.clone();
@@ -120,6 +122,8 @@ impl Handler for OfAccount {
 struct OfResource;
 
 impl Handler for OfResource {
+    const NOBODY: Condition = Condition::Forbidden;
+
     async fn handle(&self, cx: &Cx<'_>, ask: Ask) -> Result<Reply, StanzaError> {
         let (asker, to) = (ask.from.clone(), ask.place.jid.clone());
         let owner = ask.account();

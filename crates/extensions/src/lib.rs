@@ -1,43 +1,37 @@
-//! What Nuncio implements beside the core: one file or folder an XEP, each a [`Extension`] that plugs into the router's points.
+//! What Nuncio implements beside the core: one file or folder an XEP, each an [`Extension`] that plugs into the router's points.
 //!
-//! Adding one is a file here and a line in [`ALL`]; `docs/manual/extending.md` shows it with a real one. Extensions never use each other: what one needs of
-//! another it asks by a point of the router, and names the other in its `needs`.
-
-mod blocking;
-mod caps;
-mod carbons;
-mod contact;
-mod csi;
-mod disco;
-mod hints;
-mod last;
-mod offline;
-mod ping;
-mod private;
-mod sm;
-mod stanza_id;
-mod time;
-mod vcard;
-mod version;
+//! Adding one is a file here and a line in the list below; `docs/manual/extending.md` shows it with a real one. Extensions never use
+//! each other: what one needs of another it asks by a point of the router, and it names the other in its `needs`.
 
 use nuncio_router::Extension;
 
-/// Every extension there is, in the order of their names. Each says itself whether it is on unless configured otherwise.
-pub const ALL: &[Extension] = &[
-    blocking::EXTENSION,
-    caps::EXTENSION,
-    carbons::EXTENSION,
-    contact::EXTENSION,
-    csi::EXTENSION,
-    disco::EXTENSION,
-    hints::EXTENSION,
-    last::EXTENSION,
-    offline::EXTENSION,
-    ping::EXTENSION,
-    private::EXTENSION,
-    sm::EXTENSION,
-    stanza_id::EXTENSION,
-    time::EXTENSION,
-    vcard::EXTENSION,
-    version::EXTENSION,
-];
+macro_rules! extensions {
+    ($($name:ident),* $(,)?) => {
+        $(pub mod $name;)*
+
+        /// Every extension there is, by name. Each says itself whether it is on unless configured otherwise.
+        pub const ALL: &[Extension] = &[$($name::EXTENSION),*];
+    };
+}
+
+// rustfmt does not look for files through a macro: `tests/laws.rs` has them checked.
+extensions! {
+    blocking,
+    caps,
+    carbons,
+    commands,
+    contact,
+    csi,
+    disco,
+    hints,
+    last,
+    offline,
+    ping,
+    private,
+    register,
+    sm,
+    stanza_id,
+    time,
+    vcard,
+    version,
+}
