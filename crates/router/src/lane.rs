@@ -415,8 +415,10 @@ impl Step<'_> {
 /// Whether this address may know of an account's presence. See [`Step::sees`].
 pub(crate) fn sees(cx: &Cx<'_>, account: &AccountState, asker: &Jid, session: Option<SessionId>) -> bool {
     let bare = asker.bare();
+    // Whoever got directed presence at one address may ask from another of the same entity: an occupant's request comes from a nick, the
+    // room's probe from the room (RFC 6121 §4.6.6).
     let directed = |state: &SessionState| {
-        state.directed.contains(asker) || (asker.is_full() && state.directed.contains(&bare.to_jid()))
+        state.directed.contains(asker) || state.directed.iter().any(|to| to.bare_str() == bare.as_str())
     };
     let core = bare == account.jid
         || account.roster.shares_with(&bare)

@@ -45,6 +45,8 @@ struct Arrival {
     refusal: Option<StanzaError>,
     /// A request that a handler is asked with.
     ask: Option<At>,
+    /// What the sender hears in place of the recipient: presence, which is no error.
+    answer: Option<Stanza>,
 }
 
 impl Arrival {
@@ -209,11 +211,18 @@ impl Router {
         if to.is_domain() {
             return Target::Server;
         }
-        match self.lane(&to.bare()).await {
+        let bare = to.bare();
+        let fleeting =
+            matches!(stanza.kind(), Kind::Presence(PresenceType::Available | PresenceType::Unavailable));
+        if fleeting && self.lane_in_memory(&bare).is_none() {
+            // Nobody of the account is there to see it: not worth loading it, whether or not it exists.
+            return Target::Nobody;
+        }
+        match self.lane(&bare).await {
             Ok(Some(lane)) => Target::Account(lane),
             Ok(None) => Target::Nobody,
             Err(fault) => {
-                tracing::error!(account = %to.bare(), %fault, "an account cannot be loaded");
+                tracing::error!(account = %bare, %fault, "an account cannot be loaded");
                 self.metrics().store_faults.inc();
                 Target::Failed
             }
@@ -240,6 +249,9 @@ impl Router {
                 {
                     self.metrics().bounced.inc();
                     next.outbox(|outbox| outbox.push(bounce));
+                }
+                if let Some(answer) = arrival.answer {
+                    next.outbox(|outbox| outbox.push(answer));
                 }
                 if let Some(at) = arrival.ask {
                     let (router, stanza) = (Arc::clone(self), front.stanza);
@@ -280,11 +292,17 @@ impl Router {
                 Kind::Iq(_) | Kind::Presence(_) => Arrival::default(),
             },
             // Not told apart from an account that is not available (RFC 6121 §8.5.1, RFC 6120 §13.10.2).
-            Target::Nobody => match stanza.kind() {
-                Kind::Presence(_) => Arrival::default(),
-                Kind::Message(_) => Arrival::refused(Condition::ServiceUnavailable),
-                Kind::Iq(_) => Arrival::refused(self.nobody(stanza)),
-            },
+            Target::Nobody => {
+                let bare = stanza.to().is_none_or(nuncio_xmpp::jid::Jid::is_bare);
+                match choose::nobody(stanza.kind(), bare) {
+                    Some(Choice::Bounce(_)) if matches!(stanza.kind(), Kind::Iq(_)) => {
+                        Arrival::refused(self.nobody(stanza))
+                    }
+                    Some(Choice::Bounce(condition)) => Arrival::refused(condition),
+                    Some(Choice::Deliver(_) | Choice::Offline | Choice::Drop) => Arrival::default(),
+                    None => Arrival { answer: presence::stranger(stanza), ..Arrival::default() },
+                }
+            }
             Target::Elsewhere => Arrival::refused(Condition::RemoteServerNotFound),
             Target::Failed => Arrival::refused(Condition::InternalServerError),
         }
@@ -504,9 +522,9 @@ impl Step<'_> {
                 Some(to) if to.is_full() => self.arrive_at_resource(stanza),
                 _ => Arrival { ask: Some(At::Account), ..Arrival::default() },
             },
-            Kind::Iq(IqType::Result | IqType::Error) => {
-                if let Addressed::Full(Some(id)) = self.addressed(stanza) {
-                    self.deliver(id, stanza);
+            Kind::Iq(kind @ (IqType::Result | IqType::Error)) => {
+                if let Some(Choice::Deliver(ids)) = choose::iq(kind, self.addressed(stanza), false) {
+                    ids.into_iter().for_each(|id| _ = self.deliver(id, stanza));
                 }
                 Arrival::default()
             }
@@ -535,18 +553,24 @@ impl Step<'_> {
     /// A request goes to the resource if it is there and its presence is known to the asker (RFC 6121 §8.5.3.1 and §8.5.3.2.3: both
     /// errors are the same).
     fn deliver_iq(&mut self, stanza: &Stanza) -> Option<StanzaError> {
-        let denied = || Some(StanzaError::new(Condition::ServiceUnavailable));
-        let (Addressed::Full(Some(id)), Some(from)) = (self.addressed(stanza), stanza.from()) else {
-            return denied();
+        let (Kind::Iq(kind), to) = (stanza.kind(), self.addressed(stanza)) else { return None };
+        let sees = match (to, stanza.from()) {
+            (Addressed::Full(Some(id)), Some(from)) => self.sees(from, Some(id)),
+            _ => false,
         };
-        if !self.sees(from, Some(id)) {
-            return denied();
+        match choose::iq(kind, to, sees) {
+            Some(Choice::Deliver(ids)) => {
+                let delivery = Delivery::new(stanza.clone(), self.now, None);
+                delivery.hold();
+                for id in ids {
+                    self.hand(id, stanza, Some(&delivery));
+                }
+                self.release(&delivery);
+                None
+            }
+            Some(Choice::Bounce(condition)) => Some(condition.into()),
+            Some(Choice::Offline | Choice::Drop) | None => Some(Condition::ServiceUnavailable.into()),
         }
-        let delivery = Delivery::new(stanza.clone(), self.now, None);
-        delivery.hold();
-        self.hand(id, stanza, Some(&delivery));
-        self.release(&delivery);
-        None
     }
 
     // ---- choose ------------------------------------------------------------------------------------------------------------

@@ -133,3 +133,5 @@ fn restore(stored: &bytes::Bytes) -> Option<Stanza> {
     Stanza::from_element(element).ok()
 }
 
+#[cfg(test)]
+mod tests;

@@ -139,49 +139,31 @@ impl Wish {
 
 // ---- storage ---------------------------------------------------------------------------------------------------------------
 
-/// What a row of the table `roster` says of a contact.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Row {
-    /// There is something.
-    Item(Item),
-    /// An item was removed when the roster got this version.
-    Removed(u64),
-}
-
 const FORMAT: u8 = 1;
 const APPROVED: u8 = 0x10;
 const LISTED: u8 = 0x20;
-const REMOVED: u8 = 0x40;
 const REQUEST: u8 = 0x80;
 
-impl Row {
-    /// Format 1: the number of the format; flags in the high and the state in the low half of an octet; the version in eight octets; then for
-    /// items the handle, the number of groups (one octet) and the groups, each text after its length in two octets; then the request, if
-    /// there is one, up to the end. Numbers are big-endian.
+impl Item {
+    /// Format 1: the number of the format; flags in the high and the state in the low half of an octet; the version in eight octets; the handle,
+    /// the number of groups (one octet) and the groups, each text after its length in two octets; then the request, if there is one, up to the
+    /// end. Numbers are big-endian.
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         out.put_u8(FORMAT);
-        let item = match self {
-            Self::Removed(version) => {
-                out.put_u8(REMOVED);
-                out.put_u64(*version);
-                return out.freeze();
-            }
-            Self::Item(item) => item,
-        };
-        let mut flags = item.state.number();
-        for (is, flag) in [(item.approved, APPROVED), (item.listed, LISTED), (item.request.is_some(), REQUEST)] {
+        let mut flags = self.state.number();
+        for (is, flag) in [(self.approved, APPROVED), (self.listed, LISTED), (self.request.is_some(), REQUEST)] {
             if is {
                 flags |= flag;
             }
         }
         out.put_u8(flags);
-        out.put_u64(item.version);
-        put_text(&mut out, &item.name);
-        let groups = item.groups.iter().take(usize::from(u8::MAX));
+        out.put_u64(self.version);
+        put_text(&mut out, &self.name);
+        let groups = self.groups.iter().take(usize::from(u8::MAX));
         out.put_u8(u8::try_from(groups.len()).unwrap_or(u8::MAX));
         groups.for_each(|group| put_text(&mut out, group));
-        if let Some(request) = &item.request {
+        if let Some(request) = &self.request {
             out.put_slice(request);
         }
         out.freeze()
@@ -194,15 +176,12 @@ impl Row {
         }
         let flags = row.try_get_u8().ok()?;
         let version = row.try_get_u64().ok()?;
-        if flags & REMOVED != 0 {
-            return row.is_empty().then_some(Self::Removed(version));
-        }
         let state = State::from_number(flags & 0x0f)?;
         let name = get_text(&mut row)?;
         let count = row.try_get_u8().ok()?;
         let groups = (0..count).map(|_| get_text(&mut row)).collect::<Option<Box<[_]>>>()?;
         let request = (flags & REQUEST != 0).then(|| row.split_to(row.len()));
-        let item = Item {
+        let item = Self {
             state,
             approved: flags & APPROVED != 0,
             listed: flags & LISTED != 0,
@@ -211,7 +190,7 @@ impl Row {
             request,
             version,
         };
-        row.is_empty().then_some(Self::Item(item))
+        row.is_empty().then_some(item)
     }
 }
 

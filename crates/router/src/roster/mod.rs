@@ -1,7 +1,7 @@
 //! The roster (RFC 6121 §2), its versions (§2.6, XEP-0237), and what is stored of it.
 //!
-//! An account's roster is in memory as a whole while its lane is. Rows of the table `roster` are keyed by the contact's address; two more hold
-//! what is about the roster itself. Every change that clients see raises the roster's version by one and stays with the item, and a removed item
+//! An account's roster is in memory as a whole while its lane is. Rows of the table `roster` are keyed by the contact's address; keys that begin
+//! with NUL, as no address does, are of removed items and of the roster itself. Every change that clients see raises the roster's version by one and stays with the item, and a removed item
 //! leaves its version behind, so a client that comes back with an older version gets what has changed since and no more.
 
 mod handler;
@@ -23,7 +23,7 @@ use crate::lane::Step;
 use crate::session::SessionId;
 pub(crate) use handler::plug;
 pub use item::{Item, MAX_GROUP, MAX_GROUPS, MAX_NAME};
-use item::{Row, Wish};
+use item::Wish;
 pub use state::{Event, Received, Sent, State, Subscription};
 
 /// The name of the table.
@@ -32,6 +32,8 @@ const TABLE: &str = "roster";
 const META: &[u8] = b"\0meta";
 /// The row that holds when the account was last available, in milliseconds since 1970.
 const LAST: &[u8] = b"\0last";
+/// What stands before the address in the key of a removed item; the row holds the version.
+const REMOVED: &[u8] = b"\0-";
 /// How many removals are remembered. A client that missed more gets the whole roster.
 const MAX_REMOVALS: usize = 256;
 
@@ -87,18 +89,18 @@ impl Roster {
                 let time = i64::from_be_bytes(row.get(..8)?.try_into().ok()?);
                 self.last = Some(Timestamp::from_millisecond(time).ok()?);
             }
-            jid => {
-                let contact = BareJid::new(std::str::from_utf8(jid).ok()?).ok()?;
-                let version = match Row::decode(row)? {
-                    Row::Removed(version) => {
-                        self.removals.insert(version, contact);
-                        version
-                    }
-                    Row::Item(item) => {
-                        let version = item.version;
-                        self.items.insert(contact, item);
-                        version
-                    }
+            _ => {
+                let removed = key.strip_prefix(REMOVED);
+                let contact = BareJid::new(std::str::from_utf8(removed.unwrap_or(key)).ok()?).ok()?;
+                let version = if removed.is_some() {
+                    let version = u64::from_be_bytes(row.as_ref().try_into().ok()?);
+                    self.removals.insert(version, contact);
+                    version
+                } else {
+                    let item = Item::decode(row)?;
+                    let version = item.version;
+                    self.items.insert(contact, item);
+                    version
                 };
                 self.version = self.version.max(version);
             }
@@ -220,7 +222,7 @@ impl Roster {
     /// Sets what is known of a contact. `always`: clients are told even if nothing has changed for them.
     fn set(&mut self, contact: &BareJid, mut item: Item, always: bool, epoch: impl FnOnce() -> u64) -> (Vec<Write>, Option<Push>) {
         let before = self.items.get(contact);
-        if !always && before == Some(&item) {
+        if !always && (before == Some(&item) || before.is_none() && item.is_empty()) {
             return (Vec::new(), None);
         }
         let shown = before.is_some_and(|before| before.shown() == item.shown() && before.name == item.name && before.groups == item.groups);
@@ -228,19 +230,18 @@ impl Roster {
         let mut push = None;
         if item.listed && (always || !shown) {
             item.version = self.raise(epoch, &mut writes);
-            if let Some(again) = self.removals.iter().find(|(_, removed)| *removed == contact).map(|(version, _)| *version) {
-                // The row of the removal is the item's row now.
-                self.removals.remove(&again);
-            }
             push = Some(Push { version: item.version, item: item.builder(contact) });
+            let again = self.removals.iter().find(|(_, removed)| *removed == contact).map(|(version, _)| *version);
+            if let Some(again) = again {
+                self.removals.remove(&again);
+                writes.push((removed_key(contact), None));
+            }
         }
-        let key = Bytes::copy_from_slice(contact.as_str().as_bytes());
         if item.is_empty() {
-            let removed = self.removals.iter().find(|(_, removed)| *removed == contact).map(|(version, _)| *version);
-            writes.push((key, removed.map(|version| Row::Removed(version).encode())));
+            writes.push((key(contact), None));
             self.items.remove(contact);
         } else {
-            writes.push((key, Some(Row::Item(item.clone()).encode())));
+            writes.push((key(contact), Some(item.encode())));
             self.items.insert(contact.clone(), item);
         }
         (writes, push)
@@ -254,14 +255,13 @@ impl Roster {
         }
         let version = self.raise(epoch, &mut writes);
         self.removals.insert(version, contact.clone());
-        writes.push((Bytes::copy_from_slice(contact.as_str().as_bytes()), Some(Row::Removed(version).encode())));
+        writes.push((key(contact), None));
+        writes.push((removed_key(contact), Some(version.to_be_bytes().to_vec().into())));
         if self.removals.len() > MAX_REMOVALS
             && let Some((oldest, gone)) = self.removals.pop_first()
         {
             self.floor = oldest;
-            if !self.items.contains_key(&gone) {
-                writes.push((Bytes::copy_from_slice(gone.as_str().as_bytes()), None));
-            }
+            writes.push((removed_key(&gone), None));
             writes.push(self.meta());
         }
         (writes, Some(Push { version, item: item::removed(contact) }))
@@ -280,6 +280,14 @@ impl Roster {
         let row = [self.epoch.to_be_bytes(), self.floor.to_be_bytes()].concat();
         (Bytes::from_static(META), Some(row.into()))
     }
+}
+
+fn key(contact: &BareJid) -> Bytes {
+    Bytes::copy_from_slice(contact.as_str().as_bytes())
+}
+
+fn removed_key(contact: &BareJid) -> Bytes {
+    [REMOVED, contact.as_str().as_bytes()].concat().into()
 }
 
 /// A random number, from the router's entropy.
@@ -385,3 +393,5 @@ impl Step<'_> {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -5,4 +5,7 @@ mod common;
 mod managed;
 mod model;
 mod plugs;
+mod presences;
+mod roster;
+mod subscriptions;
 mod way;
