@@ -88,8 +88,8 @@ impl Default for Idle {
 /// A question to the host. While one is open the stream does not go on.
 #[derive(Debug)]
 pub enum Question {
-    /// Is this domain ours, and what may clients do there? A redirect (`see-other-host`) is given only where `tls` is known, since
-    /// nobody should follow one before (S0-32). Asked for each stream header until the client is authenticated. Answered with
+    /// Is this domain ours, and what may clients do there? A redirect (`see-other-host`) can be given only where `tls` is known;
+    /// before, the stream says `internal-server-error` instead, since nobody should follow one (S0-32). Asked for each stream header until the client is authenticated. Answered with
     /// [`Answer::Domain`].
     Domain {
         /// The `to` of the stream header, prepared (RFC 7622); none if it has none: the default domain, or

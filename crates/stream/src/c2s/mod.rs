@@ -135,8 +135,9 @@ impl C2s {
             State::Open(open) => open.cut(eof),
             _ => (lost(eof), false, None),
         };
-        if eof != Eof::Reset && !matches!(reason, Reason::Host) {
-            self.core.close_stream(None);
+        // A stream that we have not opened need not be closed: whoever only looked whether the port is open gets no XML.
+        if eof != Eof::Reset && self.core.wire.header_sent() {
+            self.core.wire.close_stream(None);
         }
         let close = if eof == Eof::Reset { Close::Abort } else { Close::Orderly };
         self.core.end(End { reason, clean, error }, close);
@@ -229,7 +230,8 @@ impl State {
                 core.end(End { reason: Reason::Host, clean: false, error: None }, Close::Abort);
                 Ok(Self::Ended)
             }
-            (_, Command::Close(error)) => {
+            (state, Command::Close(error)) => {
+                let error = error.map(|error| state.presentable(error));
                 core.close_stream(error.as_ref());
                 core.timers.clear_all();
                 core.timers.set(Timer::Closing, now + core.config.closing);
@@ -237,6 +239,17 @@ impl State {
             }
             (state, Command::Stanza(_) | Command::Nonza(_) | Command::Handled { .. }) => Ok(state),
         }
+    }
+
+    /// S0-32: nobody is sent elsewhere before TLS.
+    fn presentable(&self, error: StreamError) -> StreamError {
+        let in_clear = match self {
+            Self::ExpectHeader(state) => state.is_in_clear(),
+            Self::AwaitDomain(state) => state.is_in_clear(),
+            Self::ExpectStartTls(_) => true,
+            _ => false,
+        };
+        if in_clear { negotiate::without_redirect(error) } else { error }
     }
 
     fn timer(self, core: &mut Core, now: Time, timer: Timer) -> Next {

@@ -1,7 +1,7 @@
 //! From the first byte to SASL: header, domain, features, STARTTLS (RFC 6120 §4.3, §5).
 
 use nuncio_sansio::TlsFacts;
-use nuncio_xmpp::error::StreamError;
+use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::xml::{Builder, Element, Header};
@@ -38,6 +38,14 @@ impl ExpectTls {
     }
 }
 
+/// S0-32: in clear a redirect is not to be trusted, so none is given.
+pub(super) fn without_redirect(error: StreamError) -> StreamError {
+    match error.condition {
+        StreamCondition::SeeOtherHost => StreamError::new(StreamCondition::InternalServerError),
+        _ => error,
+    }
+}
+
 /// Waits for a stream header.
 pub(super) struct ExpectHeader {
     security: Security,
@@ -51,6 +59,10 @@ impl ExpectHeader {
     /// After SASL (RFC 6120 §6.4.6).
     pub(super) fn known(facts: Box<TlsFacts>, who: Authenticated) -> Self {
         Self { security: Security::Known(facts, who) }
+    }
+
+    pub(super) fn is_in_clear(&self) -> bool {
+        matches!(self.security, Security::Clear)
     }
 
     pub(super) fn header(self, core: &mut Core, header: &Header) -> Next {
@@ -98,12 +110,17 @@ impl AwaitDomain {
         State::AwaitDomain(Self { tls, from: initial.from })
     }
 
+    pub(super) fn is_in_clear(&self) -> bool {
+        self.tls.is_none()
+    }
+
     pub(super) fn answer(self, core: &mut Core, answer: Result<Domain, StreamError>) -> Next {
         let to = self.from.as_ref().map(BareJid::as_str);
         let domain = match answer {
             Ok(domain) => domain,
             Err(error) => {
                 core.open("", to);
+                let error = if self.is_in_clear() { without_redirect(error) } else { error };
                 return Err(Refused::Domain(error).into());
             }
         };

@@ -1,11 +1,12 @@
 //! Headers, TLS and SASL of the receiving role.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use nuncio_sansio::pair::facts;
-use nuncio_sansio::{ClientCertificate, TlsFacts};
-use nuncio_stream::c2s::{C2sConfig, Event, Reason, Start};
+use nuncio_sansio::pair::{Counter, Script, Side, facts};
+use nuncio_sansio::{ClientCertificate, Time, TlsFacts};
+use nuncio_stream::c2s::{Answer, C2s, C2sConfig, Event, Reason, Start};
 use nuncio_xmpp::xml::Limits;
 
 use crate::common::*;
@@ -207,6 +208,27 @@ fn limits_change_with_login() {
     assert!(server.stanzas().is_empty());
 }
 
+/// RFC 6120 §13.12: a header has its own limit.
+#[test]
+fn an_endless_header_is_refused() {
+    let mut server = Server::usual();
+    let sent = server.send(&HEADER.replace(" to=", &format!(" x='{}' to=", "y".repeat(5000))));
+    assert!(sent.contains("<stream:stream from=''"), "{sent}");
+    assert_stream_error(&sent, "policy-violation");
+    let mut server = Server::usual();
+    assert_stream_error(&server.send(&" ".repeat(20_000)), "policy-violation");
+}
+
+/// A host that answers another question than the one that was asked is our own fault, and ends one stream only.
+#[test]
+fn a_wrong_answer_is_our_fault() {
+    let machine = C2s::new(Arc::default(), Arc::new(Counter::default()), Start::Tcp, Time::ZERO);
+    let mut side = Side::new(machine, Script::new(|_, _| Answer::Unbound(None)));
+    side.bytes(Time::ZERO, HEADER.as_bytes());
+    assert_stream_error(&String::from_utf8(side.take_sent()).unwrap(), "internal-server-error");
+    assert!(side.closed().is_some());
+}
+
 /// A failed login is heard with what a lock-out and a log need, and nothing secret.
 #[test]
 fn failures_are_told_to_the_host() {
@@ -262,6 +284,6 @@ fn stanzas_get_the_language_of_their_stream() {
 /// What is held for one idle stream: the machine is a few hundred bytes and no buffer.
 #[test]
 fn an_idle_stream_is_small() {
-    let size = size_of::<nuncio_stream::c2s::C2s>();
+    let size = size_of::<C2s>();
     assert!(size <= 640, "{size} bytes");
 }

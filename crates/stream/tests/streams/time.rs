@@ -113,6 +113,28 @@ fn see_other_host() {
     assert!(sent.contains("'>[2001:41d0:1:a49b::1]:9222</see-other-host>"), "{sent}");
 }
 
+/// S0-32: nobody is sent elsewhere in clear.
+#[test]
+fn no_redirect_before_tls() {
+    let redirect = || Command::Close(Some(StreamError::see_other_host("other.example")));
+    for mut server in [Server::usual(), Server::usual().clear()] {
+        assert_stream_error(&server.command(redirect()), "internal-server-error");
+    }
+    for mut server in [Server::usual().tls(), Server::usual().known(), Server::usual().bound()] {
+        assert_stream_error(&server.command(redirect()), "see-other-host");
+    }
+}
+
+/// A connection that says nothing is answered with nothing.
+#[test]
+fn a_look_at_the_port_gets_no_xml() {
+    for eof in [Eof::Clean, Eof::Reset] {
+        let mut server = Server::usual();
+        assert_eq!(server.eof(eof), "");
+        assert!(server.closed().is_some() && server.end().lost());
+    }
+}
+
 /// S0-23: TCP that ends without `close_notify` is a truncation; without the closing tag the session is lost, not ended.
 #[test]
 fn an_end_without_a_closing_tag_is_a_loss() {
