@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import json
 import os
 import shutil
@@ -84,6 +85,8 @@ async def main() -> int:
         args.binary = args.binary.resolve()
     args.folder = Path(tempfile.mkdtemp(prefix="nuncio-interop-"))
     os.chmod(args.folder, 0o755)
+    # Whoever started this may be ended without a chance to say so.
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     task = asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)

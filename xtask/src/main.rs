@@ -1,1 +1,52 @@
-fn main() {}
+//! The project's own commands. `cargo xtask test` is what CI runs; each of its parts can be run for itself.
+
+use anyhow::{Context as _, Result, bail};
+
+mod interop;
+mod process;
+mod provision;
+mod soak;
+mod summary;
+mod test;
+mod tidy;
+
+const USAGE: &str = "\
+cargo xtask test [--fast]                 everything: tidy, unit and integration tests, then the interop suites
+                                          (--fast leaves out the suites that need other servers and clients)
+cargo xtask tidy                          format, lints and the project's own rules
+cargo xtask interop clients               stock clients talk through Nuncio
+cargo xtask interop conversations [OPTIONS]
+cargo xtask interop raw [OPTIONS]         the raw-socket table, with Prosody's and ejabberd's scores beside it
+    --subject nuncio|prosody|ejabberd     only against this server
+    --only ID                             only cases whose id begins so
+    --release                             with the release build
+cargo xtask soak [fuzz|kill|soak]         the long runs
+    --inputs N --rounds N --minutes N     how long";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let sound = match words.as_slice() {
+        ["test"] => test::run(false)?,
+        ["test", "--fast"] => test::run(true)?,
+        ["tidy"] => tidy::run()?,
+        ["interop", rest @ ..] => interop::run(rest)?,
+        ["soak", rest @ ..] => soak::run(rest)?,
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            true
+        }
+        _ => bail!("not a command: {}\n{USAGE}", words.join(" ")),
+    };
+    if !sound {
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+/// The checkout's folder: where cargo runs this from.
+fn root() -> Result<std::path::PathBuf> {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").context("run this as `cargo xtask`")?;
+    let folder = std::path::PathBuf::from(manifest);
+    Ok(folder.parent().context("xtask stands in the checkout")?.to_owned())
+}
