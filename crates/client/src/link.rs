@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use nuncio_net::{Options, Security, drive};
 use nuncio_sansio::TlsFacts;
+use nuncio_stream::Start;
 use nuncio_stream::client::{self, Client, Command, End, Never, Place, Reason, Resumption};
 use nuncio_stream::redirect::{Decision, Host, SeeOtherHost};
 use nuncio_stream::sasl::client::Proven;
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
-use nuncio_stream::Start;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -85,7 +85,9 @@ impl Link {
         loop {
             let end = Box::pin(self.connection()).await;
             tracing::debug!(account = %self.inner.config.account, why = %end.why, "disconnected");
-            if self.events.send(Event::Disconnected(Box::new(end))).await.is_err() || orders.recv().await.is_none() {
+            if self.events.send(Event::Disconnected(Box::new(end))).await.is_err()
+                || orders.recv().await.is_none()
+            {
                 return;
             }
         }
@@ -167,7 +169,8 @@ impl Link {
         let start = config.start;
         let addresses = match &target.host {
             Host::Name(name) => {
-                let resolved = timeout(config.connect_timeout, config.resolver.resolve(name, target.port, start));
+                let resolved =
+                    timeout(config.connect_timeout, config.resolver.resolve(name, target.port, start));
                 resolved.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
             }
             Host::V4(ip) => vec![address(IpAddr::V4(*ip), target.port, start)],
@@ -179,8 +182,11 @@ impl Link {
                 Ok(Ok(io)) => {
                     // A chat is small packets; none should wait for another.
                     drop(io.set_nodelay(true));
-                    let place =
-                        Place { host: target.host.clone(), port: address.port(), redirects: target.redirects };
+                    let place = Place {
+                        host: target.host.clone(),
+                        port: address.port(),
+                        redirects: target.redirects,
+                    };
                     return Ok((io, place));
                 }
                 Ok(Err(error)) => last = error,
@@ -204,7 +210,12 @@ impl Link {
             closing: config.closing,
             pace: config.pace,
             idle: config.idle,
-            ..client::ClientConfig::new(config.account.clone(), config.credentials.clone(), config.start, place)
+            ..client::ClientConfig::new(
+                config.account.clone(),
+                config.credentials.clone(),
+                config.start,
+                place,
+            )
         };
         (self.jid, self.tls, self.login, self.end) = (None, None, None, None);
         self.managed = config.stream_management;
@@ -300,7 +311,9 @@ impl Link {
                 }
             }
             client::Event::Stanza(stanza) => self.stanza(stanza).await,
-            client::Event::Invalid(_, fault) => tracing::info!(%fault, "the server sent a broken stanza; it is dropped"),
+            client::Event::Invalid(_, fault) => {
+                tracing::info!(%fault, "the server sent a broken stanza; it is dropped")
+            }
             client::Event::Nonza(element) => self.tell(Event::Nonza(element)).await,
             client::Event::Ended(end) => self.end = Some(end),
         }

@@ -169,33 +169,45 @@ mod tests {
         let account: &[Option<&str>] = &[None, Some("juliet@example.com"), Some("JULIET@Example.com")];
         type Case<'a> = (Leniency, Option<&'a str>, &'a [Option<&'a str>], &'a [Option<&'a str>]);
         let cases: &[Case<'_>] = &[
-            (usual, None, account, &[
-                Some("example.com"),
-                Some("juliet@example.com/other"),
-                Some("romeo@example.net"),
-                Some("example.net"),
-            ]),
+            (
+                usual,
+                None,
+                account,
+                &[
+                    Some("example.com"),
+                    Some("juliet@example.com/other"),
+                    Some("romeo@example.net"),
+                    Some("example.net"),
+                ],
+            ),
             (usual, Some("juliet@example.com"), account, &[Some("example.com"), Some("romeo@example.net")]),
             (usual, None, &[Some(OWN)], &[]),
             (strict, None, account, &[Some(OWN), Some("example.com")]),
             (old, None, &[Some("example.com"), Some(OWN)], &[Some("example.net")]),
-            (usual, Some("example.com"), &[None, Some("example.com"), Some("EXAMPLE.com")], &[
-                Some("juliet@example.com"),
-                Some(OWN),
-                Some("example.net"),
-            ]),
-            (usual, Some("Romeo@Example.NET"), &[Some("romeo@example.net"), Some("ROMEO@example.net")], &[
-                None,
+            (
+                usual,
+                Some("example.com"),
+                &[None, Some("example.com"), Some("EXAMPLE.com")],
+                &[Some("juliet@example.com"), Some(OWN), Some("example.net")],
+            ),
+            (
+                usual,
+                Some("Romeo@Example.NET"),
+                &[Some("romeo@example.net"), Some("ROMEO@example.net")],
+                &[
+                    None,
+                    Some("romeo@example.net/orchard"),
+                    Some("example.net"),
+                    Some("juliet@example.com"),
+                    Some("mercutio@example.net"),
+                ],
+            ),
+            (
+                usual,
                 Some("romeo@example.net/orchard"),
-                Some("example.net"),
-                Some("juliet@example.com"),
-                Some("mercutio@example.net"),
-            ]),
-            (usual, Some("romeo@example.net/orchard"), &[Some("romeo@example.net/orchard")], &[
-                None,
-                Some("romeo@example.net"),
-                Some("romeo@example.net/Orchard"),
-            ]),
+                &[Some("romeo@example.net/orchard")],
+                &[None, Some("romeo@example.net"), Some("romeo@example.net/Orchard")],
+            ),
             (usual, Some("example.net"), &[Some("example.net")], &[None, Some("example.com")]),
             (usual, Some(OWN), &[Some(OWN)], &[None, Some("juliet@example.com")]),
         ];
@@ -205,7 +217,10 @@ mod tests {
                 for from in *wrong {
                     let mut pending = pending(*leniency);
                     let mut answered = pending.insert(to.as_ref(), "q", 1).unwrap();
-                    assert!(!pending.settle(&answer(*from, "q", kind), Some(&jid(OWN))), "{to:?} by {from:?}");
+                    assert!(
+                        !pending.settle(&answer(*from, "q", kind), Some(&jid(OWN))),
+                        "{to:?} by {from:?}"
+                    );
                     // S4-05: it neither completes nor cancels.
                     assert!(answered.try_recv().is_err() && pending.len() == 1);
                 }
@@ -227,12 +242,16 @@ mod tests {
         let mut pending = pending(Leniency::default());
         let to = jid("romeo@example.net/orchard");
         let ids: Vec<_> = (0..100).map(|n| format!("id-{n}")).collect();
-        let mut answers: Vec<_> =
-            ids.iter().map(|id| pending.insert(Some(&to), id, 1).unwrap()).collect();
+        let mut answers: Vec<_> = ids.iter().map(|id| pending.insert(Some(&to), id, 1).unwrap()).collect();
         assert!(matches!(pending.insert(Some(&to), "more", 1), Err(RequestError::TooMany)));
         for id in &ids {
             for kind in [IqType::Result, IqType::Error] {
-                for from in [None, Some("mallory@example.net"), Some("romeo@example.net/x"), Some("juliet@example.com")] {
+                for from in [
+                    None,
+                    Some("mallory@example.net"),
+                    Some("romeo@example.net/x"),
+                    Some("juliet@example.com"),
+                ] {
                     assert!(!pending.settle(&answer(from, id, kind), Some(&jid(OWN))));
                 }
             }
@@ -276,7 +295,8 @@ mod tests {
             assert_eq!(seen.len(), letters, "place {place}");
             assert!(seen.values().all(|count| count.abs_diff(expected) < expected / 4), "place {place}");
             // Nor does one id tell the next.
-            let same = ids.windows(2).filter(|pair| pair[0].as_bytes()[place] == pair[1].as_bytes()[place]).count();
+            let same =
+                ids.windows(2).filter(|pair| pair[0].as_bytes()[place] == pair[1].as_bytes()[place]).count();
             assert!(same.abs_diff(expected) < expected / 4, "place {place}: {same}");
         }
     }

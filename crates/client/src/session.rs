@@ -343,7 +343,10 @@ pub struct Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let jid = self.online.as_ref().map(|online| &online.jid);
-        f.debug_struct("Session").field("account", &self.sender.inner.config.account).field("jid", &jid).finish()
+        f.debug_struct("Session")
+            .field("account", &self.sender.inner.config.account)
+            .field("jid", &jid)
+            .finish()
     }
 }
 
@@ -440,32 +443,37 @@ impl Session {
     ) -> Result<Stanza, RequestError> {
         let sender = self.sender.clone();
         let ended = |event: &Event| matches!(event, Event::Disconnected(_));
-        self.meanwhile(sender.request(kind, to, payload), ended).await.unwrap_or(Err(RequestError::Lost))
+        match self.meanwhile(sender.request(kind, to, payload), ended).await {
+            Ok(answer) => answer,
+            Err(Cut::Ended) => Err(RequestError::Lost),
+            Err(Cut::Unread) => Err(SendError::Unread.into()),
+        }
     }
 
-    /// Awaits `wanted` and sets events aside, so that the one never waits for the other. None if an event ends the wait.
+    /// Awaits `wanted` and sets events aside, so that the one never waits for the other; unless an event ends the wait, or nobody reads.
     async fn meanwhile<T>(
         &mut self,
         wanted: impl Future<Output = T>,
         ends: impl Fn(&Event) -> bool,
-    ) -> Option<T> {
+    ) -> Result<T, Cut> {
         let mut wanted = pin!(wanted);
         let most = self.sender.inner.config.inbox;
         loop {
+            let full = self.inbox.len() >= most;
             tokio::select! {
                 biased;
-                done = &mut wanted => return Some(done),
-                event = self.receive(), if self.inbox.len() < most => match event {
+                done = &mut wanted => return Ok(done),
+                event = self.receive(), if !full => match event {
                     Some(event) => {
                         let over = ends(&event);
                         self.inbox.push_back(event);
                         if over {
-                            return None;
+                            return Err(Cut::Ended);
                         }
                     }
-                    None => return Some(wanted.await),
+                    None => return Ok(wanted.await),
                 },
-                else => return None,
+                () = std::future::ready(()), if full => return Err(Cut::Unread),
             }
         }
     }
@@ -515,6 +523,14 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// What cuts a wait short.
+enum Cut {
+    /// An event after which it would be in vain.
+    Ended,
+    /// Too many events are set aside.
+    Unread,
 }
 
 /// The task is gone; a panic at most.

@@ -109,18 +109,20 @@ pub(crate) struct World {
     pub(crate) forgetful: Option<bool>,
 }
 
+/// Live connections, each with the session that it carries.
+type Live = Arc<Mutex<Vec<(Option<String>, mpsc::UnboundedSender<Order>)>>>;
+
 /// Tells live connections what to do.
 #[derive(Clone)]
 enum Order {
-    Send(Stanza),
+    Send(Bytes),
     Error(StreamCondition),
 }
 
 pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
-    pub(crate) tls: Arc<TlsHosts>,
     pub(crate) world: Arc<Mutex<World>>,
-    live: Arc<Mutex<Vec<mpsc::UnboundedSender<Order>>>>,
+    live: Live,
     generation: watch::Sender<u64>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -138,8 +140,8 @@ impl Fake {
         let world = Arc::new(Mutex::new(World::default()));
         let live = Arc::new(Mutex::new(Vec::new()));
         let (generation, seen) = watch::channel(0);
-        let task = tokio::spawn(accept(listener, Arc::clone(&tls), start, Arc::clone(&world), Arc::clone(&live), seen));
-        Self { address, tls, world, live, generation, task }
+        let task = tokio::spawn(accept(listener, tls, start, Arc::clone(&world), Arc::clone(&live), seen));
+        Self { address, world, live, generation, task }
     }
 
     /// How stanzas are answered.
@@ -147,20 +149,23 @@ impl Fake {
         self.world.lock().unwrap().react = Some(Box::new(react));
     }
 
-    /// Sends to all live connections, whose number is returned.
-    pub(crate) fn push(&self, stanza: &Stanza) -> usize {
-        self.order(&Order::Send(stanza.clone()))
+    /// Sends to all sessions, whether or not their connections stand.
+    pub(crate) fn push(&self, stanza: &Stanza) {
+        let bytes = stanza.bytes(ns::CLIENT);
+        let mut world = self.world.lock().unwrap();
+        for (id, one) in self.live.lock().unwrap().iter() {
+            if let Some(kept) = id.as_ref().and_then(|id| world.sessions.get_mut(id)) {
+                kept.sent += 1;
+                kept.unacked.push_back(bytes.clone());
+            }
+            drop(one.send(Order::Send(bytes.clone())));
+        }
     }
 
     /// Ends all live streams with an error.
     pub(crate) fn fail(&self, condition: StreamCondition) -> usize {
-        self.order(&Order::Error(condition))
-    }
-
-    fn order(&self, order: &Order) -> usize {
-        let mut live = self.live.lock().unwrap();
-        live.retain(|one| one.send(order.clone()).is_ok());
-        live.len()
+        let live = self.live.lock().unwrap();
+        live.iter().filter(|(_, one)| one.send(Order::Error(condition)).is_ok()).count()
     }
 
     /// Drops all connections without a word inside TLS.
@@ -179,7 +184,7 @@ async fn accept(
     tls: Arc<TlsHosts>,
     start: Start,
     world: Arc<Mutex<World>>,
-    live: Arc<Mutex<Vec<mpsc::UnboundedSender<Order>>>>,
+    live: Live,
     seen: watch::Receiver<u64>,
 ) {
     let clock = Clock::start();
@@ -217,7 +222,7 @@ async fn accept(
 
 struct FakeHost {
     world: Arc<Mutex<World>>,
-    live: Arc<Mutex<Vec<mpsc::UnboundedSender<Order>>>>,
+    live: Live,
     orders: Option<mpsc::UnboundedSender<Order>>,
     ordered: mpsc::UnboundedReceiver<Order>,
     next: VecDeque<Command>,
@@ -236,7 +241,9 @@ impl FakeHost {
     }
 
     fn up(&mut self) {
-        self.live.lock().unwrap().extend(self.orders.take());
+        let mut live = self.live.lock().unwrap();
+        live.retain(|(id, _)| id.is_none() || *id != self.id);
+        live.extend(self.orders.take().map(|orders| (self.id.clone(), orders)));
     }
 
     fn answer(&mut self, question: Question) -> Answer {
@@ -250,7 +257,8 @@ impl FakeHost {
                         return Answer::Domain(Err(StreamError::see_other_host(other)));
                     }
                 }
-                let scram = if world.only_plain { vec![] } else { vec![Hash::Sha1, Hash::Sha256, Hash::Sha512] };
+                let scram =
+                    if world.only_plain { vec![] } else { vec![Hash::Sha1, Hash::Sha256, Hash::Sha512] };
                 let policy = Policy { scram, plain: true, external: false };
                 Answer::Domain(Ok(Domain { name: DOMAIN.to_owned(), policy, tls: true }))
             }
@@ -269,16 +277,18 @@ impl FakeHost {
                     },
                     account: (username == "juliet").then_some(account),
                 })),
-                Lookup::Password { username, password } => server::Answer::Password(Ok(
-                    (username == "juliet" && *password == "secret").then_some(account)
-                )),
+                Lookup::Password { username, password } => server::Answer::Password(Ok((username
+                    == "juliet"
+                    && *password == "secret")
+                    .then_some(account))),
                 Lookup::External { .. } => server::Answer::External(Ok(None)),
                 Lookup::Login { .. } => server::Answer::Login(Ok(())),
             }),
             Question::Unbound { .. } => Answer::Unbound(None),
-            Question::Bind { who, resource } => {
-                Answer::Bind(Ok(who.account().with_resource(resource.as_deref().unwrap_or("made-up")).unwrap()))
-            }
+            Question::Bind { who, resource } => Answer::Bind(Ok(who
+                .account()
+                .with_resource(resource.as_deref().unwrap_or("made-up"))
+                .unwrap())),
             Question::Enable { jid, .. } => {
                 let id = format!("sm-{}", world.sessions.len());
                 world.sessions.insert(id.clone(), Kept { jid: Some(jid), ..Kept::default() });
@@ -312,10 +322,18 @@ impl FakeHost {
                 world.names.push(facts.server_name);
             }
             Heard::Bound(_) => self.up(),
+            Heard::Enabled(_) => {
+                let mut live = self.live.lock().unwrap();
+                if let Some(last) = live.last_mut() {
+                    last.0 = self.id.clone();
+                }
+            }
             Heard::Resumed { .. } => {
                 let again: Vec<_> = {
                     let world = self.world.lock().unwrap();
-                    self.id.as_ref().map_or_else(Vec::new, |id| world.sessions[id].unacked.iter().cloned().collect())
+                    self.id
+                        .as_ref()
+                        .map_or_else(Vec::new, |id| world.sessions[id].unacked.iter().cloned().collect())
                 };
                 self.next.extend(again.into_iter().map(Command::Stanza));
                 self.up();
@@ -336,7 +354,7 @@ impl FakeHost {
                     self.send(&answer);
                 }
             }
-            Heard::Acked { h } => {
+            Heard::Acked { h, .. } => {
                 let mut world = self.world.lock().unwrap();
                 if let Some(kept) = self.id.as_ref().and_then(|id| world.sessions.get_mut(id)) {
                     let left = kept.sent.saturating_sub(h) as usize;
@@ -365,7 +383,7 @@ impl Host<C2s> for FakeHost {
                 return command;
             }
             match self.ordered.recv().await {
-                Some(Order::Send(stanza)) => self.send(&stanza),
+                Some(Order::Send(bytes)) => return Command::Stanza(bytes),
                 Some(Order::Error(condition)) => return Command::Close(Some(StreamError::new(condition))),
                 None => std::future::pending().await,
             }
@@ -424,7 +442,11 @@ pub(crate) fn config(certificates: &Certificates, address: SocketAddr) -> Client
     ClientConfig {
         server: Server::Address(address),
         pace: Pace { every: 1, ..Pace::default() },
-        ..ClientConfig::new(BareJid::new(&format!("juliet@{DOMAIN}")).unwrap(), "secret", certificates.roots())
+        ..ClientConfig::new(
+            BareJid::new(&format!("juliet@{DOMAIN}")).unwrap(),
+            "secret",
+            certificates.roots(),
+        )
     }
 }
 

@@ -36,7 +36,8 @@ async fn forged_answers_are_ignored() {
         if !matches!(stanza.kind(), Kind::Iq(IqType::Get)) {
             return Vec::new();
         }
-        let forgers = [None, Some("mallory@good.example"), Some("contact@x.example/other"), Some("x.example")];
+        let forgers =
+            [None, Some("mallory@good.example"), Some("contact@x.example/other"), Some("x.example")];
         let mut answers: Vec<_> = forgers
             .iter()
             .flat_map(|from| [IqType::Result, IqType::Error].map(|kind| answer(stanza, *from, kind)))
@@ -97,7 +98,10 @@ async fn other_ends_of_a_request() {
     session.send(&theirs.result(None)).await.unwrap();
     let answered = || {
         let world = server.world.lock().unwrap();
-        world.received.iter().any(|stanza| stanza.id() == Some("theirs") && matches!(stanza.kind(), Kind::Iq(IqType::Result)))
+        world
+            .received
+            .iter()
+            .any(|stanza| stanza.id() == Some("theirs") && matches!(stanza.kind(), Kind::Iq(IqType::Result)))
     };
     until(answered).await;
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use nuncio_client::{Client, ClientConfig, Event, LoginError, Mechanism, Reason, RequestError, Session, Start, Why};
+use nuncio_client::{
+    Client, ClientConfig, Event, LoginError, Mechanism, Reason, RequestError, Session, Start, Why,
+};
 use nuncio_stream::sasl::ChannelBinding;
 use nuncio_xmpp::error::StreamCondition;
 use nuncio_xmpp::ns;
@@ -46,6 +48,13 @@ async fn disconnected(session: &mut Session) -> Box<nuncio_client::Disconnected>
         _ => None,
     })
     .await
+}
+
+/// A session that can be resumed, and a server that has nothing more to say.
+async fn managed(config: ClientConfig) -> Session {
+    let mut session = connect(config).await;
+    wait(&mut session, |event| matches!(event, Event::Managed { resumable: true }).then_some(())).await;
+    session
 }
 
 /// Bodies of the next messages.
@@ -125,7 +134,7 @@ async fn early_stanzas_wait() {
 async fn a_resumed_session_loses_nothing() {
     let certificates = Certificates::new();
     let server = Fake::start(certificates.hosts(DOMAIN), Start::Tcp).await;
-    let mut session = connect(config(&certificates, server.address)).await;
+    let mut session = managed(config(&certificates, server.address)).await;
     let jid = session.jid().unwrap().clone();
     let (mut sent, mut pushed, mut seen) = (0, 0, Vec::new());
     for round in 0..12 {
@@ -179,7 +188,7 @@ async fn a_forgotten_session_is_replaced() {
         let mut settings = config(&certificates, server.address);
         settings.pace.every = 1000;
         settings.pace.quiet = Duration::from_secs(1000);
-        let mut session = connect(settings).await;
+        let mut session = managed(settings).await;
         let asked = session.sender();
         let asked = tokio::spawn(async move { asked.get(None, Builder::new("ping", ns::PING)).await });
         until(|| server.world.lock().unwrap().received.len() == 1).await;
@@ -197,7 +206,8 @@ async fn a_forgotten_session_is_replaced() {
         }
         assert!(!online(&mut session).await);
         session.send(&text(4)).await.unwrap();
-        let expected = if tells { vec!["0", "1", "2", "3", "4"] } else { vec!["0", "1", "2", "0", "1", "2", "3", "4"] };
+        let expected =
+            if tells { vec!["0", "1", "2", "3", "4"] } else { vec!["0", "1", "2", "0", "1", "2", "3", "4"] };
         until(|| server.bodies().len() == expected.len()).await;
         assert_eq!(server.bodies(), expected);
         if tells {
@@ -217,7 +227,7 @@ async fn tls_sessions_are_resumed_and_die_with_a_reset() {
     let certificates = Certificates::new();
     for start in [Start::Tcp, Start::DirectTls] {
         let server = Fake::start(certificates.hosts(DOMAIN), start).await;
-        let mut session = connect(ClientConfig { start, ..config(&certificates, server.address) }).await;
+        let mut session = managed(ClientConfig { start, ..config(&certificates, server.address) }).await;
         // A ticket comes with the first bytes after the handshake; the login has read them.
         assert!(!session.state().unwrap().tls.resumed);
         server.kill();
@@ -232,7 +242,9 @@ async fn tls_sessions_are_resumed_and_die_with_a_reset() {
 
         assert_eq!(server.fail(StreamCondition::Reset), 1);
         let end = disconnected(&mut session).await;
-        assert!(matches!(&end.why, Why::Stream(Reason::PeerError(error)) if error.condition == StreamCondition::Reset));
+        assert!(
+            matches!(&end.why, Why::Stream(Reason::PeerError(error)) if error.condition == StreamCondition::Reset)
+        );
         assert!(end.resumable && end.may_retry);
         session.reconnect();
         assert!(online(&mut session).await);
@@ -253,7 +265,11 @@ async fn closing_is_orderly() {
     let events = timeout(PATIENCE, session.close()).await.unwrap();
     match events.last() {
         Some(Event::Disconnected(end)) => {
-            assert!(matches!(end.why, Why::Stream(Reason::Host)) && end.clean && !end.resumable, "{:?}", end.why);
+            assert!(
+                matches!(end.why, Why::Stream(Reason::Host)) && end.clean && !end.resumable,
+                "{:?}",
+                end.why
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -265,7 +281,8 @@ async fn closing_is_orderly() {
 async fn queues_are_bounded() {
     let certificates = Certificates::new();
     let server = Fake::start(certificates.hosts(DOMAIN), Start::Tcp).await;
-    let small = ClientConfig { queue: 4, inbox: 8, unacknowledged: 4, ..config(&certificates, server.address) };
+    let small =
+        ClientConfig { queue: 4, inbox: 8, unacknowledged: 4, ..config(&certificates, server.address) };
     let mut session = connect(small.clone()).await;
     for number in 0..2000 {
         server.push(&text(number));
