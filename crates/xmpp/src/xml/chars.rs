@@ -58,6 +58,34 @@ pub(crate) static CLASS: [u8; 256] = {
     class
 };
 
+/// How many bytes at the beginning of `run` have none of the bits `stop` ([`TEXT_STOP`] or [`VALUE_STOP`]).
+pub(crate) fn plain_run(run: &[u8], stop: u8) -> usize {
+    let mut passed = 0;
+    let mut chunks = run.chunks_exact(32);
+    for chunk in &mut chunks {
+        // Without branches, so that a chunk is compared at once. Every byte with a bit of the class is among these.
+        let mut special = 0;
+        for byte in chunk {
+            special |= u8::from(*byte < 0x20)
+                | u8::from(*byte == b'<')
+                | u8::from(*byte == b'>')
+                | u8::from(*byte == b'&')
+                | u8::from(*byte == b'\'')
+                | u8::from(*byte == b'"')
+                | u8::from(*byte == 0xEF);
+        }
+        if special != 0 {
+            let at = chunk.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0);
+            if let Some(at) = at {
+                return passed + at;
+            }
+        }
+        passed += chunk.len();
+    }
+    let rest = chunks.remainder();
+    passed + rest.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0).unwrap_or(rest.len())
+}
+
 /// The character that begins at `at`, and its length in bytes. `bytes` must be valid UTF-8 there; what is not yields a character that
 /// no class contains.
 pub(crate) fn decode(bytes: &[u8], at: usize) -> (u32, usize) {

@@ -137,7 +137,7 @@ pub enum XmlError {
         at: u64,
     },
     /// A limit is exceeded.
-    #[error("more than {limit} {which}")]
+    #[error("{which}: more than {limit}")]
     Limit {
         /// Which one.
         which: Which,

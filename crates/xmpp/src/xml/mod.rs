@@ -3,6 +3,8 @@
 mod builder;
 mod chars;
 mod limits;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 pub(crate) mod tree;
 mod write;

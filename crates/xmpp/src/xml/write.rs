@@ -1,53 +1,60 @@
 //! Escaping. What is written here is well-formed whatever the argument holds.
 
-use super::chars::is_char;
-
 /// Appends `text` as character data (XML §2.4). A character that XML cannot carry becomes U+FFFD.
 pub fn escape_text(out: &mut Vec<u8>, text: &str) {
-    escape(out, text, |byte| match byte {
-        b'<' => Some(b"&lt;"),
-        b'>' => Some(b"&gt;"),
-        b'&' => Some(b"&amp;"),
-        b'\r' => Some(b"&#13;"),
-        _ => None,
-    });
+    escape(out, text, IN_TEXT);
 }
 
 /// Appends `value` as an attribute value that may stand between `'` or `"` (XML §3.3.3). A character that XML cannot carry becomes
 /// U+FFFD.
 pub fn escape_attr(out: &mut Vec<u8>, value: &str) {
-    escape(out, value, |byte| match byte {
-        b'<' => Some(b"&lt;"),
-        b'>' => Some(b"&gt;"),
-        b'&' => Some(b"&amp;"),
-        b'\'' => Some(b"&#39;"),
-        b'"' => Some(b"&#34;"),
-        b'\t' => Some(b"&#9;"),
-        b'\n' => Some(b"&#10;"),
-        b'\r' => Some(b"&#13;"),
-        _ => None,
-    });
+    escape(out, value, IN_TEXT | IN_ATTR);
 }
 
-fn escape(out: &mut Vec<u8>, text: &str, special: impl Fn(u8) -> Option<&'static [u8]>) {
-    let bytes = text.as_bytes();
-    let mut done = 0;
-    for (i, &byte) in bytes.iter().enumerate() {
-        let (with, skip): (&[u8], usize) = if let Some(with) = special(byte) {
-            (with, 1)
-        } else if byte < 0x20 && !is_char(u32::from(byte)) {
-            ("\u{FFFD}".as_bytes(), 1)
-        } else if byte == 0xEF
-            && bytes.get(i + 1) == Some(&0xBF)
-            && bytes.get(i + 2).is_some_and(|b| *b >= 0xBE)
-        {
-            ("\u{FFFD}".as_bytes(), 3)
-        } else {
-            continue;
-        };
-        out.extend_from_slice(bytes.get(done..i).unwrap_or_default());
-        out.extend_from_slice(with);
-        done = i + skip;
+/// The byte cannot stand in text as it is, or needs a look.
+const IN_TEXT: u8 = 1;
+/// The byte cannot stand in an attribute value as it is.
+const IN_ATTR: u8 = 2;
+
+static SPECIAL: [u8; 256] = {
+    let mut special = [0; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        special[byte] = IN_TEXT;
+        byte += 1;
     }
-    out.extend_from_slice(bytes.get(done..).unwrap_or_default());
+    special[b'\t' as usize] = IN_ATTR;
+    special[b'\n' as usize] = IN_ATTR;
+    special[b'\'' as usize] = IN_ATTR;
+    special[b'"' as usize] = IN_ATTR;
+    special[b'<' as usize] = IN_TEXT;
+    special[b'>' as usize] = IN_TEXT;
+    special[b'&' as usize] = IN_TEXT;
+    special[0xEF] = IN_TEXT;
+    special
+};
+
+fn escape(out: &mut Vec<u8>, text: &str, within: u8) {
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| SPECIAL[usize::from(*byte)] & within != 0) {
+        let (plain, special) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let (with, len): (&[u8], usize) = match special {
+            [b'<', ..] => (b"&lt;", 1),
+            [b'>', ..] => (b"&gt;", 1),
+            [b'&', ..] => (b"&amp;", 1),
+            [b'\'', ..] => (b"&#39;", 1),
+            [b'"', ..] => (b"&#34;", 1),
+            [b'\t', ..] => (b"&#9;", 1),
+            [b'\n', ..] => (b"&#10;", 1),
+            [b'\r', ..] => (b"&#13;", 1),
+            // U+FFFE and U+FFFF.
+            [0xEF, 0xBF, 0xBE..=0xBF, ..] => ("\u{FFFD}".as_bytes(), 3),
+            [byte @ 0xEF, ..] => (std::slice::from_ref(byte), 1),
+            _ => ("\u{FFFD}".as_bytes(), 1),
+        };
+        out.extend_from_slice(with);
+        rest = special.get(len..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
 }

@@ -17,7 +17,11 @@ pub(crate) fn agree(document: &[u8], read: &Node) {
     if !long && !marked {
         assert_eq!(by_rxml, Ok(read.clone()), "rxml: {text:?}");
     }
-    assert_eq!(by_roxmltree(text), Ok(read.clone()), "roxmltree: {text:?}");
+    let by_roxmltree = by_roxmltree(text);
+    // roxmltree does not know the prefix xml on elements (Namespaces in XML §3 binds it everywhere).
+    if !by_roxmltree.as_ref().is_err_and(|error| error.contains("unknown namespace prefix 'xml'")) {
+        assert_eq!(by_roxmltree, Ok(read.clone()), "roxmltree: {text:?}");
+    }
 }
 
 /// rxml's reading of a whole document; its error text otherwise.

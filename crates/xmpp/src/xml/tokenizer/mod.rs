@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 pub use frame::{Frame, Header};
 
-use super::chars::{CLASS, NAME, NAME_START, VALUE_STOP, decode, is_name_start_wide, is_name_wide, is_space};
+use super::chars::{
+    CLASS, NAME, NAME_START, VALUE_STOP, decode, is_name_start_wide, is_name_wide, is_space, plain_run,
+};
 use super::tree::{Attr, Element, Node, NsRef, RAW_DIFFERS, Tree};
 use super::{Limits, Which, XmlError};
 
@@ -72,22 +74,15 @@ enum State {
     After,
 }
 
-/// How a match arm went on.
+/// How it goes on.
+#[derive(Clone, Copy)]
 enum Step {
     /// Look at the state again.
     Go,
     /// More bytes are needed.
     Wait,
-    /// Something is complete.
-    Done(Frame),
-}
-
-/// An element that is open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    node: u32,
-    /// How many declarations were in scope outside of it.
-    declared: u32,
+    /// [`Tokenizer::ready`] holds what is complete.
+    Done,
 }
 
 /// A namespace declaration in scope.
@@ -148,10 +143,16 @@ pub struct Tokenizer {
     nodes: Vec<Node>,
     attrs: Vec<Attr>,
     extras: Vec<Box<str>>,
-    open: Vec<Open>,
+    /// The innermost open element. While it is open, [`Node::next`] is the one around it, and [`Node::close`] how many declarations
+    /// were in scope before it.
+    inner: u32,
+    /// How many elements are open.
+    depth: u16,
     declared: Vec<Declared>,
     /// The stream's opening tag.
     scope: Option<Arc<Tree>>,
+    /// What is complete.
+    ready: Option<Frame>,
     /// The default namespace of first-level elements.
     default_ns: NsRef,
     borrows_prefix: bool,
@@ -201,9 +202,11 @@ impl Tokenizer {
             nodes: Vec::new(),
             attrs: Vec::new(),
             extras: Vec::new(),
-            open: Vec::new(),
+            inner: 0,
+            depth: 0,
             declared: Vec::new(),
             scope: None,
+            ready: None,
             default_ns: NsRef::NONE,
             borrows_prefix: false,
             work: 0,
@@ -310,7 +313,6 @@ impl Tokenizer {
         self.nodes = Vec::new();
         self.attrs = Vec::new();
         self.extras = Vec::new();
-        self.open = Vec::new();
     }
 
     /// Finds how far the buffer is UTF-8.
@@ -335,7 +337,7 @@ impl Tokenizer {
 
     /// The first byte that may not belong to what is being read.
     fn bound(&self) -> usize {
-        if self.streaming && self.open.is_empty() && matches!(self.state, State::Between | State::After) {
+        if self.streaming && self.depth == 0 && matches!(self.state, State::Between | State::After) {
             usize::MAX
         } else if self.streaming || self.single {
             self.start.saturating_add(self.limits.stanza_bytes)
@@ -385,13 +387,45 @@ impl Tokenizer {
                 }
                 return Ok(None);
             }
-            match self.step(end)? {
-                Step::Go => {}
-                // A run ended at the bound; the check above decides.
-                Step::Wait => self.pos = self.pos.max(end),
-                Step::Done(frame) => return Ok(Some(frame)),
+            loop {
+                let outside = self.outside();
+                match self.step(end)? {
+                    // Inside of a tag or element the bound stays where it is.
+                    Step::Go if outside || self.pos >= end => break,
+                    Step::Go => {}
+                    Step::Wait => {
+                        // A run ended at the bound; the check above decides.
+                        self.pos = self.pos.max(end);
+                        break;
+                    }
+                    Step::Done => return Ok(self.ready.take()),
+                }
             }
         }
+    }
+
+    /// Whether the next byte may be one that is not part of a tag or an element.
+    const fn outside(&self) -> bool {
+        matches!(
+            self.state,
+            State::Start
+                | State::Declaration(_)
+                | State::DeclarationRest
+                | State::Prolog
+                | State::Between
+                | State::EmptyRoot
+                | State::After
+        )
+    }
+
+    /// The next byte, if it may be looked at.
+    fn peek(&self, end: usize) -> Option<u8> {
+        if self.pos < end { self.buffer.get(self.pos).copied() } else { None }
+    }
+
+    fn done(&mut self, frame: Frame) -> Step {
+        self.ready = Some(frame);
+        Step::Done
     }
 
     fn step(&mut self, end: usize) -> Result<Step, XmlError> {
@@ -405,7 +439,7 @@ impl Tokenizer {
             State::DeclarationRest => self.declaration_rest(end),
             State::EmptyRoot => {
                 self.state = State::After;
-                Ok(Step::Done(Frame::End))
+                Ok(self.done(Frame::End))
             }
             state => {
                 let Some(&byte) = self.buffer.get(self.pos) else { return Ok(Step::Wait) };
@@ -452,7 +486,7 @@ impl Tokenizer {
             }
             State::After => return self.wrong("something after the root"),
             State::Less => match byte {
-                b'/' if self.open.is_empty() && !self.streaming => {
+                b'/' if self.depth == 0 && !self.streaming => {
                     return self.wrong("closing tag without opening tag");
                 }
                 b'/' => State::Close(0),
@@ -479,8 +513,7 @@ impl Tokenizer {
             },
             State::Equals if byte == b'=' => State::Quote,
             State::Quote if matches!(byte, b'\'' | b'"') => {
-                self.attr.value = self.offset() + 1;
-                self.flags = 0;
+                self.begin_value();
                 State::Value(byte)
             }
             State::Equals | State::Quote if is_space(byte) => state,
@@ -545,7 +578,7 @@ impl Tokenizer {
         self.pos += spaces;
         self.start = self.pos;
         if spaces > 0 {
-            return Step::Done(Frame::Text);
+            return self.done(Frame::Text);
         }
         // Anything but `<` is text; the state says so at its byte.
         self.state = State::Less;
@@ -569,14 +602,12 @@ impl Tokenizer {
     fn value(&mut self, end: usize, quote: u8) -> Result<Step, XmlError> {
         let most = self.start + self.attr.value as usize + self.limits.attribute_bytes;
         let run = self.buffer.get(self.pos..end.min(most)).unwrap_or_default();
-        let plain =
-            run.iter().position(|byte| CLASS[usize::from(*byte)] & VALUE_STOP != 0).unwrap_or(run.len());
-        self.pos += plain;
+        self.pos += plain_run(run, VALUE_STOP);
         if self.pos >= end {
             return Ok(Step::Wait);
         }
         match self.buffer.get(self.pos) {
-            Some(&byte) if byte == quote && self.pos <= most => return self.end_attr(),
+            Some(&byte) if byte == quote && self.pos <= most => return self.end_attr(end),
             _ if self.pos >= most => {
                 let limit = self.limits.attribute_bytes as u64;
                 return Err(XmlError::Limit { which: Which::AttributeBytes, limit });
@@ -632,8 +663,7 @@ impl Tokenizer {
             if self.fresh {
                 return self.wrong("a name is missing");
             }
-            self.end_name();
-            return Ok(Step::Go);
+            return self.end_name(end);
         }
         Ok(Step::Wait)
     }
@@ -657,6 +687,10 @@ impl Tokenizer {
         let whole = common == rest.len();
         self.pos += common;
         if whole {
+            if self.peek(end) == Some(b'>') {
+                self.pos += 1;
+                return self.close_tag();
+            }
             self.state = State::CloseRest;
             return Ok(Step::Go);
         }
@@ -712,8 +746,7 @@ mod tests {
             tokenizer.nodes.capacity(),
             tokenizer.attrs.capacity(),
             tokenizer.extras.capacity(),
-            tokenizer.open.capacity(),
         ];
-        assert_eq!((held, tokenizer.buffered(), tokenizer.open.len()), ([0; 5], 0, 0));
+        assert_eq!((held, tokenizer.buffered(), tokenizer.depth), ([0; 4], 0, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Declared, Frame, Header, NO_ATTR, NO_NODE, Open, State, Step, Tokenizer};
+use super::{Declared, Frame, Header, NO_ATTR, NO_NODE, Node, State, Step, Tokenizer};
 use crate::ns;
 use crate::xml::tree::{Attr, DECLARES, EXTRA, NsRef, RAW_DIFFERS, Tree, resolve_attr};
 use crate::xml::{Which, XmlError};
@@ -13,9 +13,14 @@ impl Tokenizer {
         self.buffer.get(from..from + len).unwrap_or_default()
     }
 
+    /// The innermost open element.
+    fn inner(&self) -> Option<&Node> {
+        if self.depth == 0 { None } else { self.nodes.get(self.inner as usize) }
+    }
+
     /// The name of the innermost open element, prefix included; that of the stream outside of all.
     pub(super) fn open_name(&self) -> &[u8] {
-        match self.open.last().and_then(|open| self.nodes.get(open.node as usize)) {
+        match self.inner() {
             Some(node) => self.bytes(node.start + 1, usize::from(node.name_len)),
             None => {
                 let root = self.scope.as_deref().and_then(|scope| Some((scope, scope.nodes.first()?)));
@@ -28,14 +33,14 @@ impl Tokenizer {
 
     /// The next byte begins the name of an element; the one before is its `<`.
     pub(super) fn begin_tag(&mut self) -> Result<(), XmlError> {
-        if self.open.len() >= usize::from(self.limits.depth) {
+        if self.depth >= self.limits.depth {
             let limit = u64::from(self.limits.depth);
             return Err(XmlError::Limit { which: Which::Depth, limit });
         }
         self.room_for_node()?;
         let attrs = u32::try_from(self.attrs.len()).unwrap_or(u32::MAX);
         self.mark = self.offset();
-        self.tag = super::Node { start: self.mark - 1, attrs, ..NO_NODE };
+        self.tag = Node { start: self.mark - 1, attrs, ..NO_NODE };
         self.fresh = true;
         self.state = State::Name;
         Ok(())
@@ -57,12 +62,11 @@ impl Tokenizer {
     }
 
     /// The name that was being read ends before the next byte.
-    pub(super) fn end_name(&mut self) {
+    pub(super) fn end_name(&mut self, end: usize) -> Result<Step, XmlError> {
         let len = self.name_len();
         if self.state == State::Name {
             self.tag.name_len = len;
-            self.state = State::InTag(false);
-            return;
+            return self.in_tag(end);
         }
         (self.attr.prefix_len, self.tag.prefix_len) = (self.tag.prefix_len, self.attr.prefix_len);
         self.attr.name_len = len;
@@ -76,23 +80,58 @@ impl Tokenizer {
             self.attr.ns = NsRef::XMLNS;
         }
         self.state = State::Equals;
+        if self.peek(end) == Some(b'=') {
+            self.pos += 1;
+            self.state = State::Quote;
+            if let Some(quote @ (b'\'' | b'"')) = self.peek(end) {
+                self.begin_value();
+                self.pos += 1;
+                self.state = State::Value(quote);
+            }
+        }
+        Ok(Step::Go)
+    }
+
+    /// The next byte is the quote that opens a value.
+    pub(super) fn begin_value(&mut self) {
+        self.attr.value = self.offset() + 1;
+        self.flags = 0;
+    }
+
+    /// A name or a value is complete: what is most often next, without a detour.
+    fn in_tag(&mut self, end: usize) -> Result<Step, XmlError> {
+        self.state = State::InTag(false);
+        match self.peek(end) {
+            Some(b'>') => {
+                self.pos += 1;
+                return self.open_tag(false);
+            }
+            Some(b' ') => {
+                self.pos += 1;
+                self.state = State::InTag(true);
+            }
+            _ => {}
+        }
+        Ok(Step::Go)
     }
 
     /// The next byte is the quote that closes a value.
-    pub(super) fn end_attr(&mut self) -> Result<Step, XmlError> {
+    pub(super) fn end_attr(&mut self, end: usize) -> Result<Step, XmlError> {
         self.attr.value_len = self.offset() - self.attr.value;
         self.attr.flags |= self.flags;
+        if self.attrs.capacity() == 0 {
+            self.attrs.reserve(8);
+        }
         self.attrs.push(self.attr);
         self.tag.attr_count += 1;
         self.pos += 1;
-        self.state = State::InTag(false);
-        Ok(Step::Go)
+        self.in_tag(end)
     }
 
     /// The opening tag is complete; an empty element with it.
     pub(super) fn open_tag(&mut self, empty: bool) -> Result<Step, XmlError> {
         let declared = u32::try_from(self.declared.len()).unwrap_or(u32::MAX);
-        let inherited = match self.open.last().and_then(|open| self.nodes.get(open.node as usize)) {
+        let inherited = match self.inner() {
             Some(parent) => parent.default_ns,
             None => self.default_ns,
         };
@@ -110,9 +149,13 @@ impl Tokenizer {
         let end = self.offset();
         self.tag.open_end = end;
         let node = self.room_for_node()?;
-        self.tag.next = node + 1;
         if empty {
-            (self.tag.close, self.tag.end) = (end, end);
+            (self.tag.close, self.tag.end, self.tag.next) = (end, end, node + 1);
+        } else {
+            (self.tag.close, self.tag.next) = (declared, self.inner);
+        }
+        if self.nodes.capacity() == 0 {
+            self.nodes.reserve(8);
         }
         self.nodes.push(self.tag);
         self.mark = end;
@@ -124,7 +167,8 @@ impl Tokenizer {
             self.declared.truncate(declared as usize);
             return self.closed();
         }
-        self.open.push(Open { node, declared });
+        self.inner = node;
+        self.depth += 1;
         self.state = State::Content;
         Ok(Step::Go)
     }
@@ -145,36 +189,39 @@ impl Tokenizer {
         self.streaming = true;
         self.start = self.pos;
         self.state = if empty { State::EmptyRoot } else { State::Between };
-        Ok(Step::Done(Frame::Header(Header { tree })))
+        Ok(self.done(Frame::Header(Header { tree })))
     }
 
     /// A closing tag is complete.
     pub(super) fn close_tag(&mut self) -> Result<Step, XmlError> {
         let end = self.offset();
-        let Some(open) = self.open.pop() else {
+        if self.depth == 0 {
             self.start = self.pos;
             self.state = State::After;
-            return Ok(Step::Done(Frame::End));
-        };
+            return Ok(self.done(Frame::End));
+        }
         let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        if let Some(node) = self.nodes.get_mut(open.node as usize) {
+        if let Some(node) = self.nodes.get_mut(self.inner as usize) {
+            self.declared.truncate(node.close as usize);
+            self.inner = node.next;
             node.close = self.mark;
             node.end = end;
             node.next = next;
         }
-        self.declared.truncate(open.declared as usize);
+        self.depth -= 1;
         self.closed()
     }
 
     /// An element is complete.
     fn closed(&mut self) -> Result<Step, XmlError> {
         self.mark = self.offset();
-        if !self.open.is_empty() {
+        if self.depth > 0 {
             self.state = State::Content;
             return Ok(Step::Go);
         }
         self.state = if self.single { State::After } else { State::Between };
-        Ok(Step::Done(Frame::Element(self.take_element()?)))
+        let element = self.take_element()?;
+        Ok(self.done(Frame::Element(element)))
     }
 
     /// Brings the declarations of the tag into scope.

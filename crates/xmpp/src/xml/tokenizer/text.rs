@@ -2,24 +2,29 @@
 
 use super::{NO_NODE, NO_REFERENCE, Node, Reference, State, Step, Tokenizer};
 use crate::xml::XmlError;
-use crate::xml::chars::{CLASS, NAME, NAME_START, TEXT_STOP, decode, is_char};
+use crate::xml::chars::{CLASS, NAME, NAME_START, TEXT_STOP, decode, is_char, plain_run};
 use crate::xml::tree::{CDATA, RAW_DIFFERS, TEXT};
 
 impl Tokenizer {
     pub(super) fn content(&mut self, end: usize) -> Result<Step, XmlError> {
-        if self.open.is_empty() {
+        if self.depth == 0 {
             return self.stray();
         }
         let run = self.buffer.get(self.pos..end).unwrap_or_default();
-        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
-        let Some(plain) = plain else { return Ok(Step::Wait) };
-        self.pos += plain;
+        self.pos += plain_run(run, TEXT_STOP);
+        if self.pos >= end {
+            return Ok(Step::Wait);
+        }
         match self.buffer.get(self.pos) {
             Some(b'<') => {
                 self.end_text(0)?;
                 self.mark = self.offset();
                 self.pos += 1;
                 self.state = State::Less;
+                if self.peek(end) == Some(b'/') {
+                    self.pos += 1;
+                    self.state = State::Close(0);
+                }
             }
             Some(b'&') => self.refer(0),
             Some(b'>') if self.brackets() => return self.wrong("']]>' in text"),
@@ -71,7 +76,7 @@ impl Tokenizer {
             }
             _ => {}
         }
-        if self.open.is_empty() {
+        if self.depth == 0 {
             return if self.streaming { self.stray() } else { self.wrong("text before the root") };
         }
         self.pos += 1;
@@ -86,9 +91,10 @@ impl Tokenizer {
 
     pub(super) fn cdata(&mut self, end: usize) -> Result<Step, XmlError> {
         let run = self.buffer.get(self.pos..end).unwrap_or_default();
-        let plain = run.iter().position(|byte| CLASS[usize::from(*byte)] & TEXT_STOP != 0);
-        let Some(plain) = plain else { return Ok(Step::Wait) };
-        self.pos += plain;
+        self.pos += plain_run(run, TEXT_STOP);
+        if self.pos >= end {
+            return Ok(Step::Wait);
+        }
         match self.buffer.get(self.pos) {
             Some(b'>') if self.brackets() => {
                 self.pos -= 2;
