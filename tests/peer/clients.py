@@ -150,9 +150,9 @@ async def act(play: Play, server, terminal: Terminal, clients: list[Client]) -> 
     await dave.types(f"/sub request {jids['carol']}")
     await carol.sees("Received subscription request from", "authorization request")
     await carol.types(f"/sub allow {jids['dave']}")
-    await carol.types("/roster online")
-    await carol.sees("dave")
-    play.tell("carol and dave subscribe to each other")
+    await carol.sees(f"++ {jids['dave']}")
+    await dave.sees(f"++ {jids['carol']}")
+    play.tell("carol and dave subscribe to each other and see each other come online")
 
     # slixmpp with profanity.
     alice.send_presence_subscription(jids["carol"], ptype="subscribe")
@@ -199,7 +199,9 @@ async def act(play: Play, server, terminal: Terminal, clients: list[Client]) -> 
     play.tell("bob comes back, with SCRAM-SHA-1, and gets his offline message")
     await dave.types("/disconnect")
     await dave.sees("logged out", "disconnected", "Disconnected")
-    play.tell("dave goes offline")
+    await carol.types("/win 1")
+    await carol.sees(f"-- {jids['dave']}")
+    play.tell("dave goes offline, and carol sees it")
     await carol.types(f"/msg {jids['dave']} your tea gets cold")
     await carol.sees("your tea gets cold")
     alice.send_message(jids["dave"], "dave where are you", mtype="chat")
