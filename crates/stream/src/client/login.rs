@@ -204,20 +204,23 @@ pub(super) struct ExpectResumed {
 
 impl ExpectResumed {
     pub(super) fn element(self, core: &mut Core, now: Time, element: &Element) -> Next {
-        let Some(mut old) = core.old.take() else { return Err(Misbehaved::OutOfTurn.into()) };
+        // Until it is clear what becomes of it, the session stays where the end of the stream finds it.
+        let known = core
+            .old
+            .as_ref()
+            .is_some_and(|old| element.attr("previd").is_some_and(|previd| previd == old.id));
+        let settles = element.is("failed", ns::SM) || (element.is("resumed", ns::SM) && known);
+        let Some(mut old) = core.old.take_if(|_| settles) else { return Err(Misbehaved::OutOfTurn.into()) };
         match element.name() {
-            _ if element.ns() != ns::SM => {
-                core.old = Some(old);
-                Err(Misbehaved::OutOfTurn.into())
-            }
-            "resumed" if element.attr("previd").is_some_and(|previd| previd == old.id) => {
-                let h = sm::read_h(element).ok_or(Misbehaved::Counter)?;
+            "resumed" => {
+                let Some(h) = sm::read_h(element) else {
+                    core.old = Some(old);
+                    return Err(Misbehaved::Counter.into());
+                };
                 core.timers.clear(Timer::Negotiation);
-                core.wire.event(Event::Resumed(old.jid.clone()));
-                let open = Open::resumed(core, now, old, h)?;
-                Ok(State::Open(Box::new(open)))
+                Ok(State::Open(Box::new(Open::resumed(core, now, old, h)?)))
             }
-            "failed" => {
+            _ => {
                 // What the server still knows to have handled is not sent again; the rest is new to the next session.
                 let handled = sm::read_h(element).map_or(0, |h| h.wrapping_sub(old.acked));
                 let fresh = usize::try_from(handled).ok().filter(|handled| *handled <= old.unacked.len());
@@ -231,7 +234,6 @@ impl ExpectResumed {
                 core.wire.event(Event::Unmanaged(condition));
                 Ok(bind(core, now, self.offers))
             }
-            _ => Err(Misbehaved::OutOfTurn.into()),
         }
     }
 }

@@ -38,7 +38,15 @@ impl Open {
         let Resumption { id, jid, inbound, acked, unacked, location } = old;
         // Queues are far shorter than 2^32.
         let sent = acked.wrapping_add(unacked.len() as u32);
-        let fresh = Outbound::new(sent, acked).acked(h)?;
+        let fresh = match Outbound::new(sent, acked).acked(h) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                // The session is worth nothing, what was sent in it is.
+                core.waiting.extend(unacked);
+                return Err(error.into());
+            }
+        };
+        core.wire.event(Event::Resumed(jid.clone()));
         if fresh > 0 {
             core.wire.event(Event::Acked { fresh });
         }

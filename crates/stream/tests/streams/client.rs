@@ -351,6 +351,26 @@ fn a_session_is_resumed() {
     assert_eq!((next.inbound, next.acked, next.unacked.as_slice()), (5, 2, &[message("new")][..]));
 }
 
+/// XEP-0198 §6: a server that has handled what was never sent, or says nonsense, cannot be believed; nothing is lost by it.
+#[test]
+fn a_resumption_that_cannot_be_loses_nothing() {
+    for (answer, condition, lives) in [
+        ("<resumed xmlns='urn:xmpp:sm:3' previd='s1' h='3'/>", "undefined-condition", false),
+        ("<resumed xmlns='urn:xmpp:sm:3' previd='s1'/>", "bad-format", true),
+        ("<resumed xmlns='urn:xmpp:sm:3' previd='s2' h='0'/>", "policy-violation", true),
+        ("<message/>", "policy-violation", true),
+    ] {
+        let mut server = Played::new(ClientConfig { resume: Some(resumption()), ..plain() }).known();
+        server.opens(BIND_SM);
+        assert_stream_error(&server.says(answer), condition);
+        let end = end(&server.client);
+        assert!(matches!(end.reason, Reason::Failed(_)));
+        assert_eq!(end.resumption.is_some(), lives, "{answer}");
+        let unsent = if lives { Vec::new() } else { resumption().unacked };
+        assert_eq!(end.unsent, unsent, "{answer}");
+    }
+}
+
 /// XEP-0198 §5: not resumed; what was not handled becomes new, after a fresh bind.
 #[test]
 fn a_session_that_is_gone_loses_nothing() {
