@@ -66,6 +66,8 @@ pub(crate) struct Outbox {
     pub(crate) routed: u64,
     /// Whether somebody is routing them.
     pub(crate) draining: bool,
+    /// What the parcel written to the store last has written. Tickets resolve in the order of their writes, so it stands for all before it.
+    pub(crate) written: Option<Ticket>,
 }
 
 /// A stanza on its way to another address.
@@ -268,6 +270,11 @@ impl Lane {
         look(&mut self.state.lock().outbox)
     }
 
+    /// Resolves once what the account has sent is durable where it arrived, as far as it has arrived.
+    pub(crate) fn written(&self) -> Ticket {
+        self.outbox(|outbox| outbox.written.clone()).unwrap_or_else(Ticket::done)
+    }
+
     /// Whether it can leave the memory: nothing would be lost, and it was not needed for so long.
     pub(crate) fn is_idle_for(&self, age: std::time::Duration) -> bool {
         let state = self.state.lock();
@@ -401,7 +408,8 @@ impl Step<'_> {
             if let Some((id, offered)) = self.over.pop() {
                 self.overflowed(id, offered);
             } else if !self.returned.is_empty() {
-                let returned = std::mem::take(&mut self.returned);
+                let mut returned = std::mem::take(&mut self.returned);
+                returned.sort_by_key(|delivery| delivery.number());
                 for delivery in returned {
                     self.choose_again(&delivery);
                 }

@@ -162,7 +162,9 @@ impl Router {
         };
         self.route_outbox(lane).await;
         match left.value {
-            Left::Again | Left::Done => left.ticket,
+            Left::Again => left.ticket,
+            // What it sent, such as a request for a subscription, counts too.
+            Left::Done => Ticket::join([left.ticket, lane.written()]),
             Left::Refused(error) => {
                 self.tell(session, stanza.error(error));
                 left.ticket
@@ -243,6 +245,9 @@ impl Router {
                 // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
                 drain.take();
                 let arrival = self.arrive(&target, &front.stanza, false);
+                if let Some(ticket) = arrival.ticket.filter(|ticket| !ticket.is_done()) {
+                    next.outbox(|outbox| outbox.written = Some(ticket));
+                }
                 if let Some(error) = arrival.refusal
                     && front.bounces
                     && let Some(bounce) = front.stanza.error(error)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use jiff::Timestamp;
 use nuncio_sansio::Entropy;
-use nuncio_store::{Fault, Log, Store, Table};
+use nuncio_store::{Fault, Log, Store, Table, Ticket};
 use nuncio_xmpp::jid::BareJid;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -317,7 +317,8 @@ impl Router {
         };
         let stepped = lane.step(self, work);
         self.route_outbox(&lane).await;
-        Ok(Some(stepped))
+        let Stepped { value, ticket } = stepped;
+        Ok(Some(Stepped { value, ticket: Ticket::join([ticket, lane.written()]) }))
     }
 
     /// Does something beside the streams. A stop waits for it.

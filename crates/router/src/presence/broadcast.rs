@@ -26,7 +26,7 @@ pub(super) fn available(step: &mut Step<'_>, id: SessionId, stanza: &Stanza) -> 
     state.priority = priority;
     let jid = state.jid().clone();
     to_subscribers(step, id, stanza);
-    to_own(step, stanza, &jid, None);
+    to_own(step, stanza, None);
     if first {
         others_of_own(step, id);
         requests(step, id);
@@ -50,7 +50,7 @@ pub(super) fn unavailable(step: &mut Step<'_>, id: SessionId, stanza: &Stanza, e
     directed.sort_unstable();
     if was {
         to_subscribers(step, id, stanza);
-        to_own(step, stanza, &jid, echo.then_some(id));
+        to_own(step, stanza, echo.then_some(id));
     }
     for to in directed {
         let bare = to.bare();
@@ -75,7 +75,7 @@ pub(super) fn directed(step: &mut Step<'_>, id: SessionId, stanza: &Stanza, to: 
     let Some(state) = step.account.session_mut(id) else { return };
     if stanza.kind() == nuncio_xmpp::stanza::Kind::Presence(PresenceType::Unavailable) {
         state.directed.remove(to);
-    } else if !(told && state.is_available()) && !state.directed.contains(to) {
+    } else if !(state.directed.contains(to) || told && state.is_available()) {
         if state.directed.len() >= limit {
             let error = StanzaError::new(Condition::ResourceConstraint);
             refuse(step, id, stanza, error.with_text("this session has sent presence to too many addresses"));
@@ -133,7 +133,7 @@ fn to_subscribers(step: &mut Step<'_>, id: SessionId, stanza: &Stanza) {
 }
 
 /// An account's resources know of each other, and of themselves (RFC 6121 §4.2.2). `also` one that is not available any more.
-fn to_own(step: &mut Step<'_>, stanza: &Stanza, from: &Jid, also: Option<SessionId>) {
+fn to_own(step: &mut Step<'_>, stanza: &Stanza, also: Option<SessionId>) {
     let readers: Vec<_> = step
         .account
         .sessions
@@ -142,9 +142,7 @@ fn to_own(step: &mut Step<'_>, stanza: &Stanza, from: &Jid, also: Option<Session
         .map(|state| (state.id(), state.jid().clone()))
         .collect();
     for (id, to) in readers {
-        let mut copy = addressed(stanza, to);
-        copy.set_from(Some(from.clone()));
-        step.deliver(id, &copy);
+        step.deliver(id, &addressed(stanza, to));
     }
 }
 

@@ -20,6 +20,7 @@ use nuncio_xmpp::xml::Builder;
 
 use crate::facts::{RosterChanged, Subscription as SubscriptionChanged};
 use crate::lane::Step;
+use crate::router::Router;
 use crate::session::SessionId;
 pub(crate) use handler::plug;
 pub use item::{Item, MAX_GROUP, MAX_GROUPS, MAX_NAME};
@@ -290,10 +291,10 @@ fn removed_key(contact: &BareJid) -> Bytes {
     [REMOVED, contact.as_str().as_bytes()].concat().into()
 }
 
-/// A random number, from the router's entropy.
-fn epoch(step: &Step<'_>) -> u64 {
+/// A number that no earlier roster of the address had.
+fn epoch(router: &Router) -> u64 {
     let mut raw = [0; 8];
-    step.router.entropy().fill(&mut raw);
+    router.entropy().fill(&mut raw);
     u64::from_be_bytes(raw)
 }
 
@@ -322,17 +323,17 @@ impl Step<'_> {
     pub(crate) fn set_item(&mut self, contact: &BareJid, item: Item, always: bool) {
         let before = self.account.roster.known(contact).subscription();
         let after = item.subscription();
-        let fresh = epoch(self);
-        let (writes, push) = self.account.roster.set(contact, item, always, || fresh);
+        let router = self.router;
+        let (writes, push) = self.account.roster.set(contact, item, always, || epoch(router));
         self.write_roster(writes);
         self.told(contact, push, false, before != after);
     }
 
     /// Removes an item that is in the roster, likewise. What the contact is told of it is the caller's.
     pub(crate) fn remove_item(&mut self, contact: &BareJid) {
+        let router = self.router;
         let before = self.account.roster.known(contact).subscription();
-        let fresh = epoch(self);
-        let (writes, push) = self.account.roster.remove(contact, || fresh);
+        let (writes, push) = self.account.roster.remove(contact, || epoch(router));
         self.write_roster(writes);
         self.told(contact, push, true, before != Subscription::None);
     }

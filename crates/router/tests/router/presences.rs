@@ -1,7 +1,10 @@
 //! Presence between accounts of one server (RFC 6121 §4).
 
-use nuncio_router::{Limits, RouterConfig};
+use nuncio_router::points::{Sees, Sight};
+use nuncio_router::{ConfigError, Cx, Extension, Host, Limits, RouterConfig};
+use nuncio_sansio::Host as _;
 use nuncio_store::Store;
+use nuncio_stream::c2s::{Answer, Moment, Question};
 
 use crate::common::{Client, add, server, server_with};
 
@@ -250,4 +253,67 @@ async fn where_presence_arrives() {
     assert!(romeo.one().await.contains("<remote-server-not-found"));
     romeo.send("<presence to='contact@elsewhere.example' type='subscribe'/>").await;
     assert!(romeo.one().await.contains("<remote-server-not-found"), "§3.1.2");
+}
+
+/// Invariant 14: whom [`Sees`] denies cannot tell, wherever it asks, whether anybody is there; a subscription stays as it is.
+#[tokio::test(start_paused = true)]
+async fn who_may_not_see_learns_nothing() {
+    /// Romeo may not see Juliet, whatever her roster says.
+    fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
+        host.judge::<Sees>(|_: &Cx<'_>, sight: &Sight<'_>| {
+            sight.account.jid.as_str() != "juliet@localhost" || sight.asker.bare_str() != "romeo@localhost"
+        });
+        Ok(())
+    }
+    let hiding = Extension { name: "hiding", xeps: &[], needs: &[], default_on: true, plug };
+    let asked = [
+        "<presence type='probe' id='p' to='juliet@localhost'/>",
+        "<presence type='probe' id='p' to='juliet@localhost/balcony'/>",
+        "<iq type='get' id='q' to='juliet@localhost/balcony'><query xmlns='x'/></iq>",
+        "<presence to='juliet@localhost'/>",
+        "<presence to='juliet@localhost' type='subscribe'/>",
+    ];
+    let mut heard = Vec::new();
+    for online in [true, false] {
+        let router = server_with(RouterConfig::default(), Store::memory(), &[hiding]).await;
+        add(&router, &["juliet", "romeo"]).await;
+        let mut romeo = Client::login(&router, "romeo", "orchard").await;
+        romeo.send("<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>").await;
+        romeo.send("<presence/>").await;
+        let mut juliet = Client::online(&router, "juliet", "balcony").await;
+        befriend(&mut romeo, &mut juliet).await;
+        if !online {
+            juliet.leave().await;
+        } else {
+            juliet.send("<presence><show>away</show></presence>").await;
+        }
+        let mut told = Vec::new();
+        for stanza in asked {
+            romeo.send(stanza).await;
+            told.push(romeo.drain().await);
+        }
+        assert!(told.iter().flatten().all(|stanza| !stanza.contains("<show")), "{told:#?}");
+        heard.push(told);
+        let roster = |step: &mut nuncio_router::Step<'_>| step.account.roster.shares_with(&crate::common::bare("romeo"));
+        assert!(router.step(&crate::common::bare("juliet"), roster).await.unwrap().unwrap().value, "it is still a subscription");
+    }
+    assert_eq!(heard[0], heard[1], "online and offline");
+    assert!(heard[0][0][0].contains("type='unavailable'") && !heard[0][0][0].contains("<delay"), "{:?}", heard[0][0]);
+}
+
+/// RFC 6121 §2.6.1, §3.4: both features are offered once it is known who it is.
+#[tokio::test(start_paused = true)]
+async fn stream_features() {
+    let router = server(&["juliet"]).await;
+    for (who, expected) in [(None, false), (Some(crate::common::proven(&crate::common::bare("juliet"))), true)] {
+        let mut client = Client::connect(&router, "juliet").await;
+        let moment = Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
+        let offered = match client.host.ask(Question::Offer(moment)).await {
+            Answer::Offer(offered) => offered,
+            other => panic!("{other:?}"),
+        };
+        for (name, ns) in [("ver", "urn:xmpp:features:rosterver"), ("sub", "urn:xmpp:features:pre-approval")] {
+            assert_eq!(offered.iter().any(|feature| feature.name() == name && feature.ns() == ns), expected, "{name}");
+        }
+    }
 }
