@@ -363,3 +363,20 @@ fn the_header_has_its_own_limit() {
     let said = feed_everyhow(small(), format!("{}{}<a/>", header(0), "\n".repeat(500)).as_bytes());
     assert_eq!((said.error, said.frames.len(), said.held), (None, 2, 0));
 }
+
+/// An invalid byte is found after what stands before it, and a character that crosses a limit is beyond it.
+#[test]
+fn the_order_of_findings_does_not_depend_on_cuts() {
+    let said = feed_everyhow(Limits::default(), &[HEADER.as_bytes(), b"<a/>\x80"].concat());
+    assert_eq!(
+        (said.frames.len(), said.error.map(|error| error.condition())),
+        (2, Some(UnsupportedEncoding))
+    );
+    for cut in 0..4 {
+        let filler = "x".repeat(96 + cut - "<a b=''".len());
+        let said = feed_everyhow(small(), format!("{HEADER}<a b=\"\" c='{filler}'\u{1F600}/>").as_bytes());
+        assert!(said.error.is_some());
+        let said = feed_everyhow(small(), format!("{HEADER}<a>{filler}\u{1F600}</a>").as_bytes());
+        assert!(said.error.is_some());
+    }
+}

@@ -371,7 +371,13 @@ impl Tokenizer {
     fn run(&mut self) -> Result<Option<Frame>, XmlError> {
         loop {
             let bound = self.bound();
-            let end = self.valid.min(bound);
+            let mut end = self.valid.min(bound);
+            if self.valid > bound {
+                // A character that crosses the bound is beyond it: fed byte by byte it is not seen before the limit is.
+                while end > self.pos && self.buffer.get(end).is_some_and(|byte| *byte & 0xC0 == 0x80) {
+                    end -= 1;
+                }
+            }
             if self.pos >= end && self.state != State::EmptyRoot {
                 // In the order in which single bytes would show it.
                 if self.invalid.is_some_and(|at| at < bound) {
