@@ -8,7 +8,7 @@ use nuncio_router::points::{Handler, Judge, Load, Police, PoliceAt, Sees, Sight,
 use nuncio_router::slots::{AccountSlot, Life, SessionSlot};
 use nuncio_router::store::{Fault, Range, Table};
 use nuncio_router::{Ask, At, Boxed, ConfigError, Cx, Extension, Host, Reply, Step, Xep};
-use nuncio_xmpp::error::{Condition, StanzaError};
+use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza, iq, presence};
@@ -77,8 +77,9 @@ fn blocks(at: &Standing<'_>, list: AccountSlot<Blocklist>, other: Option<&Jid>) 
     let (Some(account), Some(other)) = (at.account, other) else {
         return false;
     };
-    // An account's own resources never block each other.
-    other.bare_str() != account.jid.as_str() && account.slot(list).is_some_and(|list| list.holds(other))
+    // An account's own resources never block each other (§5), and it goes on asking its own server.
+    let own = other.bare_str() == account.jid.as_str() || other.bare_str() == account.jid.domain();
+    !own && account.slot(list).is_some_and(|list| list.holds(other))
 }
 
 struct Outward(AccountSlot<Blocklist>);
@@ -89,6 +90,7 @@ impl Police for Outward {
             return Verdict::Pass;
         }
         let mut error = StanzaError::new(Condition::NotAcceptable);
+        error.kind = ErrorType::Cancel; // XEP-0191 §3.4
         error.extra = Some(Builder::new("blocked", ns::BLOCKING_ERRORS));
         Verdict::Refuse(error)
     }

@@ -14,7 +14,7 @@ macro_rules! extensions {
     };
 }
 
-// rustfmt does not look for files through a macro: `tests/laws.rs` has them checked.
+// rustfmt does not look for files through a macro: `cargo xtask tidy` names them to it.
 extensions! {
     blocking,
     caps,

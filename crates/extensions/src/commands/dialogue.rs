@@ -39,22 +39,21 @@ pub(super) struct Dialogues {
     by_id: HashMap<String, Dialogue>,
     /// Ids in the order in which they were given.
     order: VecDeque<String>,
+    /// The last ids of each address.
+    by_who: HashMap<Jid, VecDeque<String>>,
 }
 
 impl Dialogues {
     /// Remembers a form that is given out now.
     pub(super) fn open(&mut self, id: String, who: Jid, node: &str, now: Timestamp) {
         self.forget(now);
-        let mut own = Vec::new();
-        for old in &self.order {
-            if self.by_id.get(old).is_some_and(|dialogue| dialogue.open && dialogue.who == who) {
-                own.push(old.clone());
-            }
-        }
-        if own.len() >= PER_ADDRESS
-            && let Some(oldest) = own.first()
+        let own = self.by_who.entry(who.clone()).or_default();
+        own.retain(|id| self.by_id.get(id).is_some_and(|dialogue| dialogue.open));
+        own.push_back(id.clone());
+        if own.len() > PER_ADDRESS
+            && let Some(oldest) = own.pop_front()
         {
-            self.close(oldest);
+            self.close(&oldest);
         }
         self.order.push_back(id.clone());
         self.by_id.insert(id, Dialogue { who, node: node.to_owned(), since: now, open: true });
@@ -85,7 +84,14 @@ impl Dialogues {
             if !stale && self.order.len() < MOST {
                 return;
             }
-            self.by_id.remove(oldest);
+            if let Some(gone) = self.by_id.remove(oldest)
+                && let Some(own) = self.by_who.get_mut(&gone.who)
+            {
+                own.retain(|id| id != oldest);
+                if own.is_empty() {
+                    self.by_who.remove(&gone.who);
+                }
+            }
             self.order.pop_front();
         }
     }
@@ -134,9 +140,9 @@ mod tests {
         assert_eq!(all.check("1", &juliet, "add", at(1)), Ok(()));
         for number in 0..2 * MOST {
             all.open(format!("x{number}"), jid(&format!("u{number}@capulet.example/a")), "add", at(1));
-            assert!(all.by_id.len() <= MOST && all.order.len() <= MOST);
+            assert!(all.by_id.len() <= MOST && all.order.len() <= MOST && all.by_who.len() <= MOST);
         }
         all.open("late".to_owned(), juliet, "add", at(1 + 1_200));
-        assert_eq!((all.by_id.len(), all.order.len()), (1, 1), "the old are forgotten");
+        assert_eq!((all.by_id.len(), all.order.len(), all.by_who.len()), (1, 1, 1), "the old are forgotten");
     }
 }
