@@ -90,7 +90,7 @@ class Session:
             found = ready()
             if found is not None:
                 return found
-            if self.unreadable:
+            if self.unreadable and open_needed:
                 raise Failure(f"{self.name}: what the server sends is not well-formed ({self.unreadable}), waiting for {what}")
             if open_needed and (self.ended or self.wire.closed or self.wire.notified):
                 how = self.wire.broken or "closed"
