@@ -355,6 +355,9 @@ impl Host<C2s> for ClientHost {
             self.closed = true;
             return Command::Close(Some(StreamError::new(StreamCondition::SystemShutdown)));
         };
+        if session.wants_more() {
+            Box::pin(self.router.flush_more(session)).await;
+        }
         tokio::select! {
             biased;
             told = handled(session) => told,

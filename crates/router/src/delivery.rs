@@ -4,6 +4,7 @@
 //! delivered to other sessions, kept offline, or bounced; never policed, stamped or copied again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use nuncio_store::RowId;
@@ -15,6 +16,8 @@ use parking_lot::Mutex;
 pub struct Delivery {
     stanza: Stanza,
     received: Timestamp,
+    /// Rises in the order of arrival.
+    number: u64,
     state: Mutex<State>,
 }
 
@@ -41,12 +44,19 @@ pub enum Fate {
 impl Delivery {
     /// A delivery that no queue holds yet, of a stanza that arrived at this time. `row` keeps it meanwhile.
     pub fn new(stanza: Stanza, received: Timestamp, row: Option<RowId>) -> Arc<Self> {
-        Arc::new(Self { stanza, received, state: Mutex::new(State { left: 0, settled: false, row }) })
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { stanza, received, number, state: Mutex::new(State { left: 0, settled: false, row }) })
     }
 
     /// The stanza as it arrived, after the account's stamps.
     pub const fn stanza(&self) -> &Stanza {
         &self.stanza
+    }
+
+    /// Its place in the order of arrival.
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// When it arrived.

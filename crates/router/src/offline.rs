@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hashbrown::HashSet;
 use jiff::Timestamp;
@@ -19,10 +20,10 @@ use crate::clock;
 use crate::delivery::Delivery;
 use crate::lane::{Lane, Step};
 use crate::router::Router;
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 
-/// Rows that are read at once: all that an account may have, and those on their way.
-const ROWS: usize = 100_000;
+/// Rows that are read at once.
+const PAGE: usize = 64;
 
 /// What an account knows of its rows.
 #[derive(Debug)]
@@ -42,7 +43,10 @@ pub(crate) struct Spool {
 pub(crate) struct Waiting {
     version: u64,
     gone: HashSet<RowId>,
+    live: HashSet<RowId>,
     rows: Vec<Row>,
+    /// Whether these are all, or only as many as a queue takes at once.
+    complete: bool,
 }
 
 impl Spool {
@@ -60,7 +64,9 @@ impl Spool {
     fn plan(&mut self) -> (Waiting, bool) {
         self.prune();
         let gone = self.gone.iter().map(|(id, _)| *id).collect();
-        (Waiting { version: self.version, gone, rows: Vec::new() }, self.waiting > 0)
+        let any = self.waiting > 0;
+        let live = if any { self.live.clone() } else { HashSet::new() };
+        (Waiting { version: self.version, gone, live, rows: Vec::new(), complete: true }, any)
     }
 
     /// Whether what was read is what is there.
@@ -68,14 +74,12 @@ impl Spool {
         read.version == self.version || (read.rows.is_empty() && self.waiting == 0)
     }
 
-    /// The rows that wait, of those that were read.
+    /// Deliveries answer for the rows that were read from here on.
     fn take(&mut self, read: Waiting) -> Vec<Row> {
-        let mut rows = read.rows;
-        rows.retain(|row| !read.gone.contains(&row.id) && !self.live.contains(&row.id) && !row.redacted);
         self.version += 1;
-        self.waiting = self.waiting.saturating_sub(rows.len());
-        self.live.extend(rows.iter().map(|row| row.id));
-        rows
+        self.waiting = self.waiting.saturating_sub(read.rows.len());
+        self.live.extend(read.rows.iter().map(|row| row.id));
+        read.rows
     }
 
     /// A delivery answers for a new row.
@@ -144,23 +148,31 @@ impl Step<'_> {
         id
     }
 
-    /// Keeps a message for the next session. False if there are too many already.
-    pub(crate) fn keep_offline(&mut self, stanza: &Stanza, received: Timestamp) -> bool {
-        if self.account.spool.waiting() >= self.router.config().limits.offline_messages {
+    /// Whether no message may be kept for the next session: there are too many already.
+    pub(crate) fn is_offline_full(&self) -> bool {
+        let full = self.account.spool.waiting() >= self.router.config().limits.offline_messages;
+        if full {
             self.router.metrics().offline_full.inc();
-            return false;
         }
+        full
+    }
+
+    /// Keeps a message for the next session.
+    pub(crate) fn keep_offline(&mut self, stanza: &Stanza, received: Timestamp) {
         let (id, ticket) = append(self.router.offline(), &self.account.jid, stanza, received);
         self.wait(ticket);
         if let Some(id) = id {
             self.account.spool.wait(id);
         }
         self.router.metrics().offline_stored.inc();
-        true
     }
 
-    /// Puts the rows that wait into a session's queue, each answered for by a delivery. `read` is current.
+    /// Puts rows that wait into a session's queue, each answered for by a delivery. `read` is current. If there are more than a queue
+    /// takes at once, the session's connection asks for the others when its queue is nearly empty.
     pub(crate) fn flush(&mut self, to: SessionId, read: Waiting) {
+        if let Some(state) = self.account.session(to) {
+            state.session.more.store(!read.complete, Ordering::Release);
+        }
         let rows = self.account.spool.take(read);
         for row in rows {
             let Some((stanza, received)) = restore(&row) else {
@@ -195,9 +207,56 @@ impl Router {
     pub(crate) async fn waiting(self: &Arc<Self>, lane: &Lane) -> Result<Option<Waiting>, Fault> {
         let (mut waiting, any) = lane.step(self, |step| step.account.spool.plan()).value;
         if any {
-            waiting.rows = self.offline().read(lane.jid().as_str(), None, ROWS).await?;
+            let (most, most_bytes) =
+                (self.config().limits.queue_stanzas / 2, self.config().limits.queue_bytes / 2);
+            let (mut last, mut bytes) = (None, 0);
+            loop {
+                let page = self.offline().read(lane.jid().as_str(), last, PAGE).await?;
+                last = page.last().map(|row| row.id);
+                let short = page.len() < PAGE;
+                for row in page {
+                    let usable = !waiting.gone.contains(&row.id) && !waiting.live.contains(&row.id);
+                    if usable && !row.redacted {
+                        waiting.complete &= waiting.rows.len() < most.max(1) && bytes < most_bytes.max(1);
+                        if waiting.complete {
+                            bytes += row.body.len();
+                            waiting.rows.push(row);
+                        }
+                    }
+                }
+                if short || !waiting.complete {
+                    break;
+                }
+            }
         }
         Ok(Some(waiting))
+    }
+
+    /// A session's queue is nearly empty and there was more offline than it could take: the next part.
+    pub(crate) async fn flush_more(self: &Arc<Self>, session: &Session) {
+        let lane = &session.lane;
+        match self.waiting(lane).await {
+            Ok(Some(waiting)) => {
+                let _ = lane.step(self, |step| {
+                    let id = session.id();
+                    let able = step
+                        .account
+                        .session(id)
+                        .is_some_and(|state| state.is_available() && state.priority >= 0);
+                    if !able {
+                        session.more.store(false, Ordering::Release);
+                    } else if step.account.spool.is_current(&waiting) {
+                        step.flush(id, waiting);
+                    }
+                });
+                self.route_outbox(lane).await;
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                tracing::error!(account = %lane.jid(), %fault, "offline messages cannot be read; they stay");
+                session.more.store(false, Ordering::Release);
+            }
+        }
     }
 
     /// Deliveries were settled outside of the lane: their rows go.

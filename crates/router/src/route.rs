@@ -615,8 +615,11 @@ impl Step<'_> {
     fn offline_or_error(&mut self, stanza: &Stanza, received: jiff::Timestamp) -> Option<StanzaError> {
         let class = stanza.class();
         if class.storable {
-            let kept = self.keep_offline(stanza, received);
-            return (!kept).then(|| StanzaError::new(Condition::ServiceUnavailable));
+            if self.is_offline_full() {
+                return Some(StanzaError::new(Condition::ServiceUnavailable));
+            }
+            self.keep_offline(stanza, received);
+            return None;
         }
         // A body that must not be stored is the sender's to keep (RFC 6121 §8.5.2.2.1, XEP-0334 §4).
         stanza.body_text().map(|_| StanzaError::new(Condition::ServiceUnavailable))
@@ -679,7 +682,11 @@ impl Step<'_> {
                     self.account.spool.wait(row);
                     None
                 }
-                None => self.offline_or_error(stanza, delivery.received()),
+                // It was accepted: the limit, which is for what comes anew, does not send it back.
+                None => {
+                    self.keep_offline(stanza, delivery.received());
+                    None
+                }
             },
             Choice::Bounce(condition) => {
                 delivery.row().into_iter().for_each(|row| self.forget_row(row));

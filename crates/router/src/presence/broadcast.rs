@@ -149,8 +149,12 @@ fn to_own(step: &mut Step<'_>, stanza: &Stanza, also: Option<SessionId>) {
 /// A session that has just become available gets the presence of the account's others.
 fn others_of_own(step: &mut Step<'_>, id: SessionId) {
     let Some(to) = step.account.session(id).map(|state| state.jid().clone()) else { return };
-    let others: Vec<_> =
-        step.account.available().filter(|state| state.id() != id).filter_map(|state| state.presence.clone()).collect();
+    let others: Vec<_> = step
+        .account
+        .available()
+        .filter(|state| state.id() != id)
+        .filter_map(|state| state.presence.clone())
+        .collect();
     for other in others {
         step.deliver(id, &addressed(&other, to.clone()));
     }
@@ -165,7 +169,10 @@ fn requests(step: &mut Step<'_>, id: SessionId) {
             tracing::error!(account = %step.account.jid, "a subscription request cannot be read; it is left alone");
             continue;
         };
-        if matches!(step.router.points().police(PoliceAt::Arriving, &step.standing(None), &request), Verdict::Pass) {
+        if matches!(
+            step.router.points().police(PoliceAt::Arriving, &step.standing(None), &request),
+            Verdict::Pass
+        ) {
             step.deliver(id, &request);
         }
     }

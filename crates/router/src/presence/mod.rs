@@ -107,7 +107,8 @@ pub(crate) fn removed(step: &mut Step<'_>) {
 /// # Errors
 /// `bad-request` for what is not one integer from -128 to 127.
 pub(crate) fn priority(stanza: &Stanza) -> Result<i8, StanzaError> {
-    let bad = || StanzaError::new(Condition::BadRequest).with_text("a priority is one integer from -128 to 127");
+    let bad =
+        || StanzaError::new(Condition::BadRequest).with_text("a priority is one integer from -128 to 127");
     let own = stanza.element().ns();
     let mut priorities = stanza.children().filter(|child| child.is("priority", own));
     let Some(priority) = priorities.next() else {

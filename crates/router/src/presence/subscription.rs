@@ -23,7 +23,12 @@ pub(super) fn sends(step: &mut Step<'_>, session: SessionId, event: Event, stanz
     };
     if contact == step.account.jid {
         // An account has its own presence without asking (RFC 6121 §4.2.2).
-        return refuse(step, session, stanza, StanzaError::new(Condition::NotAllowed).with_type(ErrorType::Cancel));
+        return refuse(
+            step,
+            session,
+            stanza,
+            StanzaError::new(Condition::NotAllowed).with_type(ErrorType::Cancel),
+        );
     }
     let before = step.account.roster.known(&contact);
     let sent = before.state.sends(event, before.approved);
@@ -72,7 +77,8 @@ pub(super) fn receives(step: &mut Step<'_>, event: Event, stanza: &Stanza) {
         hide(step, &contact);
     }
     if let Some(reply) = got.reply {
-        let reply = presence(reply.kind()).from(step.account.jid.to_jid()).to(contact.to_jid()).id(stanza.id());
+        let reply =
+            presence(reply.kind()).from(step.account.jid.to_jid()).to(contact.to_jid()).id(stanza.id());
         step.send(reply.build());
     }
     if got.deliver {
@@ -88,7 +94,8 @@ pub(super) fn receives(step: &mut Step<'_>, event: Event, stanza: &Stanza) {
             step.deliver(reader, &stanza);
         }
     }
-    let request = if asks { Some(kept(&stanza)) } else { before.request.clone().filter(|_| got.state.pending_in()) };
+    let request =
+        if asks { Some(kept(&stanza)) } else { before.request.clone().filter(|_| got.state.pending_in()) };
     // The server's own approval is the account's: the contact is in the roster then (RFC 6121 §3.4).
     let listed = before.listed || got.state != before.state && is && !was;
     let item = Item { state: got.state, approved: got.approved, listed, request, ..before };

@@ -78,8 +78,9 @@ impl Handler for Set {
         let account = ask.account();
         let wish = Wish::read(ask.payload()?, &account)?;
         let stepped = cx.router.step(&account, move |step| step.set_roster(wish)).await;
-        let stepped =
-            stepped.map_err(|fault| failed(&fault))?.ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
+        let stepped = stepped
+            .map_err(|fault| failed(&fault))?
+            .ok_or_else(|| StanzaError::new(Condition::ItemNotFound))?;
         stepped.value?;
         stepped.ticket.await.map_err(|fault| failed(&fault))?;
         Ok(Reply::Empty)

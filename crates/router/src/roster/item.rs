@@ -42,7 +42,9 @@ impl Item {
 
     /// `<item/>` as clients see it.
     pub(crate) fn builder(&self, contact: &BareJid) -> Builder {
-        let mut item = Builder::new("item", ns::ROSTER).attr("jid", contact).attr("subscription", self.subscription().as_str());
+        let mut item = Builder::new("item", ns::ROSTER)
+            .attr("jid", contact)
+            .attr("subscription", self.subscription().as_str());
         if !self.name.is_empty() {
             item = item.attr("name", &*self.name);
         }
@@ -89,14 +91,17 @@ impl Wish {
     /// a `jid` that is none; `not-allowed` for the account itself; `not-acceptable` for names and groups beyond the limits and empty groups.
     pub(crate) fn read(query: ElementRef<'_>, own: &BareJid) -> Result<Self, StanzaError> {
         let bad = |why: &str| StanzaError::new(Condition::BadRequest).with_text(why);
-        let over = |why: &str| StanzaError::new(Condition::NotAcceptable).with_type(ErrorType::Modify).with_text(why);
+        let over = |why: &str| {
+            StanzaError::new(Condition::NotAcceptable).with_type(ErrorType::Modify).with_text(why)
+        };
         let mut items = query.children().filter(|child| child.is("item", ns::ROSTER));
         let (Some(item), None) = (items.next(), items.next()) else {
             return Err(bad("a roster set has exactly one item"));
         };
         let jid = item.attr("jid").ok_or_else(|| bad("the item has no jid"))?;
-        let jid = Jid::new(&jid)
-            .map_err(|why| StanzaError::new(Condition::JidMalformed).with_type(ErrorType::Modify).with_text(why.to_string()))?;
+        let jid = Jid::new(&jid).map_err(|why| {
+            StanzaError::new(Condition::JidMalformed).with_type(ErrorType::Modify).with_text(why.to_string())
+        })?;
         if jid.is_full() {
             return Err(bad("an item's jid has no resource"));
         }
@@ -152,7 +157,9 @@ impl Item {
         let mut out = BytesMut::new();
         out.put_u8(FORMAT);
         let mut flags = self.state.number();
-        for (is, flag) in [(self.approved, APPROVED), (self.listed, LISTED), (self.request.is_some(), REQUEST)] {
+        for (is, flag) in
+            [(self.approved, APPROVED), (self.listed, LISTED), (self.request.is_some(), REQUEST)]
+        {
             if is {
                 flags |= flag;
             }

@@ -23,8 +23,8 @@ use crate::lane::Step;
 use crate::router::Router;
 use crate::session::SessionId;
 pub(crate) use handler::plug;
-pub use item::{Item, MAX_GROUP, MAX_GROUPS, MAX_NAME};
 use item::Wish;
+pub use item::{Item, MAX_GROUP, MAX_GROUPS, MAX_NAME};
 pub use state::{Event, Received, Sent, State, Subscription};
 
 /// The name of the table.
@@ -221,18 +221,27 @@ impl Roster {
     // ---- changes -----------------------------------------------------------------------------------------------------------
 
     /// Sets what is known of a contact. `always`: clients are told even if nothing has changed for them.
-    fn set(&mut self, contact: &BareJid, mut item: Item, always: bool, epoch: impl FnOnce() -> u64) -> (Vec<Write>, Option<Push>) {
+    fn set(
+        &mut self,
+        contact: &BareJid,
+        mut item: Item,
+        always: bool,
+        epoch: impl FnOnce() -> u64,
+    ) -> (Vec<Write>, Option<Push>) {
         let before = self.items.get(contact);
         if !always && (before == Some(&item) || before.is_none() && item.is_empty()) {
             return (Vec::new(), None);
         }
-        let shown = before.is_some_and(|before| before.shown() == item.shown() && before.name == item.name && before.groups == item.groups);
+        let shown = before.is_some_and(|before| {
+            before.shown() == item.shown() && before.name == item.name && before.groups == item.groups
+        });
         let mut writes = Vec::new();
         let mut push = None;
         if item.listed && (always || !shown) {
             item.version = self.raise(epoch, &mut writes);
             push = Some(Push { version: item.version, item: item.builder(contact) });
-            let again = self.removals.iter().find(|(_, removed)| *removed == contact).map(|(version, _)| *version);
+            let again =
+                self.removals.iter().find(|(_, removed)| *removed == contact).map(|(version, _)| *version);
             if let Some(again) = again {
                 self.removals.remove(&again);
                 writes.push((removed_key(contact), None));
@@ -340,8 +349,13 @@ impl Step<'_> {
 
     fn told(&mut self, contact: &BareJid, push: Option<Push>, removed: bool, subscription: bool) {
         if let Some(push) = push {
-            let interested: Vec<_> =
-                self.account.sessions.iter().filter(|state| state.interested).map(|state| state.id()).collect();
+            let interested: Vec<_> = self
+                .account
+                .sessions
+                .iter()
+                .filter(|state| state.interested)
+                .map(|state| state.id())
+                .collect();
             for session in interested {
                 self.push_item(session, &push);
             }

@@ -83,7 +83,10 @@ impl Event {
             PresenceType::Subscribed => Some(Self::Subscribed),
             PresenceType::Unsubscribe => Some(Self::Unsubscribe),
             PresenceType::Unsubscribed => Some(Self::Unsubscribed),
-            PresenceType::Available | PresenceType::Unavailable | PresenceType::Probe | PresenceType::Error => None,
+            PresenceType::Available
+            | PresenceType::Unavailable
+            | PresenceType::Probe
+            | PresenceType::Error => None,
         }
     }
 
@@ -139,7 +142,9 @@ impl State {
     /// The primary state.
     pub const fn subscription(self) -> Subscription {
         match self {
-            Self::None | Self::NonePendingOut | Self::NonePendingIn | Self::NonePendingOutIn => Subscription::None,
+            Self::None | Self::NonePendingOut | Self::NonePendingIn | Self::NonePendingOutIn => {
+                Subscription::None
+            }
             Self::To | Self::ToPendingIn => Subscription::To,
             Self::From | Self::FromPendingOut => Subscription::From,
             Self::Both => Subscription::Both,
@@ -183,8 +188,12 @@ impl State {
                 Self::NonePendingIn => Sent { state: Self::From, approved, route: true },
                 Self::NonePendingOutIn => Sent { state: Self::FromPendingOut, approved, route: true },
                 Self::ToPendingIn => Sent { state: Self::Both, approved, route: true },
-                Self::None | Self::NonePendingOut | Self::To => Sent { state: self, approved: true, route: false },
-                Self::From | Self::FromPendingOut | Self::Both => Sent { state: self, approved, route: false },
+                Self::None | Self::NonePendingOut | Self::To => {
+                    Sent { state: self, approved: true, route: false }
+                }
+                Self::From | Self::FromPendingOut | Self::Both => {
+                    Sent { state: self, approved, route: false }
+                }
             },
             Event::Unsubscribed => {
                 let route = !matches!(self, Self::None | Self::NonePendingOut | Self::To);

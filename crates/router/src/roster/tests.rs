@@ -46,7 +46,8 @@ struct Copy {
 
 impl Copy {
     fn of(roster: &Roster) -> Self {
-        let items = roster.contacts().map(|(jid, item)| (jid.to_string(), item.builder(jid).bytes("").to_vec()));
+        let items =
+            roster.contacts().map(|(jid, item)| (jid.to_string(), item.builder(jid).bytes("").to_vec()));
         Self { items: items.collect(), ver: roster.ver() }
     }
 
@@ -84,7 +85,12 @@ fn section_2_6_3_full_empty_or_changes() {
     assert_eq!(roster.since(&ver), Some(Vec::new()), "nothing has changed: an empty result and no push");
     roster.set(&contact(1), listed("y"), false, || 0xcd);
     roster.remove(&contact(2), || 0xcd);
-    let told: Vec<_> = roster.since(&ver).unwrap().iter().map(|push| push.item.element().attr("jid").unwrap().into_owned()).collect();
+    let told: Vec<_> = roster
+        .since(&ver)
+        .unwrap()
+        .iter()
+        .map(|push| push.item.element().attr("jid").unwrap().into_owned())
+        .collect();
     assert_eq!(told, ["contact1@example", "contact2@example"], "in the order of the changes");
     for unknown in ["ab-99", "cd-4", "4", "ab-", "-4", "ab-4-4", "zz", "ab--4"] {
         assert_eq!(roster.since(unknown), None, "{unknown}");
@@ -95,7 +101,11 @@ fn section_2_6_3_full_empty_or_changes() {
 #[test]
 fn what_is_not_shown_has_no_version() {
     let mut roster = Roster::default();
-    let request = Item { state: State::NonePendingIn, request: Some(Bytes::from_static(b"<presence/>")), ..Item::default() };
+    let request = Item {
+        state: State::NonePendingIn,
+        request: Some(Bytes::from_static(b"<presence/>")),
+        ..Item::default()
+    };
     let (writes, push) = roster.set(&contact(1), request.clone(), false, || 1);
     assert_eq!((writes.len(), push), (1, None));
     assert_eq!(roster.ver(), "0");

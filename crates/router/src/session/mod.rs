@@ -6,6 +6,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -51,6 +52,8 @@ pub struct Session {
     pub(crate) lane: Arc<Lane>,
     pub(crate) out: Mutex<Out>,
     pub(crate) inbound: Mutex<Inbound>,
+    /// Whether more offline messages wait than its queue could take at once.
+    pub(crate) more: AtomicBool,
     /// Held while a stanza of the client is being handled, so that a resumption knows what was.
     pub(crate) turn: tokio::sync::Mutex<()>,
     pub(crate) meter: Mutex<Meter>,
@@ -151,6 +154,7 @@ impl Session {
                 farewells: Vec::new(),
             }),
             inbound: Mutex::new(Inbound::default()),
+            more: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
             meter: Mutex::new(meter),
         })
@@ -196,9 +200,10 @@ impl Session {
         self.out.lock().queue.len()
     }
 
-    /// Resolves once everything that was queued has been taken by the connection, or there is none.
-    pub async fn flushed(&self) {
-        loop {
+    /// Resolves once everything that was queued has been taken by the connection, or there is none, or this time is over.
+    pub async fn flushed(&self, within: std::time::Duration) {
+        let end = tokio::time::Instant::now() + within;
+        while tokio::time::Instant::now() < end {
             let (here, waiting) = {
                 let out = self.out.lock();
                 (matches!(out.phase, Phase::Connected(_)), out.queue.has_ready())
@@ -261,6 +266,11 @@ impl Session {
             Push::Over => Offered::Over,
             Push::Refused => Offered::Refused,
         }
+    }
+
+    /// Whether it is time for more offline messages.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.more.load(Ordering::Acquire) && self.out.lock().queue.is_low()
     }
 
     /// Sends an element that is no stanza, after what is queued.

@@ -90,6 +90,11 @@ impl Queue {
         !self.ready.is_empty()
     }
 
+    /// Whether most of it is free.
+    pub(crate) fn is_low(&self) -> bool {
+        self.len() <= self.most / 4 && self.bytes <= self.most_bytes / 4
+    }
+
     /// Stanzas that were sent and not acknowledged.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.unacked.len()

@@ -8,4 +8,5 @@ mod plugs;
 mod presences;
 mod roster;
 mod subscriptions;
+mod talk;
 mod way;

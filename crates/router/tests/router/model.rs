@@ -12,7 +12,7 @@ use nuncio_router::{Router, RouterConfig};
 use nuncio_store::Store;
 
 /// Histories, and steps in each.
-const HISTORIES: u64 = 200;
+const HISTORIES: u64 = 400;
 const STEPS: usize = 120;
 
 /// A generator whose numbers follow from its seed alone.
@@ -53,6 +53,8 @@ struct World {
     unsafe_: BTreeSet<u64>,
     received: BTreeSet<u64>,
     returned: BTreeSet<u64>,
+    /// What happened, told when it was wrong.
+    log: Vec<String>,
 }
 
 fn config() -> RouterConfig {
@@ -80,6 +82,7 @@ impl World {
             unsafe_: BTreeSet::new(),
             received: BTreeSet::new(),
             returned: BTreeSet::new(),
+            log: Vec::new(),
         };
         world.senders().await;
         world
@@ -115,6 +118,7 @@ impl World {
                 self.unsafe_.insert(number);
             }
         }
+        self.log.push(format!("send {number} to {to} by {which}, storable: {storable}"));
         self.bounces().await;
         assert_eq!(self.senders[which].handled, self.senders[which].number);
     }
@@ -124,6 +128,7 @@ impl World {
             for stanza in sender.drain().await {
                 assert!(stanza.contains("type='error'"), "{stanza}");
                 let id = stanza.split("id='").nth(1).and_then(|rest| rest.split('\'').next()).unwrap();
+                self.log.push(format!("bounced {id}"));
                 assert!(self.returned.insert(id.parse().unwrap()), "bounced twice: {stanza}");
             }
         }
@@ -138,6 +143,7 @@ impl World {
             && let Ok((client, resumed)) = Client::resume(&self.router, "romeo", &previd, h).await
         {
             assert!(resumed.outbound >= h);
+            self.log.push(format!("{place} resumes at {h}"));
             self.devices.insert(place, Device { client, previd: Some(previd), h, last: None });
             return;
         }
@@ -145,6 +151,7 @@ impl World {
         let previd = if dice.roll(3) == 0 { None } else { Some(client.enable().await) };
         let priority = [-1, 0, 0, 5][usize::try_from(dice.roll(4)).unwrap()];
         client.send(&format!("<presence><priority>{priority}</priority></presence>")).await;
+        self.log.push(format!("{place} comes, managed: {}, priority {priority}", previd.is_some()));
         self.devices.insert(place, Device { client, previd, h: 0, last: None });
     }
 
@@ -155,6 +162,7 @@ impl World {
             device.h += 1;
             let Some(number) = body(&stanza).and_then(|body| body.parse().ok()) else { continue };
             self.received.insert(number);
+            self.log.push(format!("{place} reads {number}"));
             if !stanza.contains("urn:xmpp:delay") {
                 assert!(device.last < Some(number), "live messages came out of order");
                 device.last = Some(number);
@@ -164,6 +172,7 @@ impl World {
             && let Some(device) = self.devices.remove(&place)
         {
             // Closed by the server: too slow. The session waits if it can.
+            self.log.push(format!("{place} was closed: {:?}", device.client.closed));
             self.asleep.extend(device.previd.map(|previd| (place, (previd, device.h))));
         }
     }
@@ -172,12 +181,14 @@ impl World {
         if let Some(device) = self.devices.get_mut(&place)
             && device.previd.is_some()
         {
+            self.log.push(format!("{place} acknowledges {}", device.h));
             device.client.ack(device.h).await;
         }
     }
 
     async fn part(&mut self, place: u64, lost: bool) {
         let Some(device) = self.devices.remove(&place) else { return };
+        self.log.push(format!("{place} parts, lost: {lost}"));
         if lost {
             self.asleep.extend(device.previd.map(|previd| (place, (previd, device.h))));
             device.client.lose().await;
@@ -188,6 +199,7 @@ impl World {
 
     /// The process ends: at once, or by the book.
     async fn restart(&mut self, graceful: bool) {
+        self.log.push(format!("the process ends, graceful: {graceful}"));
         if graceful {
             self.router.shutdown(Duration::from_secs(1)).await.unwrap();
             self.bounces().await;
@@ -217,7 +229,9 @@ impl World {
             18..20 => self.part(place, true).await,
             20 => self.part(place, false).await,
             21 => {
-                tokio::time::sleep(Duration::from_secs(dice.roll(400))).await;
+                let seconds = dice.roll(400);
+                self.log.push(format!("{seconds} seconds pass"));
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
                 self.bounces().await;
             }
             22 if dice.roll(4) == 0 => self.restart(true).await,
@@ -247,7 +261,7 @@ impl World {
             .iter()
             .filter(|owed| !self.received.contains(owed) && !self.returned.contains(owed))
             .collect();
-        assert!(lost.is_empty(), "lost: {lost:?}");
+        assert!(lost.is_empty(), "lost: {lost:?} in {:#?}", self.log);
         let left = self.store.log("offline").count("romeo@localhost").await.unwrap();
         assert_eq!(left, 0, "rows of messages that were taken are left");
     }

@@ -7,30 +7,7 @@ use nuncio_store::Store;
 use nuncio_stream::c2s::{Answer, Moment, Question};
 
 use crate::common::{Client, add, server, server_with};
-
-/// What a client gets, each presence as `TYPE FROM`.
-async fn told(client: &mut Client) -> Vec<String> {
-    let attr = |stanza: &str, name: &str| {
-        let head = &stanza[..stanza.find('>').unwrap()];
-        let start = head.find(&format!(" {name}='")).map(|at| at + name.len() + 3);
-        start.map(|start| head[start..].split('\'').next().unwrap_or_default().to_owned())
-    };
-    let words = |stanza: &String| {
-        let kind = attr(stanza, "type").unwrap_or_else(|| "available".to_owned());
-        format!("{kind} {}", attr(stanza, "from").unwrap_or_default())
-    };
-    client.drain().await.iter().filter(|stanza| stanza.starts_with("<presence")).map(words).collect()
-}
-
-async fn befriend(one: &mut Client, two: &mut Client) {
-    let (a, b) = (one.account.clone(), two.account.clone());
-    one.send(&format!("<presence to='{b}' type='subscribe'/>")).await;
-    two.send(&format!("<presence to='{a}' type='subscribed'/>")).await;
-    two.send(&format!("<presence to='{a}' type='subscribe'/>")).await;
-    one.send(&format!("<presence to='{b}' type='subscribed'/>")).await;
-    one.drain().await;
-    two.drain().await;
-}
+use crate::talk::{befriend, presences as told};
 
 /// RFC 6121 §4.2, §4.4, §4.5: contacts and own resources hear of it; a new resource learns who is there, it alone.
 #[tokio::test(start_paused = true)]
@@ -43,15 +20,32 @@ async fn a_presence_session() {
 
     // §4.2: initial presence of a second resource.
     let mut chamber = Client::login(&router, "juliet", "chamber").await;
-    chamber.send("<presence id='p1'><show>away</show><priority>5</priority><x xmlns='urn:x'/></presence>").await;
+    chamber
+        .send("<presence id='p1'><show>away</show><priority>5</priority><x xmlns='urn:x'/></presence>")
+        .await;
     let got = orchard.one().await;
-    for part in ["from='juliet@localhost/chamber'", "to='romeo@localhost'", "id='p1'", "<show>away</show>", "<priority>5</priority>", "urn:x"] {
+    for part in [
+        "from='juliet@localhost/chamber'",
+        "to='romeo@localhost'",
+        "id='p1'",
+        "<show>away</show>",
+        "<priority>5</priority>",
+        "urn:x",
+    ] {
         assert!(got.contains(part), "§4.2.2 the whole stanza, {part}: {got}");
     }
-    assert_eq!(told(&mut balcony).await, ["available juliet@localhost/chamber"], "no contact is probed for it again");
+    assert_eq!(
+        told(&mut balcony).await,
+        ["available juliet@localhost/chamber"],
+        "no contact is probed for it again"
+    );
     assert_eq!(
         told(&mut chamber).await,
-        ["available juliet@localhost/chamber", "available juliet@localhost/balcony", "available romeo@localhost/orchard"]
+        [
+            "available juliet@localhost/chamber",
+            "available juliet@localhost/balcony",
+            "available romeo@localhost/orchard"
+        ]
     );
     // §4.4: an update, without probes.
     chamber.send("<presence><show>dnd</show></presence>").await;
@@ -112,21 +106,34 @@ async fn answers_to_probes() {
     romeo.send(&probe("juliet@localhost")).await;
     let got = romeo.drain().await;
     assert_eq!(got.len(), 2, "{got:#?}");
-    assert!(got[0].contains("juliet@localhost/balcony") && got[0].contains("id='pres1'") && got[0].contains("<show>dnd"), "{got:#?}");
+    assert!(
+        got[0].contains("juliet@localhost/balcony")
+            && got[0].contains("id='pres1'")
+            && got[0].contains("<show>dnd"),
+        "{got:#?}"
+    );
     assert!(got[1].contains("juliet@localhost/chamber") && got[1].contains("id='pres2'"), "{got:#?}");
     // A full address: that it is there, nothing more.
     romeo.send(&probe("juliet@localhost/balcony")).await;
     let got = romeo.one().await;
-    assert!(got.contains("from='juliet@localhost/balcony'") && !got.contains("type=") && !got.contains("<show"), "{got}");
+    assert!(
+        got.contains("from='juliet@localhost/balcony'") && !got.contains("type=") && !got.contains("<show"),
+        "{got}"
+    );
     for gone in ["juliet@localhost/tomb", "juliet@localhost/cellar"] {
         romeo.send(&probe(gone)).await;
         assert_eq!(told(&mut romeo).await, [format!("unavailable {gone}")]);
     }
     // Rule 1, for who has no subscription and for who does not exist: the same answer, mirrored id.
-    for stranger in ["romeo@localhost", "romeo@localhost/orchard", "nobody@localhost", "nobody@localhost/there"] {
+    for stranger in
+        ["romeo@localhost", "romeo@localhost/orchard", "nobody@localhost", "nobody@localhost/there"]
+    {
         nurse.send(&probe(stranger)).await;
         let got = nurse.drain().await;
-        assert!(got.is_empty(), "a client has not asked for a subscription, so the answer is not for it (§A.3.4): {got:#?}");
+        assert!(
+            got.is_empty(),
+            "a client has not asked for a subscription, so the answer is not for it (§A.3.4): {got:#?}"
+        );
     }
     // §4.6.6: directed presence shows one resource, barely.
     nurse.send(&probe("juliet@localhost/tomb")).await;
@@ -144,7 +151,9 @@ async fn answers_to_probes() {
     romeo.drain().await;
     romeo.send(&probe("juliet@localhost")).await;
     let got = romeo.one().await;
-    for part in ["from='juliet@localhost'", "type='unavailable'", "id='probe1'", "stamp='2026-11-22T12:00:00.000Z'"] {
+    for part in
+        ["from='juliet@localhost'", "type='unavailable'", "id='probe1'", "stamp='2026-11-22T12:00:00.000Z'"]
+    {
         assert!(got.contains(part), "{part}: {got}");
     }
 }
@@ -229,7 +238,11 @@ async fn an_ended_subscription_takes_directed_presence_with_it() {
     juliet.send("<presence/>").await;
     befriend(&mut juliet, &mut romeo).await;
     juliet.send("<presence to='romeo@localhost' type='unsubscribed'/>").await;
-    assert_eq!(told(&mut romeo).await, ["unavailable juliet@localhost/balcony"], "not interested in the roster, so no `unsubscribed`");
+    assert_eq!(
+        told(&mut romeo).await,
+        ["unavailable juliet@localhost/balcony"],
+        "not interested in the roster, so no `unsubscribed`"
+    );
     juliet.leave().await;
     assert!(told(&mut romeo).await.is_empty(), "it is told once");
 }
@@ -244,8 +257,15 @@ async fn where_presence_arrives() {
     romeo.send("<presence to='juliet@localhost'/>").await;
     assert_eq!((told(&mut balcony).await.len(), told(&mut chamber).await.len()), (1, 0), "to all available");
     romeo.send("<presence to='juliet@localhost/chamber'/>").await;
-    assert_eq!((told(&mut balcony).await.len(), told(&mut chamber).await.len()), (0, 1), "to the connected one");
-    for stanza in ["<presence to='juliet@localhost/cellar'/>", "<presence to='juliet@localhost/cellar' type='unavailable'/>"] {
+    assert_eq!(
+        (told(&mut balcony).await.len(), told(&mut chamber).await.len()),
+        (0, 1),
+        "to the connected one"
+    );
+    for stanza in [
+        "<presence to='juliet@localhost/cellar'/>",
+        "<presence to='juliet@localhost/cellar' type='unavailable'/>",
+    ] {
         romeo.send(stanza).await;
         assert!(romeo.drain().await.is_empty() && balcony.drain().await.is_empty(), "{stanza}");
     }
@@ -294,26 +314,43 @@ async fn who_may_not_see_learns_nothing() {
         }
         assert!(told.iter().flatten().all(|stanza| !stanza.contains("<show")), "{told:#?}");
         heard.push(told);
-        let roster = |step: &mut nuncio_router::Step<'_>| step.account.roster.shares_with(&crate::common::bare("romeo"));
-        assert!(router.step(&crate::common::bare("juliet"), roster).await.unwrap().unwrap().value, "it is still a subscription");
+        let roster = |step: &mut nuncio_router::Step<'_>| {
+            step.account.roster.shares_with(&crate::common::bare("romeo"))
+        };
+        assert!(
+            router.step(&crate::common::bare("juliet"), roster).await.unwrap().unwrap().value,
+            "it is still a subscription"
+        );
     }
     assert_eq!(heard[0], heard[1], "online and offline");
-    assert!(heard[0][0][0].contains("type='unavailable'") && !heard[0][0][0].contains("<delay"), "{:?}", heard[0][0]);
+    assert!(
+        heard[0][0][0].contains("type='unavailable'") && !heard[0][0][0].contains("<delay"),
+        "{:?}",
+        heard[0][0]
+    );
 }
 
 /// RFC 6121 §2.6.1, §3.4: both features are offered once it is known who it is.
 #[tokio::test(start_paused = true)]
 async fn stream_features() {
     let router = server(&["juliet"]).await;
-    for (who, expected) in [(None, false), (Some(crate::common::proven(&crate::common::bare("juliet"))), true)] {
+    for (who, expected) in
+        [(None, false), (Some(crate::common::proven(&crate::common::bare("juliet"))), true)]
+    {
         let mut client = Client::connect(&router, "juliet").await;
-        let moment = Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
+        let moment =
+            Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
         let offered = match client.host.ask(Question::Offer(moment)).await {
             Answer::Offer(offered) => offered,
             other => panic!("{other:?}"),
         };
-        for (name, ns) in [("ver", "urn:xmpp:features:rosterver"), ("sub", "urn:xmpp:features:pre-approval")] {
-            assert_eq!(offered.iter().any(|feature| feature.name() == name && feature.ns() == ns), expected, "{name}");
+        for (name, ns) in [("ver", "urn:xmpp:features:rosterver"), ("sub", "urn:xmpp:features:pre-approval")]
+        {
+            assert_eq!(
+                offered.iter().any(|feature| feature.name() == name && feature.ns() == ns),
+                expected,
+                "{name}"
+            );
         }
     }
 }

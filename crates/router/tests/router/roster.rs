@@ -4,21 +4,10 @@ use nuncio_router::{Limits, RouterConfig};
 use nuncio_store::Store;
 
 use crate::common::{Client, add, bare, server, server_with};
-
-const GET: &str = "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>";
+use crate::talk::{GET, between, items};
 
 fn set(item: &str) -> String {
     format!("<iq type='set' id='set'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
-}
-
-/// The text between two others, without both.
-fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
-    let rest = &text[text.find(start).unwrap() + start.len()..];
-    &rest[..rest.find(end).unwrap()]
-}
-
-fn items(stanza: &str) -> &str {
-    stanza.find("<item").map_or("", |from| &stanza[from..stanza.rfind("</query>").unwrap()])
 }
 
 /// RFC 6121 §2.1.4, §2.1.6, §2.2, §2.3, §2.4: results, pushes to the interested resources only, pushes with version and bare `from` or none.
@@ -31,15 +20,23 @@ async fn sets_are_pushed_to_interested_resources() {
     for client in [&mut balcony, &mut chamber] {
         client.send(GET).await;
         let got = client.one().await;
-        assert!(got.contains("type='result'") && got.contains("id='get'") && got.contains("ver='0'"), "{got}");
+        assert!(
+            got.contains("type='result'") && got.contains("id='get'") && got.contains("ver='0'"),
+            "{got}"
+        );
         assert_eq!(items(&got), "", "an empty roster is an empty query");
     }
     balcony.send(&set("<item jid='nurse@localhost' name='Nurse'><group>Servants</group></item>")).await;
-    let expected = "<item jid='nurse@localhost' subscription='none' name='Nurse'><group>Servants</group></item>";
+    let expected =
+        "<item jid='nurse@localhost' subscription='none' name='Nurse'><group>Servants</group></item>";
     let got = balcony.drain().await;
     assert_eq!(got.len(), 2, "{got:#?}");
     assert!(got[0].contains("type='set'") && items(&got[0]) == expected, "{}", got[0]);
-    assert!(got[1].contains("type='result'") && got[1].contains("id='set'") && !got[1].contains("<query"), "{}", got[1]);
+    assert!(
+        got[1].contains("type='result'") && got[1].contains("id='set'") && !got[1].contains("<query"),
+        "{}",
+        got[1]
+    );
     let other = chamber.one().await;
     assert_eq!(items(&other), expected);
     for push in [&got[0], &other] {
@@ -85,7 +82,11 @@ async fn error_cases() {
         (set("<item jid='nurse@localhost'><group>A</group><group>A</group></item>"), "modify", "bad-request"),
         (set(&format!("<item jid='nurse@localhost' name='{long}'/>")), "modify", "not-acceptable"),
         (set("<item jid='nurse@localhost'><group/></item>"), "modify", "not-acceptable"),
-        (set(&format!("<item jid='nurse@localhost'><group>{long}</group></item>")), "modify", "not-acceptable"),
+        (
+            set(&format!("<item jid='nurse@localhost'><group>{long}</group></item>")),
+            "modify",
+            "not-acceptable",
+        ),
         (set("<item jid='juliet@localhost'/>"), "cancel", "not-allowed"),
         (set("<item jid='unknown@localhost' subscription='remove'/>"), "modify", "item-not-found"),
         (set("<item jid='third@localhost'/>"), "cancel", "resource-constraint"),
@@ -119,7 +120,8 @@ async fn versions() {
     assert!(same.contains("type='result'") && !same.contains("<query"), "{same}");
     juliet.send(&set("<item jid='b@localhost' name='B'/>")).await;
     juliet.send(&set("<item jid='a@localhost' subscription='remove'/>")).await;
-    let last = juliet.drain().await.iter().filter(|got| got.contains("type='set'")).next_back().cloned().unwrap();
+    let last =
+        juliet.drain().await.iter().filter(|got| got.contains("type='set'")).next_back().cloned().unwrap();
     juliet.leave().await;
 
     let mut again = Client::login(&router, "juliet", "balcony").await;
@@ -130,7 +132,9 @@ async fn versions() {
     assert_eq!(items(&got[1]), "<item jid='b@localhost' subscription='none' name='B'/>");
     assert_eq!(items(&got[2]), "<item jid='a@localhost' subscription='remove'/>");
     assert_eq!(between(&got[2], " ver='", "'"), between(&last, " ver='", "'"), "the version of the change");
-    again.send("<iq type='get' id='get'><query xmlns='jabber:iq:roster' ver='of-another-server'/></iq>").await;
+    again
+        .send("<iq type='get' id='get'><query xmlns='jabber:iq:roster' ver='of-another-server'/></iq>")
+        .await;
     assert_eq!(items(&again.one().await).matches("<item").count(), 2);
 }
 
@@ -157,7 +161,14 @@ async fn a_restart_finds_everything_again() {
     let mut juliet = Client::login(&router, "juliet", "balcony").await;
     juliet.send(GET).await;
     assert_eq!(juliet.one().await, before);
-    assert!(router.step(&bare("romeo"), |step| step.account.roster.shares_with(&bare("juliet"))).await.unwrap().unwrap().value);
+    assert!(
+        router
+            .step(&bare("romeo"), |step| step.account.roster.shares_with(&bare("juliet")))
+            .await
+            .unwrap()
+            .unwrap()
+            .value
+    );
     let mut nurse = Client::login(&router, "nurse", "kitchen").await;
     nurse.send(GET).await;
     assert_eq!(items(&nurse.one().await), "", "a request is no item (§3.1.3)");

@@ -4,45 +4,7 @@ use nuncio_router::{Limits, RouterConfig};
 use nuncio_store::Store;
 
 use crate::common::{Client, add, server, server_with};
-
-const GET: &str = "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>";
-
-/// What a client gets, each stanza as a few words: `presence TYPE FROM`, `push JID SUBSCRIPTION [ask] [approved]`, `error CONDITION`.
-async fn told(client: &mut Client) -> Vec<String> {
-    client.drain().await.iter().map(|stanza| words(stanza)).collect()
-}
-
-fn attr<'a>(stanza: &'a str, name: &str) -> Option<&'a str> {
-    let start = stanza.find(&format!(" {name}='"))? + name.len() + 3;
-    stanza[start..].split('\'').next()
-}
-
-fn words(stanza: &str) -> String {
-    let head = &stanza[..=stanza.find('>').unwrap()];
-    if let Some(at) = stanza.find("<item ") {
-        let item = &stanza[at..];
-        let item = &item[..=item.find('>').unwrap()];
-        let mut words = format!("push {} {}", attr(item, "jid").unwrap(), attr(item, "subscription").unwrap());
-        words.push_str(if item.contains("ask='subscribe'") { " ask" } else { "" });
-        words.push_str(if item.contains("approved='true'") { " approved" } else { "" });
-        return words;
-    }
-    if head.contains("type='error'") {
-        let error = &stanza[stanza.find("<error").unwrap()..];
-        return format!("error {}", error.split('<').nth(2).unwrap().split(' ').next().unwrap());
-    }
-    let name = head[1..].split([' ', '/', '>']).next().unwrap();
-    format!("{name} {} {}", attr(head, "type").unwrap_or("available"), attr(head, "from").unwrap_or("-"))
-}
-
-/// A client that is available and has asked for the roster.
-async fn client(router: &std::sync::Arc<nuncio_router::Router>, local: &str, resource: &str) -> Client {
-    let mut client = Client::login(router, local, resource).await;
-    client.send(GET).await;
-    client.send("<presence/>").await;
-    client.drain().await;
-    client
-}
+use crate::talk::{GET, befriend, client, told};
 
 /// RFC 6121 §3.1, §3.2, §3.3: a whole life of a subscription, each step with what both sides are told, in order.
 #[tokio::test(start_paused = true)]
@@ -85,7 +47,11 @@ async fn the_life_of_a_subscription() {
     assert_eq!(told(&mut romeo).await, ["push juliet@localhost both"]);
     assert_eq!(
         told(&mut juliet).await,
-        ["presence subscribed romeo@localhost", "push romeo@localhost both", "presence available romeo@localhost/orchard"]
+        [
+            "presence subscribed romeo@localhost",
+            "push romeo@localhost both",
+            "presence available romeo@localhost/orchard"
+        ]
     );
 
     // §3.2: Juliet withdraws her presence.
@@ -106,7 +72,10 @@ async fn the_life_of_a_subscription() {
         ["push romeo@localhost none", "presence unavailable romeo@localhost/orchard"],
         "the answer `unsubscribed` changes nothing any more and is not delivered (§A.3.4)"
     );
-    assert_eq!(told(&mut romeo).await, ["presence unsubscribe juliet@localhost", "push juliet@localhost none"]);
+    assert_eq!(
+        told(&mut romeo).await,
+        ["presence unsubscribe juliet@localhost", "push juliet@localhost none"]
+    );
 }
 
 /// RFC 6121 §2.5.2: whoever removes an item ends what there was, both ways.
@@ -142,16 +111,6 @@ async fn a_removed_item_ends_its_subscriptions() {
     assert!(told(&mut juliet).await.is_empty());
 }
 
-async fn befriend(one: &mut Client, two: &mut Client) {
-    let (a, b) = (one.account.clone(), two.account.clone());
-    one.send(&format!("<presence to='{b}' type='subscribe'/>")).await;
-    two.send(&format!("<presence to='{a}' type='subscribed'/>")).await;
-    two.send(&format!("<presence to='{a}' type='subscribe'/>")).await;
-    one.send(&format!("<presence to='{b}' type='subscribed'/>")).await;
-    one.drain().await;
-    two.drain().await;
-}
-
 /// RFC 6121 §3.1.3: the complete request waits for an account with nobody there, once, and comes at each login until it is answered.
 #[tokio::test(start_paused = true)]
 async fn requests_wait_until_they_are_answered() {
@@ -170,15 +129,25 @@ async fn requests_wait_until_they_are_answered() {
         let got = juliet.drain().await;
         let requests: Vec<_> = got.iter().filter(|got| got.contains("type='subscribe'")).collect();
         assert_eq!(requests.len(), 1, "{got:#?}");
-        assert!(requests[0].contains("<status>0</status>") && requests[0].contains("id='0'"), "{}", requests[0]);
+        assert!(
+            requests[0].contains("<status>0</status>") && requests[0].contains("id='0'"),
+            "{}",
+            requests[0]
+        );
         juliet.send("<presence><show>away</show></presence>").await;
-        assert!(!told(&mut juliet).await.iter().any(|got| got.contains("subscribe")), "an update is no login");
+        assert!(
+            !told(&mut juliet).await.iter().any(|got| got.contains("subscribe")),
+            "an update is no login"
+        );
         juliet.leave().await;
     }
     let mut juliet = client(&router, "juliet", "balcony").await;
     juliet.send("<presence to='romeo@localhost' type='unsubscribed'/>").await;
     assert!(told(&mut juliet).await.is_empty(), "what was never in the roster is not pushed");
-    assert_eq!(told(&mut romeo).await, ["presence unsubscribed juliet@localhost", "push juliet@localhost none"]);
+    assert_eq!(
+        told(&mut romeo).await,
+        ["presence unsubscribed juliet@localhost", "push juliet@localhost none"]
+    );
     juliet.leave().await;
     let mut juliet = Client::login(&router, "juliet", "balcony").await;
     juliet.send("<presence/>").await;
@@ -241,7 +210,12 @@ async fn limits_hold_for_subscriptions() {
     let mut friar = client(&router, "friar", "cell").await;
     juliet.send("<presence to='romeo@localhost' type='unsubscribed'/>").await;
     juliet.leave().await;
-    friar.send(&format!("<presence to='juliet@localhost' type='subscribe'><status>{}</status></presence>", "x".repeat(9000))).await;
+    friar
+        .send(&format!(
+            "<presence to='juliet@localhost' type='subscribe'><status>{}</status></presence>",
+            "x".repeat(9000)
+        ))
+        .await;
     let mut juliet = Client::login(&router, "juliet", "balcony").await;
     juliet.send("<presence/>").await;
     let got = juliet.drain().await.pop().unwrap();
@@ -269,5 +243,8 @@ async fn contacts_of_a_deleted_account_are_told() {
             "push juliet@localhost none"
         ]
     );
-    assert_eq!(told(&mut nurse).await, ["presence unsubscribed juliet@localhost", "push juliet@localhost none"]);
+    assert_eq!(
+        told(&mut nurse).await,
+        ["presence unsubscribed juliet@localhost", "push juliet@localhost none"]
+    );
 }

@@ -44,11 +44,23 @@ fn section_2_1_2_5_only_remove_is_the_clients_to_say() {
         groups: groups.iter().map(|group| (*group).into()).collect(),
     };
     let cases = [
-        ("<item jid='NURSE@capulet.example' name='Nurse'><group>Servants</group><group>servants</group></item>", update("Nurse", &["Servants", "servants"])),
-        ("<item jid='nurse@capulet.example' subscription='both' ask='subscribe' approved='true'/>", update("", &[])),
+        (
+            "<item jid='NURSE@capulet.example' name='Nurse'><group>Servants</group><group>servants</group></item>",
+            update("Nurse", &["Servants", "servants"]),
+        ),
+        (
+            "<item jid='nurse@capulet.example' subscription='both' ask='subscribe' approved='true'/>",
+            update("", &[]),
+        ),
         ("<item jid='nurse@capulet.example' name=''/>", update("", &[])),
-        ("<other xmlns='urn:x'/><item jid='nurse@capulet.example'><x xmlns='urn:x'/></item>", update("", &[])),
-        ("<item jid='nurse@capulet.example' subscription='remove'><group/></item>", Wish::Remove { contact: nurse.clone() }),
+        (
+            "<other xmlns='urn:x'/><item jid='nurse@capulet.example'><x xmlns='urn:x'/></item>",
+            update("", &[]),
+        ),
+        (
+            "<item jid='nurse@capulet.example' subscription='remove'><group/></item>",
+            Wish::Remove { contact: nurse.clone() },
+        ),
     ];
     for (items, wish) in cases {
         assert_eq!(read(items).unwrap(), wish, "{items}");

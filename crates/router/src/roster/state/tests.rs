@@ -159,7 +159,11 @@ fn tables_2_to_5_outbound() {
             let got = before.sends(event, false);
             assert_eq!(got.route, word == "MUST", "{event:?} in {before:?}");
             if after == "pre-approval [1]" {
-                assert_eq!(got, Sent { state: before, approved: true, route: false }, "{event:?} in {before:?}");
+                assert_eq!(
+                    got,
+                    Sent { state: before, approved: true, route: false },
+                    "{event:?} in {before:?}"
+                );
             } else {
                 assert_eq!(got.state, state(after).unwrap_or(before), "{event:?} in {before:?}");
                 assert!(!got.approved, "{event:?} in {before:?}");
@@ -197,7 +201,8 @@ fn section_3_4_pre_approval() {
     {
         assert!(before.sends(Event::Subscribed, false).approved);
         let got = before.receives(Event::Subscribe, true);
-        let granted = Received { state: after, approved: false, deliver: false, reply: Some(Event::Subscribed) };
+        let granted =
+            Received { state: after, approved: false, deliver: false, reply: Some(Event::Subscribed) };
         assert_eq!(got, granted, "{before:?}");
         let back = before.sends(Event::Unsubscribed, true);
         assert_eq!(back, Sent { state: before, approved: false, route: false }, "{before:?}");
@@ -213,8 +218,10 @@ fn section_3_4_pre_approval() {
 #[test]
 fn what_a_state_shows() {
     use Subscription as S;
-    let shown: Vec<_> =
-        State::ALL.iter().map(|state| (state.subscription(), state.pending_out(), state.pending_in())).collect();
+    let shown: Vec<_> = State::ALL
+        .iter()
+        .map(|state| (state.subscription(), state.pending_out(), state.pending_in()))
+        .collect();
     let expected = [
         (S::None, false, false),
         (S::None, true, false),
