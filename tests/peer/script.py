@@ -384,6 +384,15 @@ async def v_refused(s, _scene, text):
     await s.closed()
 
 
+async def v_rejected(s, _scene, text):
+    """A stream error and the end of TCP; how politely it ends is another case's matter."""
+    text, limit = within(text)
+    await s.stream_error(text, limit)
+    s.wire.notify()
+    s.wire.fin()
+    await s.closed()
+
+
 async def v_mark(s, scene, _text):
     scene.marks[s.name] = s.wire.received
     scene.marks[f"{s.name} tls"] = s.wire.tls_bytes

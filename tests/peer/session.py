@@ -92,7 +92,7 @@ class Session:
                 return found
             if self.unreadable and open_needed:
                 raise Failure(f"{self.name}: what the server sends is not well-formed ({self.unreadable}), waiting for {what}")
-            if open_needed and (self.ended or self.wire.closed or self.wire.notified):
+            if open_needed and (self.ended or self.wire.closed or self.wire.broken or self.wire.notified):
                 how = self.wire.broken or "closed"
                 raise Failure(f"{self.name}: the stream ended ({how}) before {what}; unread: {self.unread()}")
             left = deadline - time.monotonic()
@@ -351,7 +351,7 @@ class Session:
             self._notified_first()
 
     async def notified(self, within: float | None = None) -> None:
-        await self.until(lambda: True if self.wire.notified or self.wire.closed else None, "close_notify", within, open_needed=False)
+        await self.until(lambda: True if self.wire.notified or self.wire.closed or self.wire.broken else None, "close_notify", within, open_needed=False)
         self._notified_first()
 
     def _notified_first(self) -> None:

@@ -32,13 +32,15 @@ class Wire:
         self.tls_bytes = 0         # bytes received below TLS
         self.notified = False      # the peer sent close_notify
         self.eof = False           # the peer sent FIN
-        self.broken = None         # the connection was reset, or TLS failed: the reason
+        self.reset = False         # the connection was reset
+        self.broken = None         # the connection was reset, or TLS failed here: the reason
         self.order = []            # "notify", "eof", "broken" as they came
         self.resumed = False       # the TLS handshake reused a session
 
     @property
     def closed(self) -> bool:
-        return self.eof or self.broken is not None
+        """The peer has ended TCP. A failure of TLS alone is no end."""
+        return self.eof or self.reset
 
     async def connect(self, host: str, port: int, source: str | None, within: float) -> None:
         local = (source, 0) if source else None
@@ -192,7 +194,7 @@ class Wire:
                 if self._tls is None:
                     self.received += len(data)
                     self._sink(data)
-                else:
+                elif self.broken is None:
                     self._tls.bio_write(data)
                     self._advance()
                 self._changed()
@@ -201,6 +203,7 @@ class Wire:
             if self._handshake and not self._handshake.done():
                 self._handshake.set_exception(WireError("the peer closed during the TLS handshake"))
         except ConnectionError as error:
+            self.reset = True
             self._fail(f"connection broken: {error}")
         self._changed()
 
