@@ -1,5 +1,11 @@
 //! The router as a whole, over a store in memory, without sockets.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "all of it is tests; clippy sees that of functions only"
+)]
+
 mod accounts;
 mod common;
 mod managed;

@@ -120,8 +120,7 @@ async fn versions() {
     assert!(same.contains("type='result'") && !same.contains("<query"), "{same}");
     juliet.send(&set("<item jid='b@localhost' name='B'/>")).await;
     juliet.send(&set("<item jid='a@localhost' subscription='remove'/>")).await;
-    let last =
-        juliet.drain().await.iter().filter(|got| got.contains("type='set'")).next_back().cloned().unwrap();
+    let last = juliet.drain().await.iter().rfind(|got| got.contains("type='set'")).cloned().unwrap();
     juliet.leave().await;
 
     let mut again = Client::login(&router, "juliet", "balcony").await;
