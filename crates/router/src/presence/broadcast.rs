@@ -178,12 +178,15 @@ fn requests(step: &mut Step<'_>, id: SessionId) {
     }
 }
 
-/// It learns who of those is there whose presence the account gets (RFC 6121 §4.3.1). Accounts of this server answer to the new resource alone;
-/// other servers know the account only by its bare address.
+/// It learns who of those is there whose presence the account gets (RFC 6121 §4.3.1). Accounts of this server answer to the new resource alone,
+/// and one that is not in memory has nobody there to tell of; other servers know the account only by its bare address.
 fn probes(step: &mut Step<'_>, jid: &Jid) {
     let contacts: Vec<_> = step.account.roster.subscriptions().cloned().collect();
     for contact in contacts {
         let here = step.router.domain(contact.domain()).is_some();
+        if here && step.router.lane_in_memory(&contact).is_none() {
+            continue;
+        }
         let from = if here { jid.clone() } else { step.account.jid.to_jid() };
         step.send(presence(PresenceType::Probe).from(from).to(contact.to_jid()).build());
     }

@@ -139,8 +139,8 @@ impl Roster {
         self.last
     }
 
-    /// What is known of a contact, in the roster or not.
-    pub(crate) fn known(&self, contact: &BareJid) -> Item {
+    /// What is known of an address, in the roster or not: nothing for a stranger.
+    pub fn known(&self, contact: &BareJid) -> Item {
         self.items.get(contact).cloned().unwrap_or_default()
     }
 

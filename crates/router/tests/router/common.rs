@@ -1,10 +1,4 @@
 //! A server without sockets, and clients that are the host of a stream that is not there.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a helper of tests; clippy does not see that it is one"
-)]
-
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;

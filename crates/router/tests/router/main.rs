@@ -8,6 +8,7 @@
 
 mod accounts;
 mod common;
+mod friends;
 mod managed;
 mod model;
 mod plugs;

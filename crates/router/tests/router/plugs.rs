@@ -18,7 +18,9 @@ use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::stanza::{IqType, Stanza};
 use nuncio_xmpp::xml::Builder;
 
-const fn extension(name: &'static str, plug: fn(&mut Host<'_>) -> Result<(), ConfigError>) -> Extension {
+type Plug = fn(&mut Host<'_>) -> Result<(), ConfigError>;
+
+const fn extension(name: &'static str, plug: Plug) -> Extension {
     Extension { name, xeps: &[], needs: &[], default_on: true, plug }
 }
 
@@ -152,7 +154,7 @@ async fn two_owners_are_an_error() {
     let handler = |host: &mut Host<'_>| host.handler(At::Account, IqType::Get, "q", "urn:x", Answers("a"));
     let table = |host: &mut Host<'_>| host.table("things").map(|_| ());
     let core = |host: &mut Host<'_>| host.table("accounts").map(|_| ());
-    let plugs: [(fn(&mut Host<'_>) -> Result<(), ConfigError>, &str); 3] = [
+    let plugs: [(Plug, &str); 3] = [
         (stamp, "<one xmlns='urn:x'/>"),
         (handler, "iq get <q xmlns='urn:x'/>"),
         (table, "the shape things"),
