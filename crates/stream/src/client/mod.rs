@@ -203,6 +203,8 @@ fn peer_failed(core: &mut Core, element: &Element) {
         core.close_all(None, Reason::Peer, false);
         return;
     };
+    // The closing tag follows an error at once (RFC 6120 §4.9.1.1); nothing that matters comes before it.
+    let clean = matches!(core.tokenizer.next(), Ok(Some(Frame::End)));
     let other = error.host.as_deref().and_then(|host| host.parse::<SeeOtherHost>().ok());
     let reason = match other {
         Some(other) => {
@@ -212,7 +214,7 @@ fn peer_failed(core: &mut Core, element: &Element) {
         }
         None => Reason::PeerError(error),
     };
-    core.close_all(None, reason, false);
+    core.close_all(None, reason, clean);
 }
 
 impl Machine for Client {
