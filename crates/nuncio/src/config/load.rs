@@ -122,22 +122,24 @@ fn wrong_type(text: &str, tree: &toml::Spanned<DeTable<'_>>, error: &toml::de::E
     Problem { at: span.map(|span| position(text, span.start)), key, what: error.message().to_owned(), remedy }
 }
 
-/// The path of the value that spans `offset`.
+/// The path of the value that spans `offset`. A table may have no span of its own: dotted keys make it.
 fn key_at(prefix: &str, table: &DeTable<'_>, offset: usize) -> Option<String> {
     for (name, value) in table.iter() {
-        if !value.span().contains(&offset) && value.span().start != offset {
-            continue;
-        }
         let path = join(prefix, name.get_ref());
-        return Some(match value.get_ref() {
-            DeValue::Table(inner) => key_at(&path, inner, offset).unwrap_or(path),
+        let inside = match value.get_ref() {
+            DeValue::Table(inner) => key_at(&path, inner, offset),
             DeValue::Array(items) => items
                 .iter()
                 .filter_map(|item| item.get_ref().as_table())
-                .find_map(|inner| key_at(&format!("{path}[]"), inner, offset))
-                .unwrap_or(path),
-            _ => path,
-        });
+                .find_map(|inner| key_at(&format!("{path}[]"), inner, offset)),
+            _ => None,
+        };
+        if inside.is_some() {
+            return inside;
+        }
+        if value.span().contains(&offset) || value.span().start == offset {
+            return Some(path);
+        }
     }
     None
 }
@@ -378,6 +380,7 @@ mod tests {
                 &["nuncio.toml:1:1: zzz: is not a key that Nuncio knows", "  help: known here: data, domain"],
             ),
             ("[limits]\ndepth = \"deep\"\n", &["nuncio.toml:2:9: limits.depth: ", "  help: limits.depth: "]),
+            ("limits.depth = \"deep\"\n", &["nuncio.toml:1:16: limits.depth: ", "  help: limits.depth: "]),
             ("[listen]\nc2s = [\"nonsense\"]\n", &["nuncio.toml:2:", "  help: listen.c2s: Addresses"]),
             ("limits = \n", &["nuncio.toml:1:", "  help: a line is"]),
         ];
