@@ -1,0 +1,13 @@
+//! The real binary, in a folder of its own, with clients over real sockets.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+mod accounts;
+mod budgets;
+mod configuration;
+mod harness;
+mod kill;
+mod operation;
+mod stopping;
+mod talking;
+mod tls;

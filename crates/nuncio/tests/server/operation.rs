@@ -1,0 +1,92 @@
+//! `/metrics` and `/healthz`.
+
+use std::collections::HashMap;
+
+use crate::harness::{Place, chat, online, receive};
+
+/// Checks a text by the OpenMetrics specification (version 1.0.0) as far as its line grammar and its families go; returns the samples.
+fn openmetrics(text: &str) -> HashMap<String, f64> {
+    let name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let mut lines = text.strip_suffix("# EOF\n").expect("ends with # EOF").lines();
+    let mut families: HashMap<&str, &str> = HashMap::new();
+    let mut current = "";
+    let mut samples = HashMap::new();
+    for line in &mut lines {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let mut words = comment.splitn(3, ' ');
+            let (kind, family) = (words.next().unwrap(), words.next().unwrap());
+            assert!(name(family), "{line}");
+            if family != current {
+                assert!(!families.contains_key(family), "{family} is interleaved");
+                current = family;
+            }
+            match kind {
+                "TYPE" => {
+                    let kind = words.next().unwrap();
+                    assert!(["counter", "gauge", "histogram", "info", "unknown"].contains(&kind), "{line}");
+                    families.insert(family, kind);
+                }
+                "HELP" => assert!(words.next().is_some_and(|help| !help.is_empty())),
+                "UNIT" => assert!(family.ends_with(&format!("_{}", words.next().unwrap())), "{line}"),
+                _ => panic!("{line}"),
+            }
+            continue;
+        }
+        let (labelled, value) = line.rsplit_once(' ').expect("a sample");
+        let sample = labelled.split('{').next().unwrap();
+        assert!(name(sample), "{line}");
+        if let Some(labels) = labelled.strip_prefix(sample).filter(|labels| !labels.is_empty()) {
+            let labels = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}')).expect("labels");
+            for label in labels.split(',') {
+                let (key, value) = label.split_once('=').expect("a label");
+                assert!(name(key) && value.starts_with('"') && value.ends_with('"') && value.len() >= 2, "{line}");
+            }
+        }
+        let suffix = sample.strip_prefix(current).unwrap_or_else(|| panic!("{sample} is not of {current}"));
+        let suffixes: &[&str] = match families[current] {
+            "counter" => &["_total", "_created"],
+            "histogram" => &["_bucket", "_count", "_sum", "_created"],
+            "info" => &["_info"],
+            _ => &[""],
+        };
+        assert!(suffixes.contains(&suffix), "{line}");
+        assert!(samples.insert(labelled.to_owned(), value.parse().expect("a number")).is_none(), "{line} twice");
+    }
+    samples
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_openmetrics_and_count() {
+    let place = Place::new(&[]);
+    let server = place.serve();
+    place.accounts(&["juliet", "romeo"]);
+    let (head, body) = server.get("/metrics");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    let before = openmetrics(&body);
+    let mut juliet = online(server.client("juliet")).await;
+    let mut romeo = online(server.client("romeo")).await;
+    juliet.send(&chat("romeo@localhost", "hello")).await.unwrap();
+    receive(&mut romeo).await;
+    let after = openmetrics(&server.get("/metrics").1);
+    let grown = |name: &str| after[name] - before.get(name).copied().unwrap_or(0.0);
+    assert!((grown("nuncio_logins_total") - 2.0).abs() < 0.1);
+    assert!((grown("nuncio_sessions") - 2.0).abs() < 0.1);
+    assert!((grown("nuncio_messages_total") - 1.0).abs() < 0.1);
+    assert!(after.iter().any(|(name, value)| name.starts_with("nuncio_net_tls_handshakes_total") && *value >= 2.0));
+    // Nothing of a peer becomes a label.
+    assert!(!after.keys().any(|name| name.contains("juliet") || name.contains("127.0.0.1")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health() {
+    let place = Place::new(&[]);
+    let server = place.serve();
+    let (head, _) = server.get("/healthz");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let (head, _) = server.get("/nothing");
+    assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+}
