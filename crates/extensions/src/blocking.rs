@@ -214,17 +214,29 @@ impl Blocking {
     /// The presence of every available session for those whom the entry means and who may see it.
     fn presences(step: &Step<'_>, entry: &Jid, unavailable: bool) -> Vec<Stanza> {
         let means = Blocklist([entry.clone()].into());
-        let contacts: Vec<Jid> = if entry.local().is_some() {
-            vec![entry.clone()]
-        } else {
-            // A whole domain, or a resource of one: those of it who have a subscription.
-            Vec::new()
+        let own = &step.account.jid;
+        // Those with a subscription: the contact, its resource, or whom a domain has. The account's own sessions stay what they are (§5).
+        let contacts: Vec<Jid> = match entry.local() {
+            Some(_) if step.account.roster.shares_with(&entry.bare()) => vec![entry.clone()],
+            Some(_) => Vec::new(),
+            None => step
+                .account
+                .roster
+                .subscribers()
+                .map(BareJid::to_jid)
+                .filter(|jid| means.holds(jid))
+                .collect(),
         };
+        let contacts: Vec<Jid> = contacts.into_iter().filter(|jid| jid.bare_str() != own.as_str()).collect();
         let mut out = Vec::new();
         for state in step.account.available() {
-            let directed = state.directed.iter().filter(|jid| means.holds(jid) && !contacts.contains(jid));
+            // And those who were told directly, unless they are told with all of the contact's resources.
+            let directed = state.directed.iter().filter(|jid| {
+                means.holds(jid) && !contacts.iter().any(|contact| contact.as_str() == jid.bare_str())
+            });
             let mut readers: Vec<&Jid> = contacts.iter().chain(directed).collect();
             readers.sort_unstable();
+            readers.dedup();
             for reader in readers {
                 if !step.sees(reader, Some(state.id())) {
                     continue;

@@ -5,11 +5,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nuncio_router::Router;
 use nuncio_router::commands::{Arg, ArgKind, Command, Refused, Who};
+use nuncio_router::{AccountState, Router, SessionState, roster};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::payload::{Field, FieldType, Form, FormType};
+use nuncio_xmpp::xml::Builder;
 use serde_json::{Map, Value, json};
 
 use super::form::read;
@@ -41,6 +42,10 @@ enum Shown {
     Number { var: &'static str, key: &'static str },
     /// The accounts of the list at `key`.
     Accounts { var: &'static str, key: &'static str },
+    /// What `account.roster` tells (§4.8).
+    Roster,
+    /// What `account.stats` tells (§4.10).
+    Stats,
 }
 
 impl Asked {
@@ -80,6 +85,8 @@ pub(super) const DRESSES: &[Dress] = &[
     Dress { command: "account.enable", fields: EACH, shown: Shown::Done },
     Dress { command: "session.end", fields: EACH, shown: Shown::Done },
     Dress { command: "account.passwd", fields: &[ONE, PASSWORD], shown: Shown::Done },
+    Dress { command: "account.roster", fields: EACH, shown: Shown::Roster },
+    Dress { command: "account.stats", fields: &[ONE], shown: Shown::Stats },
     Dress {
         command: "account.list",
         fields: &[MOST],
@@ -168,28 +175,66 @@ impl Dress {
     }
 
     /// The result; none where there is nothing to show but that it was done.
-    pub(super) fn result(&self, value: Option<&Value>) -> Option<Form> {
+    pub(super) fn result(&self, value: &Value) -> Option<Builder> {
         let field = match self.shown {
             Shown::Done => return None,
+            Shown::Roster => return Some(roster_of(value)),
+            Shown::Stats => return Some(stats(value)),
             Shown::Number { var, key } => {
-                let number =
-                    value.and_then(|value| value.get(key)).and_then(Value::as_u64).unwrap_or_default();
+                let number = value.get(key).and_then(Value::as_u64).unwrap_or_default();
                 Field::new(FieldType::TextSingle, var).value(number.to_string())
             }
             Shown::Accounts { var, key } => {
-                let rows = value.and_then(|value| value.get(key)).and_then(Value::as_array);
+                let rows = value.get(key).and_then(Value::as_array);
                 let jid = |row: &Value| Jid::new(row.get("jid")?.as_str()?).ok();
                 let jids: BTreeSet<BareJid> =
                     rows.into_iter().flatten().filter_map(jid).map(|jid| jid.bare()).collect();
                 Field::new(FieldType::JidMulti, var).values(jids.iter().map(BareJid::as_str))
             }
         };
-        Some(Form::typed(FormType::Result, ns::ADMIN).field(field))
+        Some(Form::typed(FormType::Result, ns::ADMIN).field(field).builder())
     }
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn texts<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+    list(value, name).iter().filter_map(Value::as_str)
+}
+
+fn roster_of(value: &Value) -> Builder {
+    let item = |item: &Value| {
+        let name = text(item, "name");
+        Builder::new("item", ns::ROSTER)
+            .attr("jid", text(item, "jid"))
+            .attr_opt("name", Some(name).filter(|name| !name.is_empty()))
+            .attr("subscription", text(item, "subscription"))
+            .children(texts(item, "groups").map(|group| Builder::new("group", ns::ROSTER).text(group)))
+    };
+    let query = Builder::new("query", ns::ROSTER).children(list(value, "items").iter().map(item));
+    let account = Field::new(FieldType::JidMulti, "accountjids").value(text(value, "jid"));
+    Form::typed(FormType::Result, ns::ADMIN).field(account).builder().child(query)
+}
+
+fn stats(value: &Value) -> Builder {
+    let size = value.get("roster").and_then(Value::as_u64).unwrap_or_default();
+    Form::typed(FormType::Result, ns::ADMIN)
+        .field(Field::new(FieldType::TextSingle, "rostersize").value(size.to_string()))
+        .field(Field::new(FieldType::TextMulti, "onlineresources").values(texts(value, "resources")))
+        .builder()
 }
 
 const LIMIT: &[Arg] =
     &[Arg { name: "limit", label: "At most so many", kind: ArgKind::Number, required: false }];
+
+const ACCOUNT: &[Arg] =
+    &[Arg { name: "jid", label: "The account's address", kind: ArgKind::Account, required: true }];
 
 macro_rules! node {
     ($name:literal) => {
@@ -238,6 +283,48 @@ pub(super) const COMMANDS: &[Command] = &[
                 let disabled = accounts(&router, limit, |disabled| disabled).await?;
                 let list: Vec<Value> = disabled.iter().map(|jid| json!({ "jid": jid.as_str() })).collect();
                 Ok(json!({ "accounts": list }))
+            })
+        },
+    },
+    Command {
+        name: "account.roster",
+        title: "Show an account's roster",
+        node: node!("get-user-roster"),
+        who: Who::Admins,
+        args: ACCOUNT,
+        run: |router, _, args| {
+            Box::pin(async move {
+                let jid = args.account("jid")?;
+                look(&router, &jid, |account| {
+                    let item = |(contact, item): (&BareJid, &roster::Item)| {
+                        json!({
+                            "jid": contact.as_str(),
+                            "name": &*item.name,
+                            "subscription": item.subscription().as_str(),
+                            "groups": item.groups.iter().map(|group| &**group).collect::<Vec<&str>>(),
+                        })
+                    };
+                    let items: Vec<Value> = account.roster.contacts().map(item).collect();
+                    json!({ "jid": account.jid.as_str(), "items": items })
+                })
+                .await
+            })
+        },
+    },
+    Command {
+        name: "account.stats",
+        title: "Show figures of an account",
+        node: node!("user-stats"),
+        who: Who::Admins,
+        args: ACCOUNT,
+        run: |router, _, args| {
+            Box::pin(async move {
+                let jid = args.account("jid")?;
+                look(&router, &jid, |account| {
+                    let resources: Vec<&str> = account.sessions.iter().map(SessionState::resource).collect();
+                    json!({ "roster": account.roster.contacts().count(), "resources": resources })
+                })
+                .await
             })
         },
     },
@@ -294,6 +381,16 @@ async fn accounts(
             }
         }
     }
+}
+
+/// Looks at an account in its lane.
+async fn look(
+    router: &Arc<Router>,
+    jid: &BareJid,
+    what: impl FnOnce(&AccountState) -> Value + Send,
+) -> Result<Value, Refused> {
+    let seen = router.step(jid, |step| what(step.account)).await?;
+    seen.map(|seen| seen.value).ok_or_else(|| Refused::Failed(format!("there is no account {jid}")))
 }
 
 fn online(router: &Arc<Router>) -> BTreeSet<BareJid> {

@@ -3,6 +3,7 @@
 use nuncio_router::commands::{Arg, ArgKind, Command};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::payload::{Field, FieldType, Form, FormType};
+use nuncio_xmpp::xml::Builder;
 use serde_json::{Map, Value};
 
 use super::admin::{self, Dress};
@@ -14,16 +15,12 @@ type Note = (&'static str, String);
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub(super) notes: Vec<Note>,
-    pub(super) form: Option<Form>,
+    pub(super) forms: Vec<Builder>,
 }
 
 impl Outcome {
     fn done() -> Self {
-        Self { notes: vec![("info", "Done.".to_owned())], form: None }
-    }
-
-    const fn form(form: Form) -> Self {
-        Self { notes: Vec::new(), form: Some(form) }
+        Self { notes: vec![("info", "Done.".to_owned())], forms: Vec::new() }
     }
 }
 
@@ -76,13 +73,12 @@ impl Face {
 
     /// What came of all runs that were done.
     pub(super) fn outcome(&self, done: &[Value]) -> Outcome {
-        match self {
-            Self::Plain => match done.first() {
-                Some(value) => table(value).map_or_else(Outcome::done, Outcome::form),
-                None => Outcome::done(),
-            },
-            Self::Dressed(dress) => dress.result(done.first()).map_or_else(Outcome::done, Outcome::form),
-        }
+        let shown = |value: &Value| match self {
+            Self::Plain => table(value).map(|form| form.builder()),
+            Self::Dressed(dress) => dress.result(value),
+        };
+        let forms: Vec<Builder> = done.iter().filter_map(shown).collect();
+        if forms.is_empty() { Outcome::done() } else { Outcome { notes: Vec::new(), forms } }
     }
 }
 

@@ -243,7 +243,7 @@ fn completed(node: &str, id: &str, outcome: Outcome) -> Builder {
         .notes
         .into_iter()
         .map(|(kind, text)| Builder::new("note", ns::COMMANDS).attr("type", kind).text(&text));
-    answer(node, id, "completed").children(notes).child_opt(outcome.form.map(|form| form.builder()))
+    answer(node, id, "completed").children(notes).children(outcome.forms)
 }
 
 /// Runs a command once for each set of arguments that the form means. If none of them can be done the requester gets the first error, else

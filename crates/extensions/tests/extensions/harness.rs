@@ -1,5 +1,4 @@
 //! A server without sockets, and clients that are the host of a stream that is not there.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper of tests; clippy does not see that it is one")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -13,8 +12,8 @@ use nuncio_router::stream::sasl::server::{Answer as SaslAnswer, Context, Exchang
 use nuncio_router::stream::sasl::{Authenticated, Mechanism};
 use nuncio_router::{Clock, DomainConfig, Extension, Parts, Router, RouterConfig, ServiceContacts};
 use nuncio_sansio::Host as _;
-use nuncio_sansio::{TlsFacts, TlsVersion};
 use nuncio_sansio::pair::Counter;
+use nuncio_sansio::{TlsFacts, TlsVersion};
 use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::Stanza;
@@ -47,8 +46,12 @@ impl Clock for ByHand {
 pub(crate) fn config() -> RouterConfig {
     let contacts =
         ServiceContacts { abuse: vec!["mailto:abuse@localhost".to_owned()], ..ServiceContacts::default() };
-    let domain =
-        DomainConfig { name: "localhost".to_owned(), admins: vec![bare("nurse")], contacts };
+    let domain = DomainConfig {
+        name: "localhost".to_owned(),
+        admins: vec![bare("nurse")],
+        contacts,
+        ..DomainConfig::default()
+    };
     RouterConfig { domains: vec![domain], scram_iterations: 1, ..RouterConfig::default() }
 }
 

@@ -70,7 +70,12 @@ fn extensions_never_use_each_other() {
         let own = file.strip_prefix(source()).unwrap().components().next().unwrap();
         let own = Path::new(own.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned();
         for other in ALL.iter().filter(|other| other.name != own && own != "lib") {
-            assert!(!text.contains(&format!("crate::{}", other.name)), "{} uses {}", file.display(), other.name);
+            assert!(
+                !text.contains(&format!("crate::{}", other.name)),
+                "{} uses {}",
+                file.display(),
+                other.name
+            );
         }
     }
 }
@@ -173,7 +178,9 @@ async fn an_account_that_is_not_seen_is_as_one_that_does_not_exist() {
     ]
     .map(str::to_owned);
     let online = ["++ juliet/a".to_owned()];
-    for (none, some) in [("nobody@localhost", "juliet@localhost"), ("nobody@localhost/a", "juliet@localhost/a")] {
+    for (none, some) in
+        [("nobody@localhost", "juliet@localhost"), ("nobody@localhost/a", "juliet@localhost/a")]
+    {
         let nobody = answers(none, &[]).await;
         assert_eq!(nobody, answers(some, &[]).await, "{some} offline");
         assert_eq!(nobody, answers(some, &online).await, "{some} online");
@@ -229,6 +236,47 @@ async fn registration_is_offered_only_before_login() {
         let offers = |features: Vec<String>| features.iter().any(|one| one.contains(ns::REGISTER_FEATURE));
         assert_eq!(offers(client.features(None).await), expected);
         assert!(!offers(client.features(Some(&bare("juliet"))).await));
+    }
+}
+
+/// XEP-0077 §3.1, §3.3, §3.2: the password that was set is the one that counts, and of a removed account nothing is left.
+#[tokio::test(start_paused = true)]
+async fn a_registered_account_has_its_password_until_it_is_removed() {
+    let mut config = config();
+    config.enabled.insert("register".to_owned(), true);
+    let store = Store::memory();
+    let router = start(config, store.clone(), ByHand::new(), ALL).await;
+    let fits = async |password: &str| {
+        router.verify_password(&bare("bill"), password.to_owned().into()).await.unwrap()
+    };
+    let wish =
+        |what: &str| format!("<iq type='set' id='1'><query xmlns='jabber:iq:register'>{what}</query></iq>");
+    let mut client = Client::connect(&router);
+    let made =
+        client.unbound(None, &wish("<username>bill</username><password>one</password>")).await.unwrap();
+    assert!(made.contains("result"), "{made}");
+    assert!(fits("one").await && !fits("two").await);
+    client.bind(&bare("bill"), "a").await;
+    client.send(&wish("<username>bill</username><password>two</password>")).await;
+    client.send("<iq type='set' id='2'><vCard xmlns='vcard-temp'><FN>Bill</FN></vCard></iq>").await;
+    client
+        .send("<iq type='set' id='3'><query xmlns='jabber:iq:private'><a xmlns='urn:1'/></query></iq>")
+        .await;
+    client
+        .send("<iq type='set' id='4'><block xmlns='urn:xmpp:blocking'><item jid='a@b'/></block></iq>")
+        .await;
+    client.send("<presence/>").await;
+    client.drain().await;
+    assert!(!fits("one").await && fits("two").await);
+    client.send(&wish("<remove/>")).await;
+    let last = client.drain().await;
+    assert!(last.len() == 1 && last[0].contains("type='result'"), "{last:?}");
+    assert_eq!(client.closed.as_deref(), Some("not-authorized"));
+    router.quiet().await;
+    assert!(!fits("two").await);
+    for table in ["accounts", "credentials", "roster", "vcard", "private", "blocklist", "last"] {
+        let left = store.table(table).owners(None, 10).await.unwrap();
+        assert!(!left.iter().any(|owner| owner.contains("bill")), "{table}: {left:?}");
     }
 }
 

@@ -6,6 +6,7 @@
 //! @ on NAME            (before the first client) the extension is on; `off` likewise
 //! @ config NAME JSON   (before the first client) its table
 //! @ time SECONDS       the clock goes on
+//! @ restart            another process with the same store; nobody is connected
 //! @ friends            juliet and romeo see each other's presence: romeo's and juliet's rosters have each other as `both`
 //! + juliet/a           binds a resource          ++ juliet/a   and is available; what comes of that is not looked at
 //! - juliet/a           closes its stream         -- juliet/a   loses its connection
@@ -73,6 +74,7 @@ pub(crate) struct Stage {
     config: RouterConfig,
     extensions: Vec<Extension>,
     clock: Arc<ByHand>,
+    store: Store,
     router: Option<Arc<Router>>,
     clients: BTreeMap<String, Client>,
     /// Ids for resumption.
@@ -90,6 +92,7 @@ impl Stage {
             config: config(),
             extensions: extensions.to_vec(),
             clock: ByHand::new(),
+            store: Store::memory(),
             router: None,
             clients: BTreeMap::new(),
             previds: BTreeMap::new(),
@@ -104,8 +107,10 @@ impl Stage {
             return Arc::clone(router);
         }
         let clock = Arc::clone(&self.clock);
-        let router = start(self.config.clone(), Store::memory(), clock, &self.extensions).await;
-        add(&router, &ACCOUNTS).await;
+        let router = start(self.config.clone(), self.store.clone(), clock, &self.extensions).await;
+        if router.accounts(None, 1).await.unwrap().is_empty() {
+            add(&router, &ACCOUNTS).await;
+        }
         self.router = Some(Arc::clone(&router));
         router
     }
@@ -167,6 +172,10 @@ impl Stage {
                 let by = Duration::from_secs(rest.parse().unwrap());
                 self.clock.advance(by);
                 tokio::time::advance(by).await;
+            }
+            "restart" => {
+                self.clients.clear();
+                self.router = None;
             }
             "friends" => self.friends().await,
             _ => panic!("no directive {word}"),
@@ -260,7 +269,11 @@ impl Stage {
         self.got.retain(|_, got| !got.is_empty());
         assert!(self.got.is_empty(), "{what}: before \"{before}\" came too much: {:#?}", self.got);
         for (name, client) in &self.clients {
-            assert!(client.closed.is_none(), "{what}: before \"{before}\" {name} was closed: {:?}", client.closed);
+            assert!(
+                client.closed.is_none(),
+                "{what}: before \"{before}\" {name} was closed: {:?}",
+                client.closed
+            );
         }
     }
 }
