@@ -1,4 +1,4 @@
-"""The runner: `python -m peer raw|conversations|clients --subject NAME...`; `cargo xtask interop` starts it."""
+"""The runner: `python -m peer raw|conversations|clients|kill|soak --subject NAME...`; `cargo xtask interop` starts it."""
 
 from __future__ import annotations
 
@@ -71,12 +71,15 @@ async def run_cases(args) -> int:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="peer")
-    parser.add_argument("suite", choices=["raw", "conversations", "clients", "tls"])
+    parser.add_argument("suite", choices=["raw", "conversations", "clients", "kill", "soak"])
     parser.add_argument("--subject", default="nuncio", choices=["nuncio", "prosody", "ejabberd"])
     parser.add_argument("--binary", type=Path, help="the nuncio binary")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--width", type=int, default=8, help="how many cases run at once")
     parser.add_argument("--lines", type=int, default=40, help="lines of transcript shown of a failed case")
+    parser.add_argument("--rounds", type=int, default=5, help="kill: how many")
+    parser.add_argument("--minutes", type=float, default=1, help="soak: how long")
+    parser.add_argument("--seed", type=int, help="kill: of the random choices")
     parser.add_argument("--verbose", action="store_true", help="show every transcript")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
     parser.add_argument("--only", action="append", help="only cases whose id begins so")
@@ -93,6 +96,12 @@ async def main() -> int:
     try:
         if args.suite == "clients":
             from .clients import run
+            return await run(args)
+        if args.suite == "kill":
+            from .kill import run
+            return await run(args)
+        if args.suite == "soak":
+            from .soak import run
             return await run(args)
         return await run_cases(args)
     except asyncio.CancelledError:

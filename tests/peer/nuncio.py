@@ -45,11 +45,13 @@ scram_iterations = 4096
 connects_per_second = 1000
 failed_logins_per_stream = 5
 failed_logins_per_account = 20
+{limits}
 
 [timeouts]
 {timeouts}
 """
 TIMEOUTS = {"raw": "login_seconds = 3\nclose_seconds = 2\nreset_seconds = 2", "conversations": "close_seconds = 2"}
+LIMITS = {"kill": "offline_messages = 100000\nstanzas_per_second = 100000\nbytes_per_second = 100000000"}
 
 
 class Nuncio(Subject):
@@ -68,21 +70,30 @@ class Nuncio(Subject):
         self.authority = Authority(self.folder / "clients-ca")
         self.config.write_text(CONFIG.format(
             domain=DOMAIN, other=OTHER, level="info", ca=self.authority.certificate,
-            timeouts=TIMEOUTS.get(self.profile, TIMEOUTS["conversations"])))
+            limits=LIMITS.get(self.profile, ""), timeouts=TIMEOUTS.get(self.profile, TIMEOUTS["conversations"])))
         self.ca = self.folder / "data" / "tls" / "ca.pem"
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
     async def start(self) -> None:
         self.process = self.launch()
+        await self._reached()
+        await self.add_account("admin", DOMAIN, "admin-secret")
+
+    async def start_again(self) -> None:
+        """After a kill: on the same folder, with whatever ports it gets."""
+        (self.folder / "out.log").rename(self.folder / "before.log")
+        self.process = self.spawn([str(self.binary), "serve", "--config", str(self.config)])
+        await self._reached()
+
+    async def _reached(self) -> None:
         deadline = time.monotonic() + 60
         while not (found := self._listening()):
             if self.process.poll() is not None:
                 raise RuntimeError(f"nuncio ended with {self.process.returncode} at its start:\n{self.log()}")
             if time.monotonic() > deadline:
                 raise RuntimeError(f"nuncio has not said where it listens:\n{self.log()}")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.02)
         self.port, self.tls_port, self.http_port = (port(found[key]) for key in ("c2s", "c2s_tls", "http"))
-        await self.add_account("admin", DOMAIN, "admin-secret")
 
     def _listening(self) -> dict | None:
         path = self.folder / "out.log"
