@@ -162,10 +162,10 @@ impl World {
     }
 
     async fn check(&self) {
-        for one in 0..3 {
+        for (one, name) in NAMES.into_iter().enumerate() {
             for two in (0..3).filter(|two| *two != one) {
                 let (mine, theirs) = (self.item(one, two).await, self.item(two, one).await);
-                let pair = format!("{} and {}: {mine:?} {theirs:?}", NAMES[one], NAMES[two]);
+                let pair = format!("{name} and {}: {mine:?} {theirs:?}", NAMES[two]);
                 assert_eq!(mine.subscription().is_to(), theirs.subscription().is_from(), "{pair}");
                 assert_eq!(mine.state.pending_out(), theirs.state.pending_in(), "{pair}");
                 assert_eq!(mine.state.pending_in(), mine.request.is_some(), "{pair}");
