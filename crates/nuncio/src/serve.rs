@@ -343,7 +343,8 @@ fn notify(states: &[sd_notify::NotifyState<'_>]) {
 
 /// The router's configuration, of the binary's.
 pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::RouterConfig> {
-    use nuncio_router::{DomainConfig, RouterConfig, ServiceContacts};
+    use crate::config::Refuse;
+    use nuncio_router::{DomainConfig, Refusable, RouterConfig, ServiceContacts};
     let mut domains = Vec::new();
     for domain in &config.domain {
         let contacts = domain.contacts.clone();
@@ -362,6 +363,14 @@ pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::Ro
                 security: contacts.security,
                 support: contacts.support,
             },
+            refuse: domain
+                .refuse
+                .iter()
+                .map(|kind| match kind {
+                    Refuse::Messages => Refusable::Messages,
+                    Refuse::Presence => Refusable::Presence,
+                })
+                .collect(),
         });
     }
     let mut enabled = BTreeMap::new();

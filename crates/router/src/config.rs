@@ -50,6 +50,17 @@ pub struct DomainConfig {
     pub admins: Vec<BareJid>,
     /// Contact addresses (XEP-0157).
     pub contacts: ServiceContacts,
+    /// What is refused, from and to everybody here: see [`crate::refuse`].
+    pub refuse: Vec<Refusable>,
+}
+
+/// What a domain can refuse as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusable {
+    /// Message stanzas.
+    Messages,
+    /// Presence stanzas; `unavailable` passes nevertheless.
+    Presence,
 }
 
 /// XEP-0157 contact addresses of a domain, as URIs.

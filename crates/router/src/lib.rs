@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod offline;
 pub mod points;
 pub mod presence;
+pub mod refuse;
 pub mod roster;
 mod route;
 mod router;
@@ -32,7 +33,7 @@ mod shutdown;
 pub mod slots;
 
 pub use clock::{Clock, SystemClock};
-pub use config::{DomainConfig, Limits, RouterConfig, ServiceContacts};
+pub use config::{DomainConfig, Limits, Refusable, RouterConfig, ServiceContacts};
 pub use host::{ConfigError, Extension, Host, Xep};
 pub use lane::{AccountState, Lane, SessionState, Step, Stepped};
 pub use points::{Ask, At, Boxed, Cx, Place, Reply};

@@ -115,6 +115,7 @@ fn core() -> [Extension; 1] {
         host.table("server")?;
         host.log("offline")?;
         crate::commands::plug(host)?;
+        crate::refuse::plug(host);
         roster::plug(host)
     }
     [Extension { name: "core", xeps: &[], needs: &[], default_on: true, plug }]

@@ -150,7 +150,8 @@ fn join(prefix: &str, name: &str) -> String {
 
 fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) {
     if prefix == "extensions" {
-        return; // each extension checks its own table when it starts
+        extensions(text, table, problems);
+        return;
     }
     let known = options::below(prefix);
     for (name, value) in table.iter() {
@@ -176,6 +177,36 @@ fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Ve
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// Names of extensions, and their switches. Each checks the rest of its own table when it starts.
+fn extensions(text: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) {
+    let known: Vec<_> = nuncio_extensions::ALL.iter().map(|extension| extension.name).collect();
+    for (name, value) in table.iter() {
+        let key = join("extensions", name.get_ref());
+        let mut say = |offset, key, what: String, remedy| {
+            problems.push(Problem { at: Some(position(text, offset)), key: Some(key), what, remedy });
+        };
+        if !known.contains(&name.get_ref().as_ref()) {
+            let remedy = match nearest(name.get_ref(), &known) {
+                Some(near) => format!("did you mean `extensions.{near}`?"),
+                None => format!("there are: {}", known.join(", ")),
+            };
+            say(name.span().start, key, "is not an extension that Nuncio has".to_owned(), remedy);
+            continue;
+        }
+        let Some(own) = value.get_ref().as_table() else {
+            let remedy = format!("write `[{key}]` and its keys below");
+            say(value.span().start, key, "is not a table".to_owned(), remedy);
+            continue;
+        };
+        if let Some((_, switch)) = own.iter().find(|(name, _)| name.get_ref() == "enabled")
+            && !matches!(switch.get_ref(), DeValue::Boolean(_))
+        {
+            let remedy = "take true or false".to_owned();
+            say(switch.span().start, join(&key, "enabled"), "is no truth value".to_owned(), remedy);
         }
     }
 }
@@ -380,6 +411,20 @@ mod tests {
                 &["nuncio.toml:1:1: zzz: is not a key that Nuncio knows", "  help: known here: data, domain"],
             ),
             ("[limits]\ndepth = \"deep\"\n", &["nuncio.toml:2:9: limits.depth: ", "  help: limits.depth: "]),
+            (
+                "[extensions.carbon]\nenabled = true\n",
+                &[
+                    "nuncio.toml:1:13: extensions.carbon: is not an extension that Nuncio has",
+                    "  help: did you mean `extensions.carbons`?",
+                ],
+            ),
+            (
+                "[extensions.carbons]\nenabled = 3\n",
+                &[
+                    "nuncio.toml:2:11: extensions.carbons.enabled: is no truth value",
+                    "  help: take true or false",
+                ],
+            ),
             ("limits.depth = \"deep\"\n", &["nuncio.toml:1:16: limits.depth: ", "  help: limits.depth: "]),
             ("[listen]\nc2s = [\"nonsense\"]\n", &["nuncio.toml:2:", "  help: listen.c2s: Addresses"]),
             ("limits = \n", &["nuncio.toml:1:", "  help: a line is"]),

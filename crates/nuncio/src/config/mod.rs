@@ -72,6 +72,18 @@ pub(crate) struct Domain {
     pub(crate) admins: Vec<String>,
     /// XEP-0157 contact addresses, as URIs.
     pub(crate) contacts: Contacts,
+    /// What is refused, from and to everybody of the domain.
+    pub(crate) refuse: Vec<Refuse>,
+}
+
+/// What a domain can refuse as a whole.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Refuse {
+    /// Message stanzas.
+    Messages,
+    /// Presence stanzas.
+    Presence,
 }
 
 impl Default for Domain {
@@ -82,6 +94,7 @@ impl Default for Domain {
             key: None,
             admins: Vec::new(),
             contacts: Contacts::default(),
+            refuse: Vec::new(),
         }
     }
 }

@@ -26,6 +26,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     opt("domain[].key", "PEM file with the certificate's private key."),
     opt("domain[].admins", "Accounts that may use the administrators' commands (XEP-0133)."),
+    opt(
+        "domain[].refuse",
+        "What the domain refuses as a whole, from and to everybody: `messages`, `presence`. The answer is `not-allowed`.",
+    ),
     opt("domain[].contacts.abuse", "Addresses for abuse reports (XEP-0157), as URIs."),
     opt("domain[].contacts.admin", "Addresses of the administrators, as URIs."),
     opt("domain[].contacts.feedback", "Addresses for feedback, as URIs."),

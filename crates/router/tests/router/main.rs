@@ -13,6 +13,7 @@ mod managed;
 mod model;
 mod plugs;
 mod presences;
+mod refuse;
 mod roster;
 mod subscriptions;
 mod talk;
