@@ -119,7 +119,12 @@ fn wrong_type(text: &str, tree: &toml::Spanned<DeTable<'_>>, error: &toml::de::E
         .as_deref()
         .and_then(|key| options::OPTIONS.iter().find(|option| option.key == key))
         .map_or_else(String::new, |option| format!("{}: {}", option.key, option.about));
-    Problem { at: span.map(|span| position(text, span.start)), key, what: error.message().to_owned(), remedy }
+    Problem {
+        at: span.map(|span| position(text, span.start)),
+        key,
+        what: error.message().trim_end().to_owned(),
+        remedy,
+    }
 }
 
 /// The path of the value that spans `offset`. A table may have no span of its own: dotted keys make it.
@@ -405,7 +410,13 @@ mod tests {
                     "  help: add `certificate = \"FILE\"` with the chain, leaf first",
                 ],
             ),
-            ("[[domain]]\nname = \"a b\"\n", &["nuncio.toml:2:8: domain[].name: `a b` is not a domain"]),
+            (
+                "[[domain]]\nname = \"a b\"\n",
+                &[
+                    "nuncio.toml:2:8: domain[].name: `a b` is not a domain",
+                    "  help: write it as in addresses",
+                ],
+            ),
             (
                 "zzz = 1\n",
                 &["nuncio.toml:1:1: zzz: is not a key that Nuncio knows", "  help: known here: data, domain"],
