@@ -6,16 +6,34 @@ use crate::harness::Place;
 fn mistakes_are_named() {
     // Lines of configuration, and what must be said of them.
     let cases: &[(&str, &[&str])] = &[
-        ("limits.stanza_byte = 1", &["nuncio.toml:6:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"]),
+        (
+            "limits.stanza_byte = 1",
+            &["nuncio.toml:6:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"],
+        ),
         ("limits.stanza_bytes = 9999", &["nuncio.toml:6:", "limits.stanza_bytes: is 9999", "10000"]),
         ("limits.depth = \"deep\"", &["nuncio.toml:6:", "limits.depth", "help: "]),
-        ("timeouts.login_seconds = 0", &["nuncio.toml:6:", "timeouts.login_seconds: is 0", "from 1 to 86400"]),
+        (
+            "timeouts.login_seconds = 0",
+            &["nuncio.toml:6:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
+        ),
         ("nonsense", &["nuncio.toml:6:", "help: "]),
-        ("domain = [{ name = \"a b\" }]", &["nuncio.toml:6:", "domain[].name", "`a b` is not a domain", "help: "]),
-        ("domain = [{ name = \"a.example\", key = \"k.pem\" }]", &["nuncio.toml:6:", "domain[].key", "certificate = "]),
+        (
+            "domain = [{ name = \"a b\" }]",
+            &["nuncio.toml:6:", "domain[].name", "`a b` is not a domain", "help: "],
+        ),
+        (
+            "domain = [{ name = \"a.example\", key = \"k.pem\" }]",
+            &["nuncio.toml:6:", "domain[].key", "certificate = "],
+        ),
         ("domain = []", &["nuncio.toml:6:", "domain: is empty", "[[domain]]"]),
-        ("extensions.carbonz.enabled = true", &["carbonz", "nuncio.toml"]),
-        ("extensions.carbons.enabled = 3", &["extensions.carbons.enabled", "true or false", "nuncio.toml"]),
+        (
+            "extensions.carbonz.enabled = true",
+            &["nuncio.toml:6:", "extensions.carbonz", "did you mean `extensions.carbons`"],
+        ),
+        (
+            "extensions.carbons.enabled = 3",
+            &["nuncio.toml:6:", "extensions.carbons.enabled", "true or false"],
+        ),
     ];
     for (line, expected) in cases {
         let place = Place::new(&[line]);

@@ -7,7 +7,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use nuncio_client::{Client, ClientConfig, Disconnected, Event, LoginError, Pace, Roots, Server, Session, Start};
+use nuncio_client::{
+    Client, ClientConfig, Disconnected, Event, LoginError, Pace, Roots, Server, Session, Start,
+};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{MessageType, PresenceType, Stanza, message, presence};

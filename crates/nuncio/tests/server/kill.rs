@@ -77,7 +77,13 @@ fn hasty(server: &Running, name: &str) -> ClientConfig {
 }
 
 /// Changes contacts until the server is gone.
-async fn change_roster(sender: Sender, life: u64, mut dice: Dice, promises: Arc<Mutex<Promises>>, dead: Arc<AtomicBool>) {
+async fn change_roster(
+    sender: Sender,
+    life: u64,
+    mut dice: Dice,
+    promises: Arc<Mutex<Promises>>,
+    dead: Arc<AtomicBool>,
+) {
     let mut serial = 0;
     while !dead.load(Ordering::Acquire) {
         let jid = contact(dice.roll(CONTACTS));
@@ -122,7 +128,9 @@ async fn live(mut session: Session, mut dice: Dice, dead: Arc<AtomicBool>, mut h
                 assert!(end.may_retry, "{:?}", end.why);
                 session.reconnect();
             }
-            Event::Online(online) => assert!(online.resumed, "a session was not resumed in the server's life"),
+            Event::Online(online) => {
+                assert!(online.resumed, "a session was not resumed in the server's life")
+            }
             event => heard(event),
         }
     }
@@ -152,7 +160,11 @@ async fn send(
         tokio::spawn(async move {
             let mut serial = 0;
             while !dead.load(Ordering::Acquire) {
-                let to = if dice.roll(3) == 0 { format!("away{pair}@localhost") } else { format!("to{pair}@localhost") };
+                let to = if dice.roll(3) == 0 {
+                    format!("away{pair}@localhost")
+                } else {
+                    format!("to{pair}@localhost")
+                };
                 let body = format!("{life}.{pair}.{serial:06}");
                 serial += 1;
                 match timeout(Duration::from_millis(100), sender.send(&chat(&to, &body))).await {
@@ -232,7 +244,9 @@ async fn check(server: &Running, promises: &[Arc<Mutex<Promises>>]) {
         let mut sender = connect(server.client(&format!("from{pair}"))).await;
         let roster = sender.get(None, Builder::new("query", ns::ROSTER)).await.unwrap();
         let items: HashMap<String, String> = roster.payload().map_or_else(HashMap::new, |query| {
-            let item = |name: &str, item: &nuncio_xmpp::xml::ElementRef<'_>| item.attr(name).unwrap_or_default().into_owned();
+            let item = |name: &str, item: &nuncio_xmpp::xml::ElementRef<'_>| {
+                item.attr(name).unwrap_or_default().into_owned()
+            };
             query.children().map(|one| (item("jid", &one), item("name", &one))).collect()
         });
         sender.close().await;
@@ -279,7 +293,8 @@ async fn kill_rounds() {
         for (pair, promises) in promises.iter().enumerate() {
             let managed = async |name: String| {
                 let mut session = connect(hasty(&server, &name)).await;
-                wait(&mut session, |event| matches!(event, Event::Managed { resumable: true }).then_some(())).await;
+                wait(&mut session, |event| matches!(event, Event::Managed { resumable: true }).then_some(()))
+                    .await;
                 present(&mut session).await;
                 session
             };
@@ -306,8 +321,10 @@ async fn kill_rounds() {
             let kept = count - before.len();
             promises.kept += kept;
         }
-        let owed: usize =
-            promises.iter().flat_map(|one| one.lock().unwrap().owed.values().map(BTreeSet::len).collect::<Vec<_>>()).sum();
+        let owed: usize = promises
+            .iter()
+            .flat_map(|one| one.lock().unwrap().owed.values().map(BTreeSet::len).collect::<Vec<_>>())
+            .sum();
         println!("life {life}: {owed} acknowledged messages not yet seen");
     }
     let mut server = place.serve();

@@ -39,10 +39,14 @@ fn openmetrics(text: &str) -> HashMap<String, f64> {
         let sample = labelled.split('{').next().unwrap();
         assert!(name(sample), "{line}");
         if let Some(labels) = labelled.strip_prefix(sample).filter(|labels| !labels.is_empty()) {
-            let labels = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}')).expect("labels");
+            let labels =
+                labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}')).expect("labels");
             for label in labels.split(',') {
                 let (key, value) = label.split_once('=').expect("a label");
-                assert!(name(key) && value.starts_with('"') && value.ends_with('"') && value.len() >= 2, "{line}");
+                assert!(
+                    name(key) && value.starts_with('"') && value.ends_with('"') && value.len() >= 2,
+                    "{line}"
+                );
             }
         }
         let suffix = sample.strip_prefix(current).unwrap_or_else(|| panic!("{sample} is not of {current}"));
@@ -53,7 +57,10 @@ fn openmetrics(text: &str) -> HashMap<String, f64> {
             _ => &[""],
         };
         assert!(suffixes.contains(&suffix), "{line}");
-        assert!(samples.insert(labelled.to_owned(), value.parse().expect("a number")).is_none(), "{line} twice");
+        assert!(
+            samples.insert(labelled.to_owned(), value.parse().expect("a number")).is_none(),
+            "{line} twice"
+        );
     }
     samples
 }
@@ -65,7 +72,10 @@ async fn metrics_are_openmetrics_and_count() {
     place.accounts(&["juliet", "romeo"]);
     let (head, body) = server.get("/metrics");
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    assert!(head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(
+        head.to_lowercase().contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{head}"
+    );
     let before = openmetrics(&body);
     let mut juliet = online(server.client("juliet")).await;
     let mut romeo = online(server.client("romeo")).await;
@@ -76,7 +86,11 @@ async fn metrics_are_openmetrics_and_count() {
     assert!((grown("nuncio_logins_total") - 2.0).abs() < 0.1);
     assert!((grown("nuncio_sessions") - 2.0).abs() < 0.1);
     assert!((grown("nuncio_messages_total") - 1.0).abs() < 0.1);
-    assert!(after.iter().any(|(name, value)| name.starts_with("nuncio_net_tls_handshakes_total") && *value >= 2.0));
+    assert!(
+        after
+            .iter()
+            .any(|(name, value)| name.starts_with("nuncio_net_tls_handshakes_total") && *value >= 2.0)
+    );
     // Nothing of a peer becomes a label.
     assert!(!after.keys().any(|name| name.contains("juliet") || name.contains("127.0.0.1")));
 }

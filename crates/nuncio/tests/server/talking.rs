@@ -5,7 +5,9 @@ use nuncio_stream::sasl::ChannelBinding;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::payload::Delay;
 
-use crate::harness::{Place, acked, bodies, chat, connect, disconnected, online, ping, present, receive, wait};
+use crate::harness::{
+    Place, acked, bodies, chat, connect, disconnected, online, ping, present, receive, wait,
+};
 
 /// Each mechanism, over STARTTLS and direct TLS, carries a message each way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

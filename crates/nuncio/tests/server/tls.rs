@@ -25,7 +25,8 @@ fn believing(config: ClientConfig, authority: &Path) -> ClientConfig {
 /// SIGHUP and `nuncio reload`: new connections see the new certificate, those that stand go on, and what cannot be used changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_are_exchanged_without_a_restart() {
-    let place = Place::new(&["domain = [{ name = \"localhost\", certificate = \"chain.pem\", key = \"key.pem\" }]"]);
+    let place =
+        Place::new(&["domain = [{ name = \"localhost\", certificate = \"chain.pem\", key = \"key.pem\" }]"]);
     let one = put(place.path(), "one");
     let mut server = place.serve();
     place.accounts(&["juliet"]);
@@ -83,7 +84,11 @@ async fn a_reset_voids_tickets_and_not_sessions() {
     assert!(login().await, "S0-02");
     place.must(&["reset"], "");
     let end = disconnected(&mut juliet).await;
-    assert!(matches!(&end.why, Why::Stream(Reason::PeerError(error)) if error.condition == StreamCondition::Reset), "{:?}", end.why);
+    assert!(
+        matches!(&end.why, Why::Stream(Reason::PeerError(error)) if error.condition == StreamCondition::Reset),
+        "{:?}",
+        end.why
+    );
     assert!(end.clean && end.resumable && end.may_retry);
     assert!(!login().await, "a ticket outlived the reset");
     assert!(login().await);
