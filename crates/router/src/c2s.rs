@@ -381,5 +381,17 @@ impl Host<C2s> for ClientHost {
     }
 }
 
+/// A task that panicked never says that its connection is closed.
+impl Drop for ClientHost {
+    fn drop(&mut self) {
+        if let Some(Bound { session, connection }) = self.bound.take()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            let router = Arc::clone(&self.router);
+            self.router.spawn(async move { router.disconnected(&session, connection, true).await });
+        }
+    }
+}
+
 /// How long [`Router::shutdown`] waits for streams to close unless told otherwise.
 pub const GRACE: Duration = Duration::from_secs(5);

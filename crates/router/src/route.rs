@@ -353,7 +353,7 @@ impl Router {
     }
 
     /// What a request to an account that does not exist is told: what its handler tells those whom it tells nothing.
-    fn nobody(&self, stanza: &Stanza) -> Condition {
+    pub fn nobody(&self, stanza: &Stanza) -> Condition {
         let at =
             if stanza.to().is_some_and(nuncio_xmpp::jid::Jid::is_full) { At::Resource } else { At::Account };
         self.handler(at, stanza).map_or(Condition::ServiceUnavailable, |handler| handler.nobody())

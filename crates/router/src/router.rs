@@ -316,9 +316,11 @@ impl Router {
         let Some(lane) = self.lane(of).await? else {
             return Ok(None);
         };
-        let stepped = lane.step(self, work);
+        // A deleted account writes nothing more: its rows are being dropped.
+        let stepped = lane.step(self, |step| (!step.account.gone).then(|| work(step)));
         self.route_outbox(&lane).await;
         let Stepped { value, ticket } = stepped;
+        let Some(value) = value else { return Ok(None) };
         Ok(Some(Stepped { value, ticket: Ticket::join([ticket, lane.written()]) }))
     }
 

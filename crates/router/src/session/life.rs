@@ -92,7 +92,7 @@ impl Router {
     /// Turns stream management on (XEP-0198 §3). `number` is the stream's number of the last stanza before.
     ///
     /// # Errors
-    /// It is on already.
+    /// It is on already, or the session is over.
     pub(crate) fn enable(
         &self,
         session: &Arc<Session>,
@@ -105,17 +105,16 @@ impl Router {
         let id = (resume && !wished.is_zero()).then(|| self.entropy().token());
         {
             let mut out = session.out.lock();
-            if out.sm.is_some() {
+            if out.sm.is_some() || matches!(out.phase, Phase::Ended) {
                 return Err(Condition::UnexpectedRequest);
             }
             out.sm = Some(Sm { id: id.clone(), max: wished });
+            // Under the same lock, so that an end of the session either comes before or takes it out again.
+            if let Some(id) = &id {
+                self.resumable.lock().insert(id.clone(), Arc::clone(session));
+            }
         }
-        let mut inbound = session.inbound.lock();
-        inbound.offset = number;
-        drop(inbound);
-        if let Some(id) = &id {
-            self.resumable.lock().insert(id.clone(), Arc::clone(session));
-        }
+        session.inbound.lock().offset = number;
         let max = id.is_some().then(|| u32::try_from(wished.as_secs()).unwrap_or(u32::MAX));
         Ok(Enabled { id, max, location: None })
     }

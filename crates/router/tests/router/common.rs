@@ -224,6 +224,12 @@ impl Client {
         self.host.closed().await;
     }
 
+    /// The process is killed: nobody says goodbye.
+    pub(crate) fn kill(self) {
+        // On a thread without a runtime there is nobody who could do anything about it.
+        std::thread::spawn(move || drop(self)).join().unwrap();
+    }
+
     /// The connection is lost.
     pub(crate) async fn lose(mut self) {
         let end = End { reason: Reason::Lost, clean: false, error: None };

@@ -176,7 +176,8 @@ async fn what_was_acknowledged_survives_the_process() {
         assert_eq!(juliet.handled, juliet.number);
         assert_eq!(romeo.bodies().await.len(), 5);
         romeo.ack(2).await;
-        // Everything is dropped: nobody says goodbye.
+        juliet.kill();
+        romeo.kill();
     }
     let router = server_with(RouterConfig::default(), store, &[]).await;
     let mut romeo = Client::login(&router, "romeo", "orchard").await;
@@ -267,4 +268,54 @@ async fn an_overflowing_session_can_be_resumed() {
     later.send("<presence/>").await;
     assert_eq!(later.bodies().await, (0..50).map(|number| number.to_string()).collect::<Vec<_>>());
     assert!(juliet.bodies().await.is_empty());
+}
+
+/// Invariant 9, on a disk: when the sender is told, the row is there to be read.
+#[tokio::test]
+async fn handled_means_on_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), &nuncio_store::Options::default()).unwrap();
+    let router = server_with(RouterConfig::default(), store.clone(), &[]).await;
+    add(&router, &["juliet", "romeo"]).await;
+    let mut juliet = Client::login(&router, "juliet", "balcony").await;
+    juliet.enable().await;
+    let log = store.log("offline");
+    for number in 1..=20 {
+        juliet.send(&chat("romeo", number)).await;
+        while juliet.handled < juliet.number {
+            assert!(juliet.next().await.is_none());
+        }
+        assert_eq!(log.count("romeo@localhost").await.unwrap(), number);
+    }
+    drop(juliet);
+    router.shutdown(Duration::from_secs(1)).await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// What cannot be stored is never acknowledged: the stream ends, and the client sends it again (RFC 6120 §4.9.3.6).
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_stored_is_not_acknowledged() {
+    let router = server(&["juliet", "romeo"]).await;
+    let mut juliet = Client::online(&router, "juliet", "balcony").await;
+    juliet.enable().await;
+    let before = juliet.handled;
+    let mut romeo = Client::login(&router, "romeo", "orchard").await;
+    romeo.drain().await;
+    router.store().close().await.unwrap();
+    juliet.send(&chat("romeo", "lost?")).await;
+    juliet.drain().await;
+    assert_eq!(juliet.closed.as_deref(), Some("internal-server-error"));
+    assert_eq!(juliet.handled, before);
+}
+
+/// A connection whose task died without a word ends like a lost one.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_died_leaves_no_ghost() {
+    let router = server(&["juliet"]).await;
+    let mut managed = Client::online(&router, "juliet", "managed").await;
+    managed.enable().await;
+    let plain = Client::online(&router, "juliet", "plain").await;
+    drop((managed, plain));
+    router.quiet().await;
+    assert_eq!((router.metrics().sessions.get(), router.metrics().hibernated.get()), (1, 1));
 }

@@ -209,9 +209,9 @@ impl World {
                 self.owed.remove(&number);
             }
         }
-        self.devices.clear();
+        std::mem::take(&mut self.devices).into_values().for_each(|device| device.client.kill());
+        std::mem::take(&mut self.senders).into_iter().for_each(Client::kill);
         self.asleep.clear();
-        self.senders.clear();
         self.router = server_with(config(), self.store.clone(), &[]).await;
         self.senders().await;
     }
