@@ -51,6 +51,7 @@ class Peer:
         self.acknowledged = 0              # how much of it the server's h counts
         self.answered: set[str] = set()    # IQs of ours with a result
         self.stream_id = None
+        self.jid = None
 
     async def login(self, enable: bool = True) -> None:
         s = self.session
@@ -59,6 +60,7 @@ class Peer:
         await s.auth({"mechanism": "SCRAM-SHA-1"})
         await s.open()
         await s.bind(s.name.partition("/")[2])
+        self.jid = s.jid
         if enable:
             s.send(f"<enable xmlns='{SM}' resume='true'/>")
             enabled = await s.expect(f"<enabled xmlns='{SM}' id='{{_}}'/>")
@@ -73,6 +75,7 @@ class Peer:
         await s.open()
         s.send(f"<resume xmlns='{SM}' previd='{self.stream_id}' h='{self.came}'/>")
         await s.expect(f"<resumed xmlns='{SM}' previd='{self.stream_id}'/>")
+        s.jid = self.jid
 
     def send(self, text: str, number: str) -> None:
         self.sent.append(number)
