@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use nuncio_router::choose::{self, Choice};
 use nuncio_router::facts::{Blocked, Unblocked};
 use nuncio_router::points::{Handler, Judge, Load, Police, PoliceAt, Sees, Sight, Standing, Verdict, failed};
 use nuncio_router::slots::{AccountSlot, Life, SessionSlot};
@@ -11,7 +12,7 @@ use nuncio_router::{Ask, At, Boxed, ConfigError, Cx, Extension, Host, Reply, Ste
 use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
-use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza, iq, presence};
+use nuncio_xmpp::stanza::{IqType, Kind, PresenceType, Stanza, iq, presence};
 use nuncio_xmpp::xml::{Builder, ElementRef};
 use std::sync::Arc;
 
@@ -103,14 +104,16 @@ impl Police for Inward {
         if !blocks(at, self.0, stanza.from()) {
             return Verdict::Pass;
         }
-        match stanza.kind() {
-            Kind::Presence(_)
-            | Kind::Message(MessageType::Error)
-            | Kind::Iq(IqType::Result | IqType::Error) => Verdict::Drop,
-            // As if nobody were there.
-            Kind::Message(_) | Kind::Iq(_) => {
-                Verdict::Refuse(StanzaError::new(Condition::ServiceUnavailable))
+        // As if there were no such account (§3.3); presence gets no answer at all.
+        let bare = stanza.to().is_none_or(Jid::is_bare);
+        match (stanza.kind(), choose::nobody(stanza.kind(), bare)) {
+            (Kind::Message(_), Some(Choice::Bounce(condition))) => {
+                Verdict::Refuse(StanzaError::new(condition))
             }
+            (Kind::Iq(_), Some(Choice::Bounce(_))) => {
+                Verdict::Refuse(StanzaError::new(at.cx.router.nobody(stanza)))
+            }
+            _ => Verdict::Drop,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! XEP-0049 Private XML Storage: one element for each namespace, for the account itself only.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use nuncio_router::facts::PrivateSet;
 use nuncio_router::points::{Handler, failed};
@@ -10,6 +10,7 @@ use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::IqType;
 use nuncio_xmpp::xml::{Builder, Element, ElementRef};
+use serde::Deserialize;
 
 /// See the module.
 pub const EXTENSION: Extension = Extension {
@@ -20,20 +21,43 @@ pub const EXTENSION: Extension = Extension {
     plug,
 };
 
-/// Elements that one account may keep.
-const MOST: usize = 200;
+/// What one account may keep.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    /// Elements.
+    elements: usize,
+    /// Bytes of all of them.
+    bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { elements: 200, bytes: 1 << 20 }
+    }
+}
 
 fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
+    let config: Config = host.config()?;
     let table = host.table("private")?;
     host.feature_at(At::Account, ns::PRIVATE);
     host.feature(ns::PRIVATE);
     for kind in [IqType::Get, IqType::Set] {
-        host.handler(At::Account, kind, "query", ns::PRIVATE, Private(table.clone()))?;
+        host.handler(
+            At::Account,
+            kind,
+            "query",
+            ns::PRIVATE,
+            Private { table: table.clone(), most: config },
+        )?;
     }
     Ok(())
 }
 
-struct Private(Table);
+struct Private {
+    table: Table,
+    most: Config,
+}
 
 impl Handler for Private {
     async fn handle(&self, cx: &Cx<'_>, ask: Ask) -> Result<Reply, StanzaError> {
@@ -52,7 +76,7 @@ impl Private {
             return Err(StanzaError::new(Condition::BadRequest)); // §2.3: one namespace a request
         }
         let owner = ask.account();
-        let found = self.0.get(owner.as_str(), &key(wanted)?).await.map_err(|fault| failed(&fault))?;
+        let found = self.table.get(owner.as_str(), &key(wanted)?).await.map_err(|fault| failed(&fault))?;
         let kept = found.and_then(|bytes| Element::parse(bytes).ok());
         let child = match &kept {
             Some(kept) => Builder::new("query", ns::PRIVATE).copy(kept.root()),
@@ -68,31 +92,30 @@ impl Private {
         if query.children().next().is_none() {
             return Err(StanzaError::new(Condition::NotAcceptable)); // §2.3
         }
-        let kept = self.0.range(owner.as_str(), Range::all(), MOST + 1, false).await;
-        let mut keys: BTreeSet<Vec<u8>> =
-            kept.map_err(|fault| failed(&fault))?.into_iter().map(|(key, _)| key.to_vec()).collect();
+        let kept = self.table.range(owner.as_str(), Range::all(), self.most.elements, false).await;
+        let kept = kept.map_err(|fault| failed(&fault))?.into_iter();
+        let mut sizes: BTreeMap<Vec<u8>, usize> =
+            kept.map(|(key, kept)| (key.to_vec(), kept.len())).collect();
         let mut batch = cx.router.store().batch();
         let mut set = Vec::new();
         for child in query.children() {
             let mut bytes = Vec::new();
             child.write_closed(&mut bytes, "");
             let key = key(child)?;
-            batch.put(&self.0, owner.as_str(), &key, bytes);
-            keys.insert(key);
+            sizes.insert(key.clone(), bytes.len());
+            batch.put(&self.table, owner.as_str(), &key, bytes);
             set.push(PrivateSet { ns: child.ns().to_owned() });
         }
-        if keys.len() > MOST {
+        if sizes.len() > self.most.elements || sizes.values().sum::<usize>() > self.most.bytes {
             return Err(StanzaError::new(Condition::ResourceConstraint));
         }
-        batch.commit().await.map_err(|fault| failed(&fault))?;
-        cx.router
-            .step(&owner, |step| {
-                for fact in &set {
-                    step.fact(fact);
-                }
-            })
-            .await
-            .map_err(|fault| failed(&fault))?;
+        let stepped = cx.router.step(&owner, |step| {
+            step.commit(batch);
+            set.iter().for_each(|fact| step.fact(fact));
+        });
+        let stepped = stepped.await.map_err(|fault| failed(&fault))?;
+        let stepped = stepped.ok_or_else(|| StanzaError::new(Condition::ServiceUnavailable))?;
+        stepped.ticket.await.map_err(|fault| failed(&fault))?;
         Ok(Reply::Empty)
     }
 }

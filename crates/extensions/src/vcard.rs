@@ -51,9 +51,14 @@ impl Handler for OfAccount {
             ask.own()?; // §3.2: an error; this one does not tell whether there is such an account
             let mut bytes = Vec::new();
             ask.payload()?.write_closed(&mut bytes, "");
-            self.0.put(owner.as_str(), KEY, bytes).await.map_err(|fault| failed(&fault))?;
             let fact = VcardSet { account: owner.clone() };
-            cx.router.step(&owner, |step| step.fact(&fact)).await.map_err(|fault| failed(&fault))?;
+            let stepped = cx.router.step(&owner, |step| {
+                step.wait(self.0.put(owner.as_str(), KEY, bytes));
+                step.fact(&fact);
+            });
+            let stepped = stepped.await.map_err(|fault| failed(&fault))?;
+            let stepped = stepped.ok_or_else(|| StanzaError::new(Condition::ServiceUnavailable))?;
+            stepped.ticket.await.map_err(|fault| failed(&fault))?;
             return Ok(Reply::Empty);
         }
         let found = self.0.get(owner.as_str(), KEY).await.map_err(|fault| failed(&fault))?;

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nuncio_extensions::ALL;
+use nuncio_router::points::{Judge, MayRegister, Permission, Registration};
 use nuncio_router::store::Store;
-use nuncio_router::{ConfigError, Extension, Parts, Router, StartError};
+use nuncio_router::{ConfigError, Cx, Extension, Host, Parts, Router, StartError};
 use nuncio_sansio::pair::Counter;
+use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::payload::Caps;
 use nuncio_xmpp::xml::Element;
@@ -184,10 +186,65 @@ async fn an_account_that_is_not_seen_is_as_one_that_does_not_exist() {
         let nobody = answers(none, &[]).await;
         assert_eq!(nobody, answers(some, &[]).await, "{some} offline");
         assert_eq!(nobody, answers(some, &online).await, "{some} online");
-        // XEP-0191 §3.3 has its own condition, which is RFC 6121's for an account that is not there; XEP-0012 §3 has another one.
-        let last = |told: &str| told.replace("type='auth'><forbidden", "type='cancel'><service-unavailable");
-        assert_eq!(last(&nobody), last(&answers(some, &block).await), "{some} has blocked the asker");
+        assert_eq!(nobody, answers(some, &block).await, "{some} has blocked the asker");
     }
+}
+
+/// XEP-0191 §3.3: what a blocked sender is told of messages is what RFC 6121 §8.5.1 has for an account that does not exist.
+#[tokio::test(start_paused = true)]
+async fn messages_to_who_has_blocked_are_answered_as_by_nobody() {
+    let blocked = [
+        "++ juliet/a",
+        "juliet/a > <iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='tybalt@localhost'/></block></iq>",
+        "juliet/a < <iq type='result' id='b'/>",
+        "++ tybalt/a",
+    ]
+    .map(str::to_owned);
+    for (none, some) in
+        [("nobody@localhost", "juliet@localhost"), ("nobody@localhost/a", "juliet@localhost/a")]
+    {
+        let mut stage = Stage::new(ALL);
+        stage.play("the stage is set", &blocked).await;
+        for kind in ["chat", "normal", "headline", "groupchat", "error"] {
+            let mut told = Vec::new();
+            for to in [none, some] {
+                let error =
+                    "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+                let content = if kind == "error" { error } else { "<body>x</body>" };
+                let message = format!("<message to='{to}' type='{kind}' id='m'>{content}</message>");
+                told.push(stage.ask("tybalt/a", &message).await.join("").replace(to, "TO"));
+            }
+            assert_eq!(told[0], told[1], "{kind} to {some}");
+        }
+    }
+}
+
+/// XEP-0077 with a judge of another extension: it is asked after the form is complete, and what it says is told.
+#[tokio::test(start_paused = true)]
+async fn whoever_judges_may_refuse_a_registration() {
+    fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
+        host.judge::<MayRegister>(Refuse);
+        Ok(())
+    }
+    struct Refuse;
+    impl Judge<MayRegister> for Refuse {
+        fn judge(&self, _: &Cx<'_>, about: &Registration<'_>) -> Permission {
+            let short = about.jid.local().is_some_and(|local| local.len() < 4);
+            Permission(short.then(|| StanzaError::new(Condition::NotAllowed)))
+        }
+    }
+    let gate = Extension { name: "gate", xeps: &[], needs: &["register"], default_on: true, plug };
+    let extensions: Vec<Extension> = ALL.iter().copied().chain([gate]).collect();
+    let mut config = config();
+    config.enabled.insert("register".to_owned(), true);
+    let router = start(config, Store::memory(), ByHand::new(), &extensions).await;
+    for (name, expected) in [("bob", "not-allowed"), ("william", "type='result'")] {
+        let wish = format!("<username>{name}</username><password>x</password>");
+        let wish = format!("<iq type='set' id='1'><query xmlns='jabber:iq:register'>{wish}</query></iq>");
+        let told = Client::connect(&router).unbound(None, &wish).await.unwrap();
+        assert!(told.contains(expected), "{told}");
+    }
+    assert!(router.account(&bare("bob")).await.unwrap().is_none());
 }
 
 /// XEP-0115 §5.1, §6.3: the hash in the stream features is that of the information, which its node has too.
