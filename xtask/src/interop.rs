@@ -82,12 +82,33 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
 /// Every suite against every subject, for `cargo xtask test`.
 pub(crate) fn everything(root: &Path, summary: &mut Summary) -> Result<()> {
     let binary = build(root, false)?;
-    let suites: Vec<_> = [("clients", "nuncio")]
+    let suites: Vec<_> = [("clients", "nuncio"), ("kill", "nuncio")]
         .into_iter()
         .chain(["raw", "conversations"].into_iter().flat_map(|name| SUBJECTS.map(|subject| (name, subject))))
         .map(|(name, subject)| Suite { name, subject })
         .collect();
     suites_of(root, Some(&binary), &suites, &[], false, summary)
+}
+
+/// A long run of `kill` or `soak` against the release build.
+pub(crate) fn long(
+    name: &'static str,
+    more: &[String],
+    limit: Duration,
+    summary: &mut Summary,
+) -> Result<()> {
+    let root = crate::root()?;
+    let binary = build(&root, true)?;
+    let python = provision::python(&root)?;
+    let logs = root.join("target/peers/logs");
+    std::fs::create_dir_all(&logs)?;
+    let suite = Suite { name, subject: "nuncio" };
+    let ended = one(&root, &python, Some(&binary), &suite, more, &logs, limit)?;
+    println!("{}", ended.output.trim_end());
+    let (passed, failed) = runner_counts(&ended.output).unwrap_or((0, 1));
+    let failed = if ended.good { failed } else { failed.max(1) };
+    summary.add(&format!("soak {name}"), passed, failed, ended.time, &more.join(" "));
+    Ok(())
 }
 
 /// Builds the binary and says where it is.
@@ -137,7 +158,7 @@ fn suites_of(
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     suites.get(index).map(|suite| (index, suite))
                 } {
-                    let result = one(root, &python, binary, suite, more, &logs);
+                    let result = one(root, &python, binary, suite, more, &logs, LIMIT);
                     let shown = result.as_ref().is_ok_and(|ended| ended.good);
                     println!(
                         "   {} against {}: {}",
@@ -189,6 +210,7 @@ fn one(
     suite: &Suite,
     more: &[String],
     logs: &Path,
+    limit: Duration,
 ) -> Result<Ended> {
     let stem = format!("{}-{}", suite.name, suite.subject);
     let mut run = Command::new(python);
@@ -202,7 +224,7 @@ fn one(
     if let Some(binary) = binary.filter(|_| suite.subject == "nuncio") {
         run.arg("--binary").arg(binary);
     }
-    process::logged(&mut run, &logs.join(format!("{stem}.log")), LIMIT)
+    process::logged(&mut run, &logs.join(format!("{stem}.log")), limit)
 }
 
 /// What the runner writes of one suite.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::interop;
 use crate::process::{self, command};
 use crate::summary::{Summary, cargo_counts};
 
@@ -34,30 +35,32 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         bail!("not an option: {}", rest.join(" "));
     }
     let mut summary = Summary::default();
-    for (name, variable, count, filter) in [
-        ("fuzz", "NUNCIO_FUZZ_INPUTS", inputs, ["--test", "mutate"].as_slice()),
-        ("kill", "NUNCIO_KILL_ROUNDS", rounds, ["--test", "kill"].as_slice()),
-        ("soak", "NUNCIO_SOAK_MINUTES", minutes, ["--test", "soak"].as_slice()),
-    ] {
-        if which.is_none_or(|which| which == name) {
-            one(name, variable, count, filter, &mut summary)?;
-        }
+    let wanted = |name| which.is_none_or(|which| which == name);
+    if wanted("fuzz") {
+        cargo("fuzz", ("NUNCIO_FUZZ_INPUTS", inputs), &["--workspace", "--test", "mutate"], &mut summary)?;
+    }
+    if wanted("kill") {
+        let store = ["--package", "nuncio-store", "--test", "kill"];
+        cargo("kill of the store", ("NUNCIO_KILL_ROUNDS", rounds), &store, &mut summary)?;
+        interop::long("kill", &["--rounds".to_owned(), rounds.to_string()], LIMIT, &mut summary)?;
+    }
+    if wanted("soak") {
+        interop::long("soak", &["--minutes".to_owned(), minutes.to_string()], LIMIT, &mut summary)?;
     }
     summary.print();
     Ok(summary.sound())
 }
 
-/// Runs the workspace's test programs of one name in release, with the count in the environment.
-fn one(name: &str, variable: &str, count: u64, filter: &[&str], summary: &mut Summary) -> Result<()> {
+/// Runs test programs in release, with the count in the environment.
+fn cargo(name: &str, (variable, count): (&str, u64), filter: &[&str], summary: &mut Summary) -> Result<()> {
     let root = crate::root()?;
     println!("== soak {name}: {variable}={count}");
     let logs = root.join("target/peers/logs");
     std::fs::create_dir_all(&logs)?;
-    let words =
-        [&["test", "--workspace", "--release", "--no-fail-fast"], filter, &["--", "--nocapture"]].concat();
+    let words = [&["test", "--release", "--no-fail-fast"], filter, &["--", "--nocapture"]].concat();
     let mut run = command("cargo", &words, &root);
-    let ended =
-        process::logged(run.env(variable, count.to_string()), &logs.join(format!("soak-{name}.log")), LIMIT)?;
+    let log = logs.join(format!("soak-{}.log", name.replace(' ', "-")));
+    let ended = process::logged(run.env(variable, count.to_string()), &log, LIMIT)?;
     println!("{}", ended.output.trim_end());
     let (passed, failed) = cargo_counts(&ended.output);
     let failed = if ended.good && passed > 0 { failed } else { failed.max(1) };
