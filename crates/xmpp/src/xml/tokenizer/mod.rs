@@ -457,18 +457,12 @@ impl Tokenizer {
     /// The states that look at one byte.
     fn byte(&mut self, state: State, byte: u8) -> Result<Step, XmlError> {
         let next = match state {
+            // U+FEFF is a character like any other here, not a byte order mark (RFC 6120 §11.6).
+            State::Start if byte == b'<' => State::Declaration(1),
             State::Start => {
-                // RFC 6120 §11.6 forbids a stream to begin with the byte order mark; some do.
-                if !self.single && self.buffer.get(self.pos..self.pos + 3) == Some(b"\xEF\xBB\xBF") {
-                    self.pos += 3;
-                    self.skipped();
-                    // Only once.
-                    self.state = State::Declaration(0);
-                    return Ok(Step::Go);
-                }
-                return self.first(byte);
+                self.state = State::Prolog;
+                return Ok(Step::Go);
             }
-            State::Declaration(0) => return self.first(byte),
             State::Declaration(1) if byte != b'?' => {
                 self.state = State::Less;
                 return Ok(Step::Go);
@@ -544,16 +538,6 @@ impl Tokenizer {
     }
 
     /// The first byte of the document.
-    fn first(&mut self, byte: u8) -> Result<Step, XmlError> {
-        if byte == b'<' {
-            self.pos += 1;
-            self.state = State::Declaration(1);
-        } else {
-            self.state = State::Prolog;
-        }
-        Ok(Step::Go)
-    }
-
     /// What stands before [`Tokenizer::pos`] is no longer needed.
     fn skipped(&mut self) {
         if !self.single {
