@@ -62,9 +62,9 @@ fn lines(jid: &str, reach: &Reach, local: Option<&LocalCa>) -> String {
         address.port()
     );
     if let Some(local) = local {
-        let _ = write!(
+        let _ = writeln!(
             text,
-            "Other clients: trust the authority in {}.\n",
+            "Other clients: trust the authority in {}.",
             std::path::absolute(&local.authority).unwrap_or_else(|_| local.authority.clone()).display()
         );
     }

@@ -94,18 +94,18 @@ fn bind(
 
 fn stream_config(config: &Config, nonzas: Vec<(String, String)>) -> C2sConfig {
     let limits = &config.limits;
-    let narrowed = |mut of: xml::Limits| {
-        of.depth = limits.depth.min(of.depth.max(limits.depth));
-        of.attributes = limits.attributes;
-        of
-    };
     C2sConfig {
         before: xml::Limits {
             stanza_bytes: limits.before_login_bytes,
             attributes: limits.attributes.min(xml::Limits::before_authentication().attributes),
             ..xml::Limits::before_authentication()
         },
-        after: narrowed(xml::Limits { stanza_bytes: limits.stanza_bytes, ..xml::Limits::default() }),
+        after: xml::Limits {
+            stanza_bytes: limits.stanza_bytes,
+            depth: limits.depth,
+            attributes: limits.attributes,
+            ..xml::Limits::default()
+        },
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),
         tries: u8::try_from(limits.failed_logins_per_stream).unwrap_or(5),
@@ -402,7 +402,9 @@ pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::Ro
             queue_bytes: limits.queue_bytes,
             offline_messages: limits.offline_messages,
             roster_items: limits.roster_items,
-            ..nuncio_router::Limits::default()
+            subscription_requests: limits.subscription_requests,
+            directed: limits.directed_presence,
+            idle_accounts: limits.idle_accounts,
         },
         plain: config.accounts.plain,
         external: !config.tls.client_authorities.is_empty(),

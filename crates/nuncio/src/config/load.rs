@@ -66,7 +66,7 @@ pub(super) fn file(path: &Path) -> Result<Config, ConfigError> {
                 .to_owned(),
         }],
     })?;
-    let base = path.parent().unwrap_or(Path::new(""));
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
     text_of(&text, base).map_err(|problems| ConfigError { file: path.to_owned(), problems })
 }
 

@@ -222,6 +222,12 @@ pub(crate) struct Limits {
     pub(crate) offline_messages: usize,
     /// Roster items of one account.
     pub(crate) roster_items: usize,
+    /// Subscription requests that wait for one account's answer.
+    pub(crate) subscription_requests: usize,
+    /// Addresses that one session may have sent directed presence to.
+    pub(crate) directed_presence: usize,
+    /// Accounts without sessions that are kept in memory.
+    pub(crate) idle_accounts: usize,
 }
 
 impl Default for Limits {
@@ -244,6 +250,9 @@ impl Default for Limits {
             queue_bytes: 4_194_304,
             offline_messages: 1_000,
             roster_items: 1_000,
+            subscription_requests: 200,
+            directed_presence: 1_000,
+            idle_accounts: 10_000,
         }
     }
 }

@@ -83,6 +83,12 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("limits.queue_bytes", "Bytes that wait for a slow reader before its connection is ended."),
     opt("limits.offline_messages", "Offline messages of one account; more are returned to their senders."),
     opt("limits.roster_items", "Roster items of one account."),
+    opt(
+        "limits.subscription_requests",
+        "Subscription requests that wait for one account's answer; more are dropped.",
+    ),
+    opt("limits.directed_presence", "Addresses that one session may have sent directed presence to."),
+    opt("limits.idle_accounts", "Accounts without sessions that are kept in memory."),
     opt("timeouts.login_seconds", "From the connection to the bound resource."),
     opt("timeouts.close_seconds", "From our closing tag to the peer's (RFC 6120 §4.4)."),
     opt("timeouts.write_seconds", "A peer that takes nothing for so long is gone."),
