@@ -339,7 +339,9 @@ impl Host<C2s> for ClientHost {
             Event::Finishing => tracing::debug!(stream = %self.stream, "the client has closed its stream"),
             Event::Ended(end) => {
                 self.lost = end.lost();
-                tracing::info!(stream = %self.stream, peer = %self.peer, reason = ?end.reason, clean = end.clean, error = ?end.error, "stream ended");
+                self.router.metrics().stream_ended(&end);
+                let error = end.error.map_or("none", StreamCondition::as_str);
+                tracing::info!(stream = %self.stream, peer = %self.peer, reason = %end.reason, clean = end.clean, error, "stream ended");
             }
         }
     }

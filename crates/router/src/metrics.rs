@@ -1,6 +1,10 @@
 //! What the router counts (OpenMetrics names are prefixed by the registry).
 
+use nuncio_stream::c2s::End;
+use nuncio_xmpp::error::StreamCondition;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
@@ -43,5 +47,34 @@ metrics! {
     resumed: Counter = "Sessions resumed",
     resume_failed: Counter = "Resumptions that failed",
     expired: Counter = "Sessions that were not resumed in time",
+    streams_ended: Family<StreamEnd, Counter> = "Client streams that ended, by reason and by the stream error that we sent",
+    budget_hits: Family<Budget, Counter> = "Client streams that ended because a budget was exceeded, by budget",
     store_faults: Counter = "Reads and writes that the store failed at",
+}
+
+/// Labels of `streams_ended`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct StreamEnd {
+    /// Why: [`nuncio_stream::c2s::Reason::as_str`].
+    pub reason: &'static str,
+    /// The stream error that we sent; `none` if we sent none.
+    pub condition: &'static str,
+}
+
+/// Labels of `budget_hits`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Budget {
+    /// The budget's name.
+    pub budget: &'static str,
+}
+
+impl RouterMetrics {
+    /// Counts the end of a client's stream.
+    pub(crate) fn stream_ended(&self, end: &End) {
+        let condition = end.error.map_or("none", StreamCondition::as_str);
+        self.streams_ended.get_or_create(&StreamEnd { reason: end.reason.as_str(), condition }).inc();
+        if let Some(budget) = end.reason.budget() {
+            self.budget_hits.get_or_create(&Budget { budget }).inc();
+        }
+    }
 }

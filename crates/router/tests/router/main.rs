@@ -15,6 +15,7 @@ mod plugs;
 mod presences;
 mod refuse;
 mod roster;
+mod storm;
 mod subscriptions;
 mod talk;
 mod way;

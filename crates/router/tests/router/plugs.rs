@@ -325,3 +325,158 @@ async fn lanes_never_nest() {
     });
     assert!(nested.await.unwrap_err().is_panic());
 }
+
+/// Denies everything about a presence to everybody else.
+fn nobody(_: &Cx<'_>, about: &nuncio_router::points::Sight<'_>) -> bool {
+    about.asker.bare() == about.account.jid
+}
+
+/// Invariant 14: whom a judge denies gets what a stranger gets.
+#[tokio::test(start_paused = true)]
+async fn one_judge_suffices_to_hide_a_presence() {
+    let hide = extension("hide", |host| {
+        host.judge::<nuncio_router::points::Sees>(nobody);
+        Ok(())
+    });
+    for (extensions, reaches) in [(&[][..], true), (&[hide][..], false)] {
+        let router = server_with(RouterConfig::default(), Store::memory(), extensions).await;
+        add(&router, &["juliet", "romeo"]).await;
+        let mut juliet = Client::online(&router, "juliet", "balcony").await;
+        let mut romeo = Client::online(&router, "romeo", "orchard").await;
+        juliet.send("<presence to='romeo@localhost/orchard'/>").await;
+        romeo.drain().await;
+        romeo.send("<iq type='get' id='1' to='juliet@localhost/balcony'><q xmlns='urn:x'/></iq>").await;
+        assert_eq!(juliet.drain().await.len(), usize::from(reaches));
+        assert_eq!(romeo.drain().await.iter().any(|got| got.contains("<service-unavailable")), !reaches);
+    }
+}
+
+/// Takes `<wake xmlns='urn:x'/>` of a bound stream, answers `q` before that, and remembers in slots.
+#[derive(Clone, Copy)]
+struct Wakes(SessionSlot<u32>);
+
+impl nuncio_router::points::Greeter for Wakes {
+    fn offer(&self, _: &Cx<'_>, at: &nuncio_stream::c2s::Moment) -> Option<Builder> {
+        at.authenticated.is_some().then(|| Builder::new("wake", "urn:x"))
+    }
+
+    fn takes(&self) -> &'static [Name] {
+        &[Name { name: "wake", ns: "urn:x" }]
+    }
+
+    fn take<'a>(
+        &'a self,
+        cx: &'a Cx<'a>,
+        session: &'a Arc<nuncio_router::Session>,
+        _: &'a nuncio_xmpp::xml::Element,
+    ) -> nuncio_router::Boxed<'a, ()> {
+        Box::pin(async move {
+            let id = session.id();
+            let account = session.jid().bare();
+            let stepped = cx.router.step(&account, |step| {
+                let count = step.account.session_mut(id).map(|state| {
+                    *state.slot_mut(self.0) += 1;
+                    *state.slot_mut(self.0)
+                });
+                session
+                    .nonza(Builder::new("woken", "urn:x").attr("times", count.unwrap_or_default()).bytes(""));
+            });
+            stepped.await.unwrap();
+        })
+    }
+}
+
+/// Invariant 20 and the Greeter's steps; a slot of a stream's life is empty again after a resumption.
+#[tokio::test(start_paused = true)]
+async fn greeters_offer_and_take() {
+    use nuncio_sansio::Host as _;
+    use nuncio_stream::c2s::{Answer, Event, Moment, Question};
+
+    let plug = extension("wakes", |host| {
+        let slot = host.session_slot::<u32>(Life::Stream);
+        host.handler(At::Unbound, IqType::Get, "q", "urn:x", Answers("early"))?;
+        host.greeter(Wakes(slot))
+    });
+    let router = server_with(RouterConfig::default(), Store::memory(), &[plug]).await;
+    add(&router, &["juliet"]).await;
+    let mut juliet = Client::connect(&router, "juliet").await;
+    for (who, offered) in [(None, 0), (Some(crate::common::proven(&juliet.account)), 1)] {
+        let moment =
+            Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
+        match juliet.host.ask(Question::Offer(moment)).await {
+            Answer::Offer(features) => {
+                assert_eq!(features.iter().filter(|one| one.name() == "wake").count(), offered)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    for (ns, answered) in [("urn:x", true), ("urn:y", false)] {
+        let payload = Builder::new("q", ns);
+        let stanza = nuncio_xmpp::stanza::iq(IqType::Get, "1").child(payload).build();
+        let question = Question::Unbound { domain: "localhost".to_owned(), who: None, stanza };
+        match juliet.host.ask(question).await {
+            Answer::Unbound(reply) => assert_eq!(reply.is_some(), answered),
+            other => panic!("{other:?}"),
+        }
+    }
+    juliet.bind("balcony").await.unwrap();
+    let previd = juliet.enable().await;
+    let wake = || Event::Nonza(Builder::new("wake", "urn:x").element());
+    for times in 1..=2 {
+        juliet.host.event(wake()).await;
+        assert!(juliet.one().await.contains(&format!("times='{times}'")));
+    }
+    juliet.lose().await;
+    let (mut juliet, _) = Client::resume(&router, "juliet", &previd, 0).await.unwrap();
+    juliet.host.event(wake()).await;
+    assert!(juliet.one().await.contains("times='1'"));
+}
+
+/// Counts logins in the store, and keeps the count at the account.
+struct Counts(nuncio_store::Table);
+
+impl nuncio_router::points::Load<u32> for Counts {
+    fn load<'a>(
+        &'a self,
+        _: &'a Cx<'a>,
+        of: &'a nuncio_xmpp::jid::BareJid,
+    ) -> nuncio_router::Boxed<'a, Result<u32, nuncio_store::Fault>> {
+        Box::pin(async move {
+            let value = self.0.get(of.as_str(), b"count").await?;
+            Ok(value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()).unwrap_or_default())
+        })
+    }
+}
+
+/// Hears who is bound.
+struct Hears(nuncio_router::slots::AccountSlot<u32>, nuncio_store::Table);
+
+impl nuncio_router::points::Listener<nuncio_router::facts::Bound> for Hears {
+    fn heard(&self, step: &mut nuncio_router::Step<'_>, fact: &nuncio_router::facts::Bound) {
+        let count = step.account.slot_mut(self.0);
+        *count += 1;
+        let text = count.to_string();
+        step.wait(self.1.put(fact.jid.bare_str(), b"count", text));
+    }
+}
+
+/// An account's slot is loaded before anything happens at it.
+#[tokio::test(start_paused = true)]
+async fn slots_are_loaded_and_facts_heard() {
+    let plug = extension("counts", |host| {
+        let table = host.table("counts")?;
+        let slot = host.loaded_slot::<u32>(Counts(table.clone()));
+        host.listen(Hears(slot, table));
+        Ok(())
+    });
+    let store = Store::memory();
+    for login in 1..=3 {
+        let router = server_with(RouterConfig::default(), store.clone(), &[plug]).await;
+        if login == 1 {
+            add(&router, &["juliet"]).await;
+        }
+        Client::login(&router, "juliet", "balcony").await.leave().await;
+        let value = store.table("counts").get("juliet@localhost", b"count").await.unwrap().unwrap();
+        assert_eq!(value, login.to_string());
+    }
+}
