@@ -197,6 +197,11 @@ impl Router {
     pub(crate) fn tell(self: &Arc<Self>, session: &Session, stanza: Option<Stanza>) {
         if let Some(stanza) = stanza {
             let _ = session.lane.step(self, |step| step.deliver(session.id(), &stanza));
+            // If that was one too many the session's end is to be told; most often there is nothing.
+            if session.lane.outbox(|outbox| !outbox.waiting.is_empty() && !outbox.draining) {
+                let (router, lane) = (Arc::clone(self), Arc::clone(&session.lane));
+                self.spawn(async move { router.route_outbox(&lane).await });
+            }
         }
     }
 
@@ -341,7 +346,9 @@ impl Router {
             };
             if let Some(reply) = reply {
                 let target = self.locate(&reply).await;
-                self.arrive(&target, &reply, false);
+                if let Some(lane) = self.arrive(&target, &reply, false).lane {
+                    self.route_outbox(&lane).await;
+                }
             }
         })
     }

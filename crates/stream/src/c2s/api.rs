@@ -8,9 +8,9 @@ use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::Stanza;
-use nuncio_xmpp::xml::{Builder, Element, Limits};
+use nuncio_xmpp::xml::{Builder, Element, Limits, XmlError};
 
-use crate::error::Error;
+use crate::error::{Error, Misbehaved, Refused};
 use crate::sasl::server::{self, Policy};
 use crate::sasl::{Authenticated, SaslCondition};
 use crate::sm::Pace;
@@ -312,6 +312,53 @@ impl End {
     /// Whether the connection was lost rather than the stream ended: a resumable session is kept (XEP-0198 §7, S0-23).
     pub fn lost(&self) -> bool {
         !self.clean && matches!(self.reason, Reason::Lost | Reason::Truncated | Reason::Silent)
+    }
+}
+
+impl Reason {
+    /// Its name in metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::PeerError(_) => "peer_error",
+            Self::Host => "host",
+            Self::Failed(Error::Misbehaved(_)) => "misbehaved",
+            Self::Failed(Error::Incompatible(_)) => "incompatible",
+            Self::Failed(Error::Refused(_)) => "refused",
+            Self::Failed(Error::Ours(_)) => "ours",
+            Self::Lost => "lost",
+            Self::Truncated => "truncated",
+            Self::Silent => "silent",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// The budget that was exceeded, if one was: a name for metrics.
+    pub const fn budget(&self) -> Option<&'static str> {
+        match self {
+            Self::Failed(Error::Misbehaved(Misbehaved::Xml(XmlError::Limit { which, .. }))) => {
+                Some(which.as_str())
+            }
+            Self::Failed(Error::Misbehaved(Misbehaved::Guesses)) => Some("failed_logins_per_stream"),
+            Self::Failed(Error::Misbehaved(Misbehaved::Binding)) => Some("bindings"),
+            Self::Slow | Self::Failed(Error::Refused(Refused::Slow)) => Some("login_seconds"),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Peer => f.write_str("closed by the client"),
+            Self::PeerError(error) => write!(f, "closed by the client with {}", error.condition.as_str()),
+            Self::Host => f.write_str("closed by the server"),
+            Self::Failed(error) => error.fmt(f),
+            Self::Lost => f.write_str("the connection was lost"),
+            Self::Truncated => f.write_str("TLS was cut off without close_notify"),
+            Self::Silent => f.write_str("no answer to a probe"),
+            Self::Slow => f.write_str("negotiation took too long"),
+        }
     }
 }
 

@@ -102,6 +102,22 @@ pub enum Which {
     Nodes,
 }
 
+impl Which {
+    /// Its name in metrics: that of the field of [`Limits`].
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StanzaBytes => "stanza_bytes",
+            Self::HeaderBytes => "header_bytes",
+            Self::Depth => "depth",
+            Self::Attributes => "attributes",
+            Self::NameBytes => "name_bytes",
+            Self::AttributeBytes => "attribute_bytes",
+            Self::Namespaces => "namespaces",
+            Self::Nodes => "nodes",
+        }
+    }
+}
+
 impl std::fmt::Display for Which {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
