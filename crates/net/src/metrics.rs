@@ -19,7 +19,6 @@ pub struct NetMetrics {
     bytes: Family<One, Counter>,
     truncated: Counter,
     renegotiations: Counter,
-    preauth_timeouts: Counter,
     panics: Counter,
     accept_errors: Counter,
 }
@@ -48,11 +47,6 @@ impl NetMetrics {
             "renegotiation_attempts",
             "Connections dropped because the peer attempted a TLS renegotiation",
             self.renegotiations.clone(),
-        );
-        r.register(
-            "preauth_timeouts",
-            "Connections closed because their peer did not authenticate in time",
-            self.preauth_timeouts.clone(),
         );
         r.register(
             "panics",
@@ -132,11 +126,6 @@ impl NetMetrics {
     #[must_use]
     pub fn renegotiations(&self) -> u64 {
         self.renegotiations.get()
-    }
-
-    /// A peer did not authenticate in time. Whoever hosts the connection knows.
-    pub fn preauth_timeout(&self) {
-        self.preauth_timeouts.inc();
     }
 
     /// A connection's task panicked.
