@@ -211,3 +211,26 @@ async fn a_fast_writer_is_slowed() {
     assert_eq!(juliet.bodies().await.len(), 40);
     assert!(router.metrics().slowed.get() > 0);
 }
+
+/// The end of a session whose queue the server's own answers have filled is told like every other end.
+#[tokio::test(start_paused = true)]
+async fn answers_fill_a_queue_too() {
+    let mut config = nuncio_router::RouterConfig::default();
+    config.limits.queue_stanzas = 10;
+    config.limits.stanzas_per_second = 1_000_000;
+    let router = crate::common::server_with(config, nuncio_store::Store::memory(), &[]).await;
+    crate::common::add(&router, &["juliet"]).await;
+    let mut deaf = Client::online(&router, "juliet", "deaf").await;
+    let mut other = Client::online(&router, "juliet", "other").await;
+    deaf.drain().await;
+    for _ in 0..30 {
+        deaf.send("<iq type='get' id='1' to='localhost'><query xmlns='x'/></iq>").await;
+    }
+    deaf.drain().await;
+    assert_eq!(deaf.closed.as_deref(), Some("resource-constraint"));
+    let told = other.drain().await;
+    assert!(
+        told.iter().any(|stanza| stanza.contains("deaf") && stanza.contains("type='unavailable'")),
+        "{told:?}"
+    );
+}
