@@ -432,7 +432,9 @@ impl Resolve for Names {
         let found = self.0.get(name).copied();
         Box::pin(async move {
             let mut address = found.ok_or(io::ErrorKind::NotFound)?;
-            address.set_port(port.unwrap_or(address.port()));
+            if let Some(port) = port {
+                address.set_port(port);
+            }
             Ok(vec![address])
         })
     }

@@ -139,9 +139,16 @@ impl Place {
     }
 }
 
+/// Lines, and whether there will be no more.
+#[derive(Default)]
+struct Read {
+    lines: Mutex<(Vec<String>, bool)>,
+    more: Condvar,
+}
+
 /// Lines as they come.
 #[derive(Clone)]
-pub(crate) struct Lines(Arc<(Mutex<(Vec<String>, bool)>, Condvar)>);
+pub(crate) struct Lines(Arc<Read>);
 
 impl Lines {
     fn read(from: impl std::io::Read + Send + 'static) -> Self {
@@ -150,11 +157,11 @@ impl Lines {
         std::thread::spawn(move || {
             for line in BufReader::new(from).lines() {
                 let Ok(line) = line else { break };
-                shared.0.lock().unwrap().0.push(line);
-                shared.1.notify_all();
+                shared.lines.lock().unwrap().0.push(line);
+                shared.more.notify_all();
             }
-            shared.0.lock().unwrap().1 = true;
-            shared.1.notify_all();
+            shared.lines.lock().unwrap().1 = true;
+            shared.more.notify_all();
         });
         this
     }
@@ -163,7 +170,7 @@ impl Lines {
     pub(crate) fn wait<T>(&self, mut wanted: impl FnMut(&str) -> Option<T>) -> Option<T> {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = 0;
-        let mut lines = self.0.0.lock().unwrap();
+        let mut lines = self.0.lines.lock().unwrap();
         loop {
             while let Some(line) = lines.0.get(seen) {
                 seen += 1;
@@ -175,12 +182,12 @@ impl Lines {
             if lines.1 || left.is_zero() {
                 return None;
             }
-            lines = self.0.1.wait_timeout(lines, left).unwrap().0;
+            lines = self.0.more.wait_timeout(lines, left).unwrap().0;
         }
     }
 
     pub(crate) fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().0.clone()
+        self.0.lines.lock().unwrap().0.clone()
     }
 }
 
@@ -190,7 +197,7 @@ pub(crate) struct Running {
     pub(crate) c2s: SocketAddr,
     pub(crate) c2s_tls: SocketAddr,
     pub(crate) http: SocketAddr,
-    authority: PathBuf,
+    pub(crate) authority: PathBuf,
     pub(crate) said: Lines,
     pub(crate) log: Lines,
 }

@@ -8,6 +8,7 @@ mod configuration;
 mod harness;
 mod kill;
 mod operation;
+mod raw;
 mod stopping;
 mod talking;
 mod tls;

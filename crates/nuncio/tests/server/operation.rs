@@ -1,8 +1,12 @@
-//! `/metrics` and `/healthz`.
+//! `/metrics`, `/healthz`, sessions, files.
 
 use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::{Place, chat, online, receive};
+use nuncio_client::{Reason, Why};
+use nuncio_xmpp::error::StreamCondition;
+
+use crate::harness::{Place, chat, connect, disconnected, online, ping, receive};
 
 /// Checks a text by the OpenMetrics specification (version 1.0.0) as far as its line grammar and its families go; returns the samples.
 fn openmetrics(text: &str) -> HashMap<String, f64> {
@@ -103,4 +107,65 @@ async fn health() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     let (head, _) = server.get("/nothing");
     assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_are_listed_and_ended() {
+    let place = Place::new(&[]);
+    let server = place.serve();
+    place.accounts(&["juliet", "romeo"]);
+    let mut juliet = online(server.client("juliet")).await;
+    let mut second = online(server.client("juliet")).await;
+    let mut romeo = online(server.client("romeo")).await;
+    let list = place.must(&["session", "list"], "");
+    for session in [&juliet, &second, &romeo] {
+        let line = list.lines().find(|line| line.contains(session.jid().unwrap().as_str())).expect("a line");
+        assert!(line.contains("SCRAM-SHA-512-PLUS"), "{line}");
+    }
+    place.must(&["session", "end", juliet.jid().unwrap().as_str()], "");
+    let end = disconnected(&mut juliet).await;
+    assert!(matches!(&end.why, Why::Stream(Reason::PeerError(_))) && end.clean, "{:?}", end.why);
+    ping(&mut second).await;
+    place.must(&["session", "end", "juliet@localhost"], "");
+    disconnected(&mut second).await;
+    ping(&mut romeo).await;
+    let nobody = place.run(&["session", "end", "juliet@localhost"], "");
+    assert_eq!(nobody.status.code(), Some(1));
+}
+
+/// What is secret is its owner's alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_are_private() {
+    let place = Place::new(&[]);
+    let server = place.serve();
+    place.accounts(&["juliet"]);
+    connect(server.client("juliet")).await;
+    let mode = |path: &str| std::fs::metadata(place.data().join(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o700);
+    for secret in ["control.sock", "tls/ca-key.pem", "tls/host-key.pem", "store/store.db"] {
+        assert_eq!(mode(secret) & 0o077, 0, "{secret}");
+    }
+}
+
+/// A stanza over the limit ends its own stream, by the RFC's condition, and is counted; others are not disturbed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stanza_over_the_limit_ends_its_stream_alone() {
+    let place = Place::new(&["limits.stanza_bytes = 10000"]);
+    let server = place.serve();
+    place.accounts(&["juliet", "romeo"]);
+    let mut juliet = online(server.client("juliet")).await;
+    let mut romeo = online(server.client("romeo")).await;
+    romeo.send(&chat("juliet@localhost", &"x".repeat(9_000))).await.unwrap();
+    assert_eq!(receive(&mut juliet).await.body_text().unwrap().len(), 9_000);
+    romeo.send(&chat("juliet@localhost", &"x".repeat(10_001))).await.unwrap();
+    let end = disconnected(&mut romeo).await;
+    match &end.why {
+        Why::Stream(Reason::PeerError(error)) => {
+            assert_eq!(error.condition, StreamCondition::PolicyViolation)
+        }
+        other => panic!("{other:?}"),
+    }
+    ping(&mut juliet).await;
+    let log = server.log.all().join("\n");
+    assert!(log.contains("StanzaBytes") || log.contains("stanza"), "{log}");
 }

@@ -3,7 +3,10 @@
 use nuncio_client::{Event, Reason, Why};
 use nuncio_xmpp::error::StreamCondition;
 
+use nuncio_sansio::Eof;
+
 use crate::harness::{Place, acked, bodies, chat, connect, disconnected, online, wait};
+use crate::raw::{HEADER, Raw};
 
 /// SIGTERM: `system-shutdown`, the closing tag, `close_notify` (S0-21, S0-23); whoever is still logging in is told too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,4 +95,37 @@ async fn a_stop_loses_nothing_that_was_acknowledged() {
     taken.sort_by_key(|body| body.parse::<usize>().unwrap());
     taken.dedup();
     assert_eq!(taken, expected);
+}
+
+/// S0-21, S0-23, on the wire: error and closing tag; what a client still sends is handled; TCP ends after the client's closing tag, or after a
+/// bounded time, and TLS with `close_notify` in either case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_closing_handshake_on_the_wire() {
+    let place = Place::new(&["timeouts.close_seconds = 2"]);
+    let mut server = place.serve();
+    place.accounts(&["juliet", "romeo"]);
+    let mut early = Raw::connect(&server).await;
+    early.say(HEADER);
+    early.until("</stream:features>").await;
+    let mut polite = Raw::login(&server, "polite").await;
+    let mut silent = Raw::login(&server, "silent").await;
+    server.signal("TERM");
+    for raw in [&mut early, &mut polite, &mut silent] {
+        let said = raw.until("</stream:stream>").await;
+        assert!(said.contains("<stream:error><system-shutdown "), "{said}");
+        assert!(raw.is_quiet(), "more after the closing tag");
+    }
+    for number in 0..3 {
+        polite
+            .say(&format!("<message type='chat' to='romeo@localhost'><body>late {number}</body></message>"));
+    }
+    for raw in [polite, early] {
+        raw.say("</stream:stream>");
+        assert_eq!(raw.end().await, (String::new(), Eof::Clean));
+    }
+    assert_eq!(silent.end().await, (String::new(), Eof::Clean));
+    assert!(server.ended().success());
+    let server = place.serve();
+    let mut romeo = online(server.client("romeo")).await;
+    assert_eq!(bodies(&mut romeo, 3).await, ["late 0", "late 1", "late 2"]);
 }

@@ -1,8 +1,9 @@
 //! Certificates and sessions of TLS while the server runs.
 
 use std::path::Path;
+use std::process::Command;
 
-use nuncio_client::{Client, ClientConfig, Event, Reason, Roots, Session, Why};
+use nuncio_client::{Client, ClientConfig, Event, Mechanism, PairFiles, Reason, Roots, Session, Why};
 use nuncio_net::ca;
 use nuncio_xmpp::error::StreamCondition;
 use tokio::time::timeout;
@@ -62,6 +63,59 @@ async fn resumed(session: &mut Session) -> bool {
         _ => None,
     })
     .await
+}
+
+/// SASL EXTERNAL (XEP-0178): a certificate with an XmppAddr, by an authority that the operator trusts for clients, is a login; one by
+/// another authority is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_logs_in() {
+    let openssl = |folder: &Path, args: &str| {
+        let output = Command::new("openssl").args(args.split(' ')).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let make = |folder: &Path, authority: &str, name: &str| {
+        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        openssl(
+            folder,
+            &format!(
+                "req -x509 {key} -keyout {authority}.key -out {authority}.pem -days 2 -subj /CN={authority}"
+            ),
+        );
+        openssl(folder, &format!("req -new {key} -keyout {name}.key -out {name}.csr -subj /CN=juliet"));
+        let extensions = "basicConstraints=CA:FALSE\nextendedKeyUsage=clientAuth\n\
+             subjectAltName=otherName:1.3.6.1.5.5.7.8.5;UTF8:juliet@localhost\n";
+        std::fs::write(folder.join("ext"), extensions).unwrap();
+        openssl(
+            folder,
+            &format!(
+                "x509 -req -in {name}.csr -CA {authority}.pem -CAkey {authority}.key -CAcreateserial -days 1 -extfile ext -out {name}.pem"
+            ),
+        );
+        PairFiles { chain: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) }
+    };
+    let place = Place::new(&["tls.client_authorities = [\"trusted.pem\"]"]);
+    let good = make(place.path(), "trusted", "good");
+    let bad = make(place.path(), "unknown", "bad");
+    let server = place.serve();
+    let with = |pair: &PairFiles| {
+        let mut config = ClientConfig { certificate: Some(pair.clone()), ..server.client("juliet") };
+        config.credentials.password = None;
+        config.credentials.certificate = true;
+        config
+    };
+    // There is a certificate before there is an account.
+    assert!(matches!(refused(with(&good)).await.why, Why::Stream(Reason::Login(_) | Reason::Failed(_))));
+    place.accounts(&["juliet"]);
+    for config in [with(&good), server.direct(with(&good))] {
+        let session = connect(config).await;
+        assert_eq!(session.state().unwrap().login.mechanism, Mechanism::External);
+        assert_eq!(session.jid().unwrap().bare().as_str(), "juliet@localhost");
+    }
+    assert!(matches!(refused(with(&bad)).await.why, Why::Stream(Reason::Login(_) | Reason::Failed(_))));
+    // Whoever shows none logs in by password.
+    connect(server.client("juliet")).await;
+    place.must(&["account", "disable", "juliet@localhost"], "");
+    assert!(matches!(refused(with(&good)).await.why, Why::Stream(Reason::Login(_))));
 }
 
 /// S0-27, S0-28: `nuncio reset` ends every stream with `<reset/>`; no TLS session of before is resumed, but sessions of XMPP are.
