@@ -337,6 +337,45 @@ async fn a_registered_account_has_its_password_until_it_is_removed() {
     }
 }
 
+/// The manual's table of options: every key is one, of the type that its default has, and nothing else is.
+#[tokio::test]
+async fn the_manual_has_the_options() {
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/extensions.md");
+    let manual = fs::read_to_string(manual).unwrap();
+    let rows: Vec<Vec<&str>> = manual
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(|cell| cell.trim().trim_matches('`')).collect())
+        .collect();
+    let mut documented: BTreeSet<&str> = BTreeSet::new();
+    for row in &rows {
+        let (name, key) = row[1].split_once('.').unwrap();
+        documented.insert(name);
+        let value: serde_json::Value = serde_json::from_str(row[2]).unwrap();
+        let wrong = serde_json::json!([1]);
+        for (key, value, fits) in [(key, &value, true), (key, &wrong, false), ("nonsense", &value, false)] {
+            let mut config = config();
+            config.enabled.insert(name.to_owned(), true);
+            config.extensions.insert(name.to_owned(), serde_json::json!({ key: value }));
+            let (entropy, clock) = (Arc::new(Counter::default()), ByHand::new());
+            let parts = Parts { config, store: Store::memory(), entropy, clock, extensions: ALL };
+            match Router::start(parts).await {
+                Ok(_) => assert!(fits, "{name}.{key} takes {value}"),
+                Err(StartError::Config(ConfigError::Invalid { name: whose, why })) => {
+                    assert!(!fits && whose == name, "{name}.{key}: {why}");
+                }
+                Err(other) => panic!("{name}.{key}: {other}"),
+            }
+        }
+    }
+    let configured: BTreeSet<String> = rust_files(&source())
+        .into_iter()
+        .filter(|file| fs::read_to_string(file).unwrap().contains("host.config()"))
+        .map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(documented.into_iter().map(str::to_owned).collect::<BTreeSet<_>>(), configured);
+}
+
 /// The manual shows a real extension: what it quotes is the file.
 #[test]
 fn the_manual_quotes_the_file_that_it_shows() {
