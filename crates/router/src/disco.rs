@@ -138,7 +138,7 @@ pub struct Item {
 
 impl Router {
     /// What is known about a place, of the static features and all [`Disco`] points. Whether the asker may know is asked before:
-    /// see [`Router::sees`].
+    /// see [`crate::Step::sees`].
     pub fn disco_info(self: &std::sync::Arc<Self>, about: &About<'_>) -> Info {
         let mut info = Info { found: about.node.is_none(), ..Info::default() };
         let cx = self.cx();

@@ -3,7 +3,7 @@
 //! - [`Router`] is the whole; [`c2s::ClientHost`] ties one client stream to it, and [`commands`] are what operators ask of it.
 //! - [`lane`]: one account in memory. A *step* in its lane is synchronous, never awaits and never enters another lane; what it
 //!   wants to send elsewhere waits in the lane's outbox until the step is over.
-//! - [`route`]: the way of a stanza, in one file: admit, enter, leave, locate, arrive, choose, deliver, settle.
+//! - `route`: the way of a stanza, in one file: admit, enter, leave, locate, arrive, choose, deliver, settle.
 //! - [`points`]: what an extension can be; [`host`]: how it registers.
 //!
 //! Nothing here knows a socket or TLS.
