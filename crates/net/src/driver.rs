@@ -72,7 +72,16 @@ pub struct Options {
     /// What is counted.
     pub metrics: Arc<NetMetrics>,
     /// Where it is written why a TLS handshake failed, for whoever must tell a person.
-    pub handshake_failure: Arc<OnceLock<String>>,
+    pub handshake_failure: Arc<OnceLock<HandshakeFailure>>,
+}
+
+/// Why a TLS handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandshakeFailure {
+    /// For a person.
+    pub why: String,
+    /// One side refused the other. Otherwise the connection broke, and the next attempt may succeed.
+    pub refused: bool,
 }
 
 impl Options {
@@ -407,7 +416,9 @@ where
         };
         tracing::info!(?peer, %failure, "the TLS handshake failed");
         // Of several attempts on one connection only the first can fail.
-        drop(self.options.handshake_failure.set(failure.to_string()));
+        let refused = !matches!(failure, HandshakeError::Io(_) | HandshakeError::Eof);
+        let failure = HandshakeFailure { why: failure.to_string(), refused };
+        drop(self.options.handshake_failure.set(failure));
         // Closing with bytes unread would take the alert back out of the peer's hands.
         let goodbye = async {
             self.wire.finish_writing().await;

@@ -24,7 +24,7 @@ mod wire;
 mod tests;
 
 pub use clock::Clock;
-pub use driver::{Ended, Options, Security, drive};
+pub use driver::{Ended, HandshakeFailure, Options, Security, drive};
 pub use entropy::OsEntropy;
 pub use listen::{Budget, BudgetLimits, Incoming, Listener, Permit};
 pub use metrics::NetMetrics;
