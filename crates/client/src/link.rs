@@ -196,7 +196,7 @@ impl Link {
         Err(last)
     }
 
-    /// Runs the stream over a connection. Returns why TLS failed, if it did.
+    /// Runs the stream over a connection. Returns why TLS was refused, if it was.
     async fn stream(&mut self, io: TcpStream, place: Place) -> Option<String> {
         let inner = Arc::clone(&self.inner);
         let config = &inner.config;
@@ -236,7 +236,8 @@ impl Link {
         drive(io, machine, Glue(self), options).await;
         self.shared.lock().scissors = None;
         self.jid = None;
-        failure.get().cloned()
+        // A handshake that was cut short says nothing about the server.
+        failure.get().filter(|failure| failure.refused).map(|failure| failure.why.clone())
     }
 
     /// Keeps what the next connection needs.

@@ -151,6 +151,17 @@ async fn no_connection() {
     assert!(matches!(end.why, Why::Connect(_)), "{:?}", end.why);
 }
 
+/// A connection that breaks during the handshake says nothing about the server; trying again makes sense.
+#[tokio::test]
+async fn a_broken_handshake_may_be_tried_again() {
+    let certificates = Certificates::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { while listener.accept().await.is_ok() {} });
+    let end = refused(ClientConfig { start: Start::DirectTls, ..config(&certificates, address) }).await;
+    assert!(matches!(end.why, Why::Stream(Reason::Lost)) && end.may_retry, "{:?}", end.why);
+}
+
 /// Negotiation that does not come to its end is given up.
 #[tokio::test]
 async fn a_silent_server_is_given_up() {
