@@ -42,6 +42,8 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
     if wanted("kill") {
         let store = ["--package", "nuncio-store", "--test", "kill"];
         cargo("kill of the store", ("NUNCIO_KILL_ROUNDS", rounds), &store, &mut summary)?;
+        let server = ["--package", "nuncio", "--test", "server", "kill_rounds"];
+        cargo("kill of the server", ("NUNCIO_KILL_ROUNDS", rounds), &server, &mut summary)?;
         interop::long("kill", &["--rounds".to_owned(), rounds.to_string()], LIMIT, &mut summary)?;
     }
     if wanted("soak") {
