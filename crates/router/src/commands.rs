@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::accounts::AccountError;
+use crate::config::DomainConfig;
 use crate::host::{ConfigError, Host};
 use crate::points::Boxed;
 use crate::router::Router;
@@ -92,7 +93,7 @@ pub enum Refused {
     #[error("there is no command {0}")]
     Unknown(String),
     /// The caller may not.
-    #[error("{0} may be run by administrators only")]
+    #[error("{0} may be run by administrators of the domain only")]
     Forbidden(&'static str),
     /// The arguments do not fit.
     #[error("{0}")]
@@ -221,11 +222,28 @@ impl Router {
             return Err(Refused::Forbidden(command.name));
         }
         let args = Args::check(command.args, args)?;
+        if let (Who::Admins, Caller::Account(account)) = (command.who, &caller)
+            && !self.concerned(command, &args).iter().all(|domain| domain.admins.contains(account))
+        {
+            return Err(Refused::Forbidden(command.name));
+        }
         tracing::info!(command = command.name, ?caller, "command");
         (command.run)(Arc::clone(self), caller, args).await
     }
 
-    /// Whether the caller may run a command.
+    /// The domains that a command is about: those of the addresses that it is given, or the whole server if there are none.
+    fn concerned(&self, command: &Command, args: &Args) -> Vec<&DomainConfig> {
+        let named: Vec<_> = command
+            .args
+            .iter()
+            .filter(|arg| matches!(arg.kind, ArgKind::Account | ArgKind::Address))
+            .filter_map(|arg| Jid::new(args.text(arg.name)?).ok())
+            .collect();
+        let all = self.config().domains.iter();
+        all.filter(|domain| named.is_empty() || named.iter().any(|jid| jid.domain() == domain.name)).collect()
+    }
+
+    /// Whether the caller may run a command at all. An administrator of one of several domains may do so for that domain only.
     pub fn may_run(&self, caller: &Caller, command: &Command) -> bool {
         match (command.who, caller) {
             (_, Caller::Operator) | (Who::Users, Caller::Account(_)) => true,

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::common::{Client, add, bare, server, server_with};
 use nuncio_router::commands::{Caller, Refused};
-use nuncio_router::{Router, RouterConfig};
+use nuncio_router::{DomainConfig, Router, RouterConfig};
 use nuncio_sansio::Host as _;
 use nuncio_store::Store;
 use nuncio_stream::c2s::{Answer, Event, Question};
 use nuncio_stream::sasl::server::{Answer as SaslAnswer, Lookup, Record};
 use nuncio_stream::sasl::{Hash, SaslCondition};
+use nuncio_xmpp::jid::BareJid;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -213,6 +214,39 @@ async fn commands_say_why_not() {
     let names: Vec<_> =
         list["accounts"].as_array().unwrap().iter().map(|one| one["jid"].as_str().unwrap()).collect();
     assert_eq!(names, ["juliet@localhost", "romeo@localhost"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn administrators_act_on_their_own_domain_only() {
+    let domain = |name: &str, admins: &[&str]| DomainConfig {
+        name: name.to_owned(),
+        admins: admins.iter().map(|jid| BareJid::new(jid).unwrap()).collect(),
+        ..DomainConfig::default()
+    };
+    let config = RouterConfig {
+        domains: vec![
+            domain("localhost", &["juliet@localhost"]),
+            domain("verona.example", &["prince@verona.example"]),
+        ],
+        ..RouterConfig::default()
+    };
+    let router = server_with(config, Store::memory(), &[]).await;
+    let caller = |jid| Caller::Account(BareJid::new(jid).unwrap());
+    let add = |jid| json!({"jid": jid, "password": "x"});
+    let forbidden = Err(Refused::Forbidden("account.add"));
+    assert_eq!(
+        router.run(caller("juliet@localhost"), "account.add", add("a@verona.example")).await,
+        forbidden
+    );
+    assert_eq!(
+        router.run(caller("prince@verona.example"), "account.add", add("a@localhost")).await,
+        forbidden
+    );
+    assert!(
+        router.run(caller("prince@verona.example"), "account.add", add("a@verona.example")).await.is_ok()
+    );
+    // What is about the whole server needs an administrator of all of it.
+    assert!(router.run(caller("juliet@localhost"), "stats", json!({})).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
