@@ -12,6 +12,7 @@ use nuncio_net::{
     Budget, BudgetLimits, Clock, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit, Security,
     TlsHosts, ca,
 };
+use nuncio_router::host::Points;
 use nuncio_router::{Router, SystemClock};
 use nuncio_stream::c2s::{C2s, C2sConfig, Idle, Start};
 use nuncio_xmpp::xml;
@@ -92,7 +93,7 @@ fn bind(
         .with_context(|| format!("listen.{kind}: take another address or port, or stop what uses it"))
 }
 
-fn stream_config(config: &Config, nonzas: Vec<(String, String)>) -> C2sConfig {
+fn stream_config(config: &Config, points: &Points) -> C2sConfig {
     let limits = &config.limits;
     C2sConfig {
         before: xml::Limits {
@@ -110,7 +111,8 @@ fn stream_config(config: &Config, nonzas: Vec<(String, String)>) -> C2sConfig {
         closing: Duration::from_secs(config.timeouts.close_seconds),
         tries: u8::try_from(limits.failed_logins_per_stream).unwrap_or(5),
         idle: Some(Idle { after: Duration::from_secs(config.timeouts.idle_seconds), ..Idle::default() }),
-        nonzas,
+        nonzas: points.nonzas(),
+        stream_management: points.xeps().iter().any(|(_, xep)| xep.number == 198),
         ..C2sConfig::default()
     }
 }
@@ -248,7 +250,7 @@ pub(crate) async fn serve(
     let door = Arc::new(Door {
         router: Arc::clone(&router),
         tls,
-        stream: Arc::new(stream_config(&config, router.points().nonzas())),
+        stream: Arc::new(stream_config(&config, router.points())),
         entropy: Arc::new(OsEntropy),
         clock: Clock::start(),
         metrics,
