@@ -41,19 +41,19 @@ async def run_cases(args) -> int:
     if args.json:
         args.json.write_text(json.dumps({
             "suite": args.suite, "subject": args.subject,
-            "cases": [{"id": r.case.id, "title": r.case.title, "ok": r.ok, "why": r.why} for r in results]}))
+            "cases": [{"id": r.case.id, "title": r.case.title, "ok": r.ok if r.offered else None, "why": r.why} for r in results]}))
     expected = known(args.subject) if args.suite == "conversations" else {}
     rival = args.subject != "nuncio"
-    failed = passed = 0
+    failed = passed = told = 0
     for result in results:
         reason = expected.get(result.case.id)
         if args.suite == "raw" and rival:
-            verdict = "pass" if result.ok else "no"      # a rival's score is told, not judged
-            passed += 1
+            verdict = "pass" if result.ok else "no" if result.offered else "n/a"      # a rival's score is told, not judged
+            passed, told = passed + result.ok, told + (not result.ok)
         elif result.ok and reason is None:
             verdict, passed = "pass", passed + 1
         elif not result.ok and reason is not None:
-            verdict, passed = f"known failure: {reason}", passed + 1
+            verdict, told = f"known failure: {reason}", told + 1
         else:
             verdict, failed = ("FAIL" if reason is None else "FAIL: passes, but stands in the list of known failures"), failed + 1
         print(f"{result.case.id:<12} {result.seconds:5.1f}s  {verdict}  {result.case.title}")
@@ -63,7 +63,8 @@ async def run_cases(args) -> int:
             print("\n".join(f"               | {line}" for line in result.transcript[-args.lines:]))
     score = sum(r.ok for r in results)
     print(f"{args.suite} against {args.subject}: {score} of {len(results)} cases in {time.monotonic() - started:.1f} s")
-    print(f"{passed} passed, {failed} failed")
+    failed += score == 0                                 # then it is not the subject that is at fault
+    print(f"{passed} passed, {failed} failed, {told} skipped")
     if failed:
         print(f"--- the end of {args.subject}'s log\n{server.log()[-2500:]}")
     return 1 if failed else 0

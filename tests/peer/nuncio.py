@@ -115,6 +115,8 @@ class Nuncio(Subject):
             await self.run(verb)
         elif verb in ("disable", "enable", "delete"):
             await self.run("account", verb, scene.variables[arguments[0]])
+        elif verb == "add":
+            await self.add_account(*scene.credentials(arguments[0]))
         elif verb == "end-session":
             await self.run("session", "end", scene.variables.get(arguments[0], arguments[0]))
         elif verb == "metric-before":

@@ -76,6 +76,13 @@ class Scram:
         self._signature = self._mac(self._mac(salted, b"Server Key"), message)
         return f"{final},p={base64.b64encode(proof).decode()}".encode()
 
+    def hash_of(self, mechanisms: list[str], bindings: list[str]) -> str:
+        """XEP-0474 section 5: over the sorted lists of mechanisms and channel bindings."""
+        text = "\x1e".join(sorted(mechanisms))
+        if bindings:
+            text += "\x1f" + "\x1e".join(sorted(bindings))
+        return base64.b64encode(hashlib.new(self._hash, text.encode()).digest()).decode()
+
     def finish(self, data: bytes) -> None:
         if self._signature is None:
             raise SaslError("success before the proof")

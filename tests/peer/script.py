@@ -44,6 +44,7 @@ class Result:
     why: str
     seconds: float
     transcript: list[str]
+    offered: bool = True      # whether the subject has the means that the case needs of its operator
 
 
 class Unsupported(Exception):
@@ -93,13 +94,20 @@ class Scene:
         self.domain, self.ca = subject.domain, subject.ca
         self.sessions: dict = {}
         self.actors: dict[str, Session] = {}
-        self.source = f"127.{1 + self.number // 250}.7.{1 + self.number % 250}" if subject.sources else None
+        self.held: list = []                   # connections that stay open until the case is over
+        self.addresses: dict[str, str] = {}    # each account comes from an address of its own
         self.variables = {"domain": subject.domain, "port": str(subject.port), "tls-port": str(subject.tls_port),
                           "other-domain": subject.other_domain, "admin": f"admin@{subject.domain}"}
         self.marks: dict[str, int] = {}
         self.tools: dict = {}
         self.variables["scratch"] = str(subject.folder)
         self.started = time.monotonic()
+
+    def address(self, account: str) -> str | None:
+        if not self.server.sources:
+            return None
+        place = len(self.addresses) + 7
+        return self.addresses.setdefault(account, f"127.{1 + self.number // 250}.{place}.{1 + self.number % 250}")
 
     def local(self, account: str) -> str:
         return account if account == "admin" else f"{account}-{self.number}"
@@ -136,7 +144,7 @@ class Scene:
 
     def actor(self, name: str) -> Session:
         if name not in self.actors:
-            self.actors[name] = Session(name, self, self.source, self.variables, self.started)
+            self.actors[name] = Session(name, self, self.address(name.partition("/")[0]), self.variables, self.started)
             _, self.actors[name].domain, _ = self.credentials(name)
         return self.actors[name]
 
@@ -148,7 +156,7 @@ class Scene:
         await VERBS[verb](self.actor(actor), self, arguments)
 
     async def run(self) -> Result:
-        step = ""
+        step, offered = "", True
         try:
             await self.prepare()
             for number, actor, verb, arguments in self.case.steps:
@@ -158,18 +166,18 @@ class Scene:
         except (Failure, pattern.Mismatch) as error:
             result = (False, f"{step}: {error}")
         except Unsupported as error:
-            result = (False, f"{step}: not offered by {self.name}: {error}")
+            result, offered = (False, f"{step}: not offered by {self.name}: {error}"), False
         except asyncio.TimeoutError:
             result = (False, f"{step}: took longer than 90 s")
         except Exception as error:  # a fault of the subject that the script did not foresee, or of the runner: shown as such
             result = (False, f"{step}: unforeseen {error!r}")
         finally:
-            for session in self.actors.values():
+            for session in [*self.actors.values(), *self.held]:
                 session.drop()
             for tool in self.tools.values():
                 tool.end()
         lines = sorted((line for session in self.actors.values() for line in session.transcript), key=lambda line: float(line[:8]))
-        return Result(self.case, *result, time.monotonic() - self.started, lines)
+        return Result(self.case, *result, time.monotonic() - self.started, lines, offered)
 
 
 async def run_all(cases: list[Case], subject, width: int) -> list[Result]:

@@ -237,10 +237,22 @@ class Session:
         failure = options.get("failure")
         try:
             await self._exchange(name, client, failure)
+            if isinstance(client, sasl.Scram):
+                self._check_downgrade(client, "downgrade" in options)
         except sasl.SaslError as error:
             raise Failure(f"{self.name}: {name}: {error}") from error
         if failure is None:
             self.domain = domain
+
+    def _check_downgrade(self, client: sasl.Scram, required: bool) -> None:
+        """XEP-0474: the hash of what was advertised, inside what the password signs."""
+        if client.downgrade_hash is None:
+            if required:
+                raise Failure(f"{self.name}: no downgrade protection in the server's first message")
+            return
+        wanted = client.hash_of(self.mechanisms(), self.bindings())
+        if client.downgrade_hash != wanted:
+            raise Failure(f"{self.name}: the downgrade hash is {client.downgrade_hash}, not {wanted}")
 
     def _binding(self, name: str, options: dict):
         kind = options.get("cb")

@@ -78,6 +78,53 @@ async def v_wrong_binding(s, _scene, text):
     await s._exchange(text, client, "not-authorized|malformed-request")
 
 
+async def v_guesses(s, _scene, text):
+    """At most so many more failed logins; the stream must end before they are used up."""
+    first = base64.b64encode(b"\0nobody\0guess").decode()
+    for _ in range(int(text)):
+        try:
+            s.send(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{first}</auth>")
+            await s.expect("<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
+        except Failure:
+            if s.ended or s.wire.closed or s.wire.notified:
+                s.wire.notify()
+                s.wire.fin()
+                return
+            raise
+    raise Failure(f"{s.name}: the stream bore {text} more failed logins")
+
+
+async def v_crowd(s, scene, text):
+    """So many connections at once from this address; some must be turned away, and some served. They stay."""
+    served = refused = 0
+    for _ in range(int(text)):
+        one = type(s)(s.name, s.subject, s.source, dict(s.variables), s.started)
+        one.patience = 5
+        scene.held.append(one)
+        try:
+            await one.connect()
+            one.send_header()
+            await one.read_header()
+            served += 1
+        except Failure:
+            refused += 1
+    if not refused or not served:
+        raise Failure(f"{s.name}: of {text} connections {served} were served and {refused} refused")
+
+
+async def v_deaf(s, _scene, _text):
+    """Stops reading from the socket."""
+    s.wire.stop_reading()
+
+
+async def v_flood(s, _scene, text):
+    """`COUNT ADDRESS`: so many messages of 4 KB."""
+    count, _, to = text.partition(" ")
+    for _ in range(int(count)):
+        s.wire.send(f"<message to='{to}' type='chat'><body>{'x' * 4000}</body></message>".encode())
+        await s.wire.drain()
+
+
 async def v_untouched(s, scene, _text):
     """Since `mark` not one byte came, TLS records included."""
     more = s.wire.tls_bytes - scene.marks.get(f"{s.name} tls", 0)

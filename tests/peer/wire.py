@@ -187,6 +187,14 @@ class Wire:
             self._writer.transport.abort()
             self._writer = None
 
+    def stop_reading(self) -> None:
+        """From now on the peer's bytes stay in the socket."""
+        if self._task:
+            self._task.cancel()
+            self._task = None
+        if self._writer:
+            self._writer.transport.pause_reading()
+
     async def _read(self) -> None:
         try:
             while data := await self._reader.read(65536):

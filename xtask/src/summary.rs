@@ -69,6 +69,16 @@ pub(crate) fn runner_counts(output: &str) -> Option<(usize, usize)> {
     Some((before(line, " passed"), before(line, " failed")))
 }
 
+/// The names of the tests that cargo's runner lists under `failures:`.
+pub(crate) fn cargo_failures(output: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for list in output.split("\nfailures:\n").skip(1) {
+        let entries = list.lines().take_while(|line| line.starts_with("    "));
+        names.extend(entries.map(|line| line.trim().to_owned()));
+    }
+    names
+}
+
 /// The number right before `word`.
 fn before(line: &str, word: &str) -> usize {
     let end = line.find(word).unwrap_or(0);
@@ -87,6 +97,9 @@ mod tests {
         assert_eq!(cargo_counts(cargo), (15, 2));
         assert_eq!(runner_counts("x\n63 passed, 1 failed, 4 skipped\n--- log"), Some((63, 1)));
         assert_eq!(runner_counts("nothing"), None);
+        let failed =
+            "failures:\n\n---- a::b stdout ----\nx\n\nfailures:\n    a::b\n    c\n\ntest result: FAILED";
+        assert_eq!(cargo_failures(failed), ["a::b", "c"]);
     }
 
     #[test]

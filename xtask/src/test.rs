@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::process::{self, command};
-use crate::summary::{Summary, cargo_counts};
+use crate::summary::{Summary, cargo_counts, cargo_failures};
 use crate::{interop, tidy};
 
 /// The longest that building and running the workspace's tests may take.
@@ -30,7 +30,14 @@ pub(crate) fn run(fast: bool) -> Result<bool> {
     if !ended.good || passed == 0 {
         println!("{}", ended.output);
     }
-    summary.add("cargo test --workspace", passed, failed.max(usize::from(passed == 0)), ended.time, "");
+    let failures = cargo_failures(&ended.output).join(" ");
+    summary.add(
+        "cargo test --workspace",
+        passed,
+        failed.max(usize::from(passed == 0)),
+        ended.time,
+        &failures,
+    );
 
     println!("== interop");
     if fast {
