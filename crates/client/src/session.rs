@@ -181,7 +181,16 @@ impl Client {
         let link = Link::new(Arc::clone(&self.0), Arc::clone(&shared), taken, told, closing);
         let task = tokio::spawn(link.run(ordered)).abort_handle();
         let sender = Sender { inner: Arc::clone(&self.0), shared, commands };
-        Session { sender, events, orders, close: Some(close), inbox: VecDeque::new(), online: None, task }
+        Session {
+            sender,
+            events,
+            orders,
+            close: Some(close),
+            inbox: VecDeque::new(),
+            online: None,
+            down: false,
+            task,
+        }
     }
 
     /// What the connections of this client counted.
@@ -337,6 +346,8 @@ pub struct Session {
     close: Option<oneshot::Sender<Option<StreamError>>>,
     inbox: VecDeque<Event>,
     online: Option<Online>,
+    /// The connection is over, and nobody has asked for another.
+    down: bool,
     task: AbortHandle,
 }
 
@@ -357,6 +368,9 @@ impl Session {
     /// [`LoginError::Disconnected`].
     pub async fn online(&mut self) -> Result<&Online, LoginError> {
         while self.online.is_none() {
+            if self.down {
+                return Err(LoginError::Disconnected(Box::new(gone())));
+            }
             match self.receive().await {
                 Some(Event::Disconnected(end)) => return Err(LoginError::Disconnected(end)),
                 Some(event) => self.inbox.push_back(event),
@@ -390,7 +404,7 @@ impl Session {
         let event = self.events.recv().await;
         match &event {
             Some(Event::Online(online)) => self.online = Some(Online::clone(online)),
-            Some(Event::Disconnected(_)) | None => self.online = None,
+            Some(Event::Disconnected(_)) | None => (self.online, self.down) = (None, true),
             Some(_) => {}
         }
         event
@@ -486,7 +500,8 @@ impl Session {
 
     /// Connects again, after [`Event::Disconnected`]. The old session goes on if the server still has it; else a new one begins, and what
     /// the server has not acknowledged is sent again. Whether to, and after which wait, is up to the caller; see [`crate::Backoff`].
-    pub fn reconnect(&self) {
+    pub fn reconnect(&mut self) {
+        self.down = false;
         // One order is enough; a second one would connect once too often.
         let _ordered = self.orders.try_send(());
     }
@@ -499,13 +514,13 @@ impl Session {
     }
 
     /// Closes the stream by the book (S0-21): what was sent before goes out, what the server still sends is still read, then TLS
-    /// and TCP are closed. Returns the events that had not been read; the last one is [`Event::Disconnected`].
+    /// and TCP are closed. Returns the events that had not been read; the last one is [`Event::Disconnected`], unless it was read before.
     pub async fn close(mut self) -> Vec<Event> {
         if let Some(close) = self.close.take() {
             drop(close.send(None));
         }
         let mut rest = Vec::from(std::mem::take(&mut self.inbox));
-        if matches!(rest.last(), Some(Event::Disconnected(_))) {
+        if self.down {
             return rest;
         }
         while let Some(event) = self.events.recv().await {

@@ -274,6 +274,16 @@ async fn closing_is_orderly() {
         other => panic!("{other:?}"),
     }
     assert_eq!(server.bodies(), numbers(0..100));
+
+    // Whatever its state, a session can be closed.
+    let mut session = connect(config(&certificates, server.address)).await;
+    session.cut();
+    disconnected(&mut session).await;
+    assert!(timeout(PATIENCE, session.online()).await.unwrap().is_err());
+    assert!(timeout(PATIENCE, session.close()).await.unwrap().is_empty());
+    let session = Client::new(config(&certificates, server.address)).unwrap().start();
+    let events = timeout(PATIENCE, session.close()).await.unwrap();
+    assert!(matches!(events.last(), Some(Event::Disconnected(_))));
 }
 
 /// A caller who does not read slows the server and loses nothing; one who only sends is told.
