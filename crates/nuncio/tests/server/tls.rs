@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use nuncio_client::{Client, ClientConfig, Event, Mechanism, PairFiles, Reason, Roots, Session, Why};
 use nuncio_net::ca;
@@ -150,4 +151,39 @@ async fn a_reset_voids_tickets_and_not_sessions() {
     assert!(resumed(&mut juliet).await);
     assert!(!juliet.state().unwrap().tls.resumed);
     ping(&mut juliet).await;
+}
+
+/// S0-27: streams are reset one after the other over the window (RFC 6120 §4.3.5), and all clients come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reset_is_spread() {
+    let place = Place::new(&["timeouts.reset_seconds = 2"]);
+    let server = place.serve();
+    place.accounts(&["juliet"]);
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        sessions.push(online(server.client("juliet")).await);
+    }
+    let (sender, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    place.must(&["reset"], "");
+    for mut session in sessions {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            disconnected(&mut session).await;
+            sender.send(Instant::now()).unwrap();
+            session.reconnect();
+            assert!(resumed(&mut session).await);
+            ping(&mut session).await;
+            drop(sender);
+        });
+    }
+    drop(sender);
+    let mut times = Vec::new();
+    while let Some(at) = timeout(PATIENCE, ends.recv()).await.expect("in time") {
+        times.push(at);
+    }
+    assert_eq!(times.len(), 4);
+    let apart: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(apart.iter().all(|apart| *apart > Duration::from_millis(200)), "{apart:?}");
+    assert!(times[3] - times[0] < Duration::from_secs(4), "{apart:?}");
+    crate::harness::until("all are back", || server.metric("nuncio_resumed_total") > 3.5).await;
 }
