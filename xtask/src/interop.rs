@@ -80,14 +80,13 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
 }
 
 /// Every suite against every subject, for `cargo xtask test`.
-pub(crate) fn everything(root: &Path, summary: &mut Summary) -> Result<()> {
-    let binary = build(root, false)?;
+pub(crate) fn everything(root: &Path, binary: &Path, summary: &mut Summary) -> Result<()> {
     let suites: Vec<_> = [("clients", "nuncio"), ("kill", "nuncio")]
         .into_iter()
         .chain(["raw", "conversations"].into_iter().flat_map(|name| SUBJECTS.map(|subject| (name, subject))))
         .map(|(name, subject)| Suite { name, subject })
         .collect();
-    suites_of(root, Some(&binary), &suites, &[], false, summary)
+    suites_of(root, Some(binary), &suites, &[], false, summary)
 }
 
 /// A long run of `kill` or `soak` against the release build.
@@ -111,28 +110,22 @@ pub(crate) fn long(
     Ok(())
 }
 
-/// Builds the binary and says where it is.
-fn build(root: &Path, release: bool) -> Result<PathBuf> {
-    let profile: &[&str] = if release { &["--release"] } else { &[] };
-    let words = [
-        &[
-            "build",
-            "--quiet",
-            "--package",
-            "nuncio",
-            "--bin",
-            "nuncio",
-            "--message-format=json-render-diagnostics",
-        ],
-        profile,
-    ]
-    .concat();
+/// Builds the binary and says where it is. The debug one is the one that `cargo test --workspace` builds for its own tests: alone it would have other
+/// features in its dependencies, and every one of them would be built twice.
+pub(crate) fn build(root: &Path, release: bool) -> Result<PathBuf> {
+    let what: &[&str] = if release {
+        &["build", "--release", "--package", "nuncio", "--bin", "nuncio"]
+    } else {
+        &["test", "--workspace", "--no-run"]
+    };
+    let words = [what, &["--quiet", "--message-format=json-render-diagnostics"]].concat();
     let output = process::said(command("cargo", &words, root).stderr(std::process::Stdio::inherit()))
         .context("the binary does not build")?;
     output
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == "nuncio")
+        .filter(|message| message["target"]["kind"][0] == "bin" && message["profile"]["test"] == false)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back()
         .context("cargo named no executable")

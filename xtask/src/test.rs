@@ -40,11 +40,13 @@ pub(crate) fn run(fast: bool) -> Result<bool> {
     );
 
     println!("== interop");
+    let binary = interop::build(&root, false)?;
+    tidy::manual(&root, &binary, &mut summary)?;
     if fast {
         println!("   left out: --fast");
     } else {
         let started = Instant::now();
-        if let Err(error) = interop::everything(&root, &mut summary) {
+        if let Err(error) = interop::everything(&root, &binary, &mut summary) {
             println!("{error:#}");
             summary.step("interop", false, started.elapsed(), "could not run");
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::interop;
 use crate::process::{self, command};
 use crate::summary::Summary;
 
@@ -17,12 +18,14 @@ const LIMIT: Duration = Duration::from_secs(2_400);
 /// Everything that tidy checks, with a summary.
 pub(crate) fn run() -> Result<bool> {
     let mut summary = Summary::default();
-    checks(&crate::root()?, &mut summary)?;
+    let root = crate::root()?;
+    checks(&root, &mut summary)?;
+    manual(&root, &interop::build(&root, false)?, &mut summary)?;
     summary.print();
     Ok(summary.sound())
 }
 
-/// The same as steps of a longer run.
+/// The same as steps of a longer run, but for [`manual`], which needs the binary.
 pub(crate) fn checks(root: &Path, summary: &mut Summary) -> Result<()> {
     println!("== tidy");
     own(root, summary)?;
@@ -33,8 +36,7 @@ pub(crate) fn checks(root: &Path, summary: &mut Summary) -> Result<()> {
         let ended = process::shown(&mut command("cargo", words, root), LIMIT)?;
         summary.step(name, ended.good, ended.time, "");
     }
-    extensions_format(root, summary)?;
-    manual(root, summary)
+    extensions_format(root, summary)
 }
 
 /// rustfmt finds no module that a macro declares: the extensions' files are named to it.
@@ -51,9 +53,9 @@ fn extensions_format(root: &Path, summary: &mut Summary) -> Result<()> {
 }
 
 /// The tables of the manual that are made from the code are what the code says.
-fn manual(root: &Path, summary: &mut Summary) -> Result<()> {
-    let words = ["run", "--quiet", "--package", "nuncio", "--", "docs", "--check"];
-    let ended = process::shown(&mut command("cargo", &words, root), LIMIT)?;
+pub(crate) fn manual(root: &Path, binary: &Path, summary: &mut Summary) -> Result<()> {
+    let program = binary.to_str().context("the path of the binary is no text")?;
+    let ended = process::shown(&mut command(program, &["docs", "--check"], root), LIMIT)?;
     summary.step("manual made from the code", ended.good, ended.time, "");
     Ok(())
 }
