@@ -164,6 +164,10 @@ impl Newcomer {
         if let Some(error) = cx.router.judge::<MayRegister>(&Registration { jid: &jid, ask }).0 {
             return Err(error);
         }
+        // An administrator's name is the operator's to give, also while nobody has it.
+        if cx.router.is_admin(&jid) {
+            return Err(StanzaError::new(Condition::Conflict));
+        }
         cx.router.add_account(&jid, password.into()).await.map_err(told)?;
         tracing::info!(account = %jid, peer = ?ask.peer, "account registered in-band");
         Ok(Reply::Empty)
