@@ -33,6 +33,7 @@ pub struct ClientHost {
     number: u64,
     /// What the stream is to be closed with.
     close: Option<StreamError>,
+    /// Whether the stream was told to close: what is queued from then on stays for whoever comes after.
     closed: bool,
     /// Whether the connection was lost rather than the stream ended.
     lost: bool,
@@ -64,6 +65,11 @@ impl ClientHost {
     /// The session, once a resource is bound.
     pub fn session(&self) -> Option<&Arc<Session>> {
         self.bound.as_ref().map(|bound| &bound.session)
+    }
+
+    /// The session as long as this connection is its: another that resumed it counts by itself.
+    fn current(&self) -> Option<&Bound> {
+        self.bound.as_ref().filter(|bound| bound.session.out.lock().is_of(bound.connection))
     }
 
     fn domain(&self, to: Option<&str>) -> Result<Domain, StreamError> {
@@ -191,7 +197,8 @@ impl ClientHost {
             let mut inbound = session.inbound.lock();
             inbound.last = number;
             match submitted {
-                Ok(ticket) => inbound.open.push_back((number, ticket)),
+                Ok(Some(ticket)) => inbound.open.push_back((number, ticket)),
+                Ok(None) => return,
                 Err(error) => {
                     tracing::info!(stream = %self.stream, account = %session.jid().bare(), %error, "stream refused");
                     self.close = Some(error);
@@ -211,7 +218,7 @@ impl ClientHost {
     /// A stanza that the stream has answered by itself.
     fn answered(&mut self, number: u64, reply: Option<Stanza>) {
         self.number = number;
-        if let Some(bound) = &self.bound {
+        if let Some(bound) = self.current() {
             self.router.tell(&bound.session, reply);
             let mut inbound = bound.session.inbound.lock();
             inbound.last = number;
@@ -319,14 +326,14 @@ impl Host<C2s> for ClientHost {
             Event::Stanza { number, stanza } => Box::pin(self.stanza(number, stanza)).await,
             Event::Answered { number, reply } => self.answered(number, reply),
             Event::Nonza(element) => {
-                if let Some(bound) = &self.bound
+                if let Some(bound) = self.current()
                     && let Some(greeter) = self.router.points().open(element.name(), element.ns())
                 {
                     greeter.take(&self.router.cx(), &bound.session, &element).await;
                 }
             }
             Event::Acked { h, .. } => {
-                if let Some(bound) = &self.bound {
+                if let Some(bound) = self.current() {
                     let settled = bound.session.out.lock().queue.ack(h);
                     match settled {
                         Some(settled) => self.router.settled(&bound.session.lane, &settled),
@@ -348,6 +355,7 @@ impl Host<C2s> for ClientHost {
 
     async fn command(&mut self) -> Command {
         if let Some(error) = self.close.take() {
+            self.closed = true;
             return Command::Close(Some(error));
         }
         let Some(Bound { session, connection }) = &self.bound else {
@@ -357,13 +365,13 @@ impl Host<C2s> for ClientHost {
             self.closed = true;
             return Command::Close(Some(StreamError::new(StreamCondition::SystemShutdown)));
         };
-        if session.wants_more() {
+        if !self.closed && session.wants_more() {
             Box::pin(self.router.flush_more(session)).await;
         }
-        tokio::select! {
+        let command = tokio::select! {
             biased;
             told = handled(session) => told,
-            (next, settled) = session.next(*connection) => {
+            (next, settled) = session.next(*connection), if !self.closed => {
                 if let Some(delivery) = settled {
                     self.router.settled(&session.lane, &[delivery]);
                 }
@@ -373,7 +381,9 @@ impl Host<C2s> for ClientHost {
                     Outgoing::Close(error) => Command::Close(error),
                 }
             }
-        }
+        };
+        self.closed |= matches!(command, Command::Close(_));
+        command
     }
 
     async fn closed(&mut self) {

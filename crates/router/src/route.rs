@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nuncio_store::Ticket;
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
+use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 
 use crate::choose::{self, Addressed, Choice, Resource};
@@ -59,6 +60,8 @@ impl Arrival {
 enum Left {
     /// Something came or went in the spool since it was read: once more.
     Again,
+    /// The session is over: nothing was done.
+    Over,
     /// Everything was done in the lane.
     Done,
     /// It goes on.
@@ -71,7 +74,7 @@ impl Router {
     // ---- admit -------------------------------------------------------------------------------------------------------------
 
     /// Takes a stanza of a session. Returns once it is routed and handled (RFC 6120 §10.1); the ticket resolves once it is
-    /// durable too and may be acknowledged.
+    /// durable too and may be acknowledged. None if the session was over before the stanza had left it: nothing came of it.
     ///
     /// # Errors
     /// The stream is to be closed with this error.
@@ -79,10 +82,10 @@ impl Router {
         self: &Arc<Self>,
         session: &Arc<Session>,
         mut stanza: Stanza,
-    ) -> Result<Ticket, StreamError> {
+    ) -> Result<Option<Ticket>, StreamError> {
         self.admit(session, &mut stanza)?;
         let Some(stanza) = self.enter(session, stanza) else {
-            return Ok(Ticket::done());
+            return Ok(Some(Ticket::done()));
         };
         Ok(self.leave(session, stanza).await)
     }
@@ -142,7 +145,7 @@ impl Router {
     // ---- leave -------------------------------------------------------------------------------------------------------------
 
     /// The gate of the sender's account.
-    async fn leave(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Ticket {
+    async fn leave(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Option<Ticket> {
         let lane = &session.lane;
         let broadcast = Step::is_broadcast(&stanza);
         let mut tries = 0..READS;
@@ -161,7 +164,8 @@ impl Router {
             }
         };
         self.route_outbox(lane).await;
-        match left.value {
+        Some(match left.value {
+            Left::Over => return None,
             Left::Again => left.ticket,
             // What it sent, such as a request for a subscription, counts too.
             Left::Done => Ticket::join([left.ticket, lane.written()]),
@@ -173,7 +177,7 @@ impl Router {
                 let went = self.go(session, stanza).await;
                 Ticket::join([left.ticket, went])
             }
-        }
+        })
     }
 
     /// From the sender's gate to the recipient's, and the answer back.
@@ -303,7 +307,7 @@ impl Router {
             },
             // Not told apart from an account that is not available (RFC 6121 §8.5.1, RFC 6120 §13.10.2).
             Target::Nobody => {
-                let bare = stanza.to().is_none_or(nuncio_xmpp::jid::Jid::is_bare);
+                let bare = stanza.to().is_none_or(Jid::is_bare);
                 match choose::nobody(stanza.kind(), bare) {
                     Some(Choice::Bounce(_)) if matches!(stanza.kind(), Kind::Iq(_)) => {
                         Arrival::refused(self.nobody(stanza))
@@ -361,8 +365,7 @@ impl Router {
 
     /// What a request to an account that does not exist is told: what its handler tells those whom it tells nothing.
     pub fn nobody(&self, stanza: &Stanza) -> Condition {
-        let at =
-            if stanza.to().is_some_and(nuncio_xmpp::jid::Jid::is_full) { At::Resource } else { At::Account };
+        let at = if stanza.to().is_some_and(Jid::is_full) { At::Resource } else { At::Account };
         self.handler(at, stanza).map_or(Condition::ServiceUnavailable, |handler| handler.nobody())
     }
 
@@ -461,7 +464,7 @@ impl Step<'_> {
     fn leave(&mut self, session: &Session, mut stanza: Stanza, waiting: Option<offline::Waiting>) -> Left {
         let id = session.id();
         if self.account.session(id).is_none() {
-            return Left::Done;
+            return Left::Over;
         }
         if waiting.as_ref().is_some_and(|waiting| !self.account.spool.is_current(waiting)) {
             return Left::Again;

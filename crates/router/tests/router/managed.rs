@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
+use nuncio_sansio::Host as _;
+
 use crate::common::{Client, add, server, server_with};
 use nuncio_router::RouterConfig;
 use nuncio_store::Store;
+use nuncio_stream::c2s::{Command, Event};
+use nuncio_xmpp::error::{StreamCondition, StreamError};
+use nuncio_xmpp::stanza::Stanza;
+use nuncio_xmpp::xml::Element;
 
 fn chat(to: &str, text: impl std::fmt::Display) -> String {
     format!("<message to='{to}@localhost' type='chat'><body>{text}</body></message>")
@@ -318,4 +324,59 @@ async fn a_task_that_died_leaves_no_ghost() {
     drop((managed, plain));
     router.quiet().await;
     assert_eq!((router.metrics().sessions.get(), router.metrics().hibernated.get()), (1, 1));
+}
+
+/// RFC 6120 §4.4: nothing is sent after our closing tag, so what comes meanwhile is for whoever is there next, not lost.
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_stream_closes_is_kept() {
+    let router = server(&["juliet", "romeo"]).await;
+    let mut juliet = Client::online(&router, "juliet", "balcony").await;
+    for managed in [false, true] {
+        let mut romeo = Client::online(&router, "romeo", "orchard").await;
+        if managed {
+            romeo.enable().await;
+        }
+        assert_eq!(router.reset_streams(Duration::ZERO), 2);
+        while !matches!(romeo.host.command().await, Command::Close(Some(_))) {}
+        juliet.send(&chat("romeo", "meanwhile")).await;
+        let more = tokio::time::timeout(Duration::from_millis(1), romeo.host.command()).await;
+        assert!(more.is_err(), "{more:?}");
+        romeo.leave().await;
+        let mut next = Client::login(&router, "romeo", "orchard").await;
+        next.send("<presence/>").await;
+        assert_eq!(next.bodies().await, ["meanwhile"], "managed: {managed}");
+        next.leave().await;
+    }
+}
+
+/// XEP-0198 §4: what a session did not take because it was over is not counted as handled.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_over_takes_nothing() {
+    let router = server(&["juliet", "romeo"]).await;
+    let juliet = Client::online(&router, "juliet", "balcony").await;
+    let session = juliet.host.session().unwrap().clone();
+    assert!(router.end_session(&session, StreamError::new(StreamCondition::Conflict)).await);
+    let element = Element::parse_in("jabber:client", chat("romeo", "late")).unwrap();
+    let taken = router.submit(&session, Stanza::from_element(element).unwrap()).await;
+    assert!(matches!(taken, Ok(None)), "{taken:?}");
+    assert_eq!(router.store().log("offline").count("romeo@localhost").await.unwrap(), 0);
+}
+
+/// XEP-0198 §5: a connection that was taken over changes neither count.
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_taken_over_counts_nothing() {
+    let router = server(&["juliet", "romeo"]).await;
+    let mut juliet = Client::online(&router, "juliet", "balcony").await;
+    let mut hanging = Client::online(&router, "romeo", "orchard").await;
+    let previd = hanging.enable().await;
+    juliet.send(&chat("romeo", "one")).await;
+    hanging.drain().await;
+    let (mut romeo, _) = Client::resume(&router, "romeo", &previd, 0).await.unwrap();
+    assert_eq!(romeo.bodies().await, ["one"]);
+    hanging.host.event(Event::Answered { number: 9, reply: None }).await;
+    hanging.ack(1).await;
+    romeo.lose().await;
+    let (mut romeo, resumed) = Client::resume(&router, "romeo", &previd, 0).await.unwrap();
+    assert_eq!(resumed.inbound, 0);
+    assert_eq!(romeo.bodies().await, ["one"]);
 }
