@@ -7,7 +7,8 @@ use std::sync::Arc;
 use nuncio_store::Ticket;
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
-use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
+use nuncio_xmpp::ns;
+use nuncio_xmpp::stanza::{IqType, Kind, Marks, MessageType, PresenceType, Stanza};
 
 use crate::choose::{self, Addressed, Choice, Resource};
 use crate::delivery::{Delivery, Fate};
@@ -117,6 +118,14 @@ impl Router {
         stanza.set_from(Some(if bare { me.bare().to_jid() } else { me.clone() }));
         if stanza.to().is_none() && !matches!(stanza.kind(), Kind::Presence(_)) {
             stanza.set_to(Some(me.bare().to_jid()));
+        }
+        if stanza.marks().any(Marks::DELAY) {
+            // Only we say when something has reached one of our domains (XEP-0203, security considerations).
+            stanza.strip(|child| {
+                let by = || Jid::new(&child.attr("from")?).ok();
+                child.is("delay", ns::DELAY)
+                    && by().is_some_and(|by| by.local().is_none() && self.domain(by.domain()).is_some())
+            });
         }
         Ok(())
     }

@@ -234,3 +234,25 @@ async fn answers_fill_a_queue_too() {
         "{told:?}"
     );
 }
+
+/// XEP-0203, security considerations: only the server says when something has reached its domain; what others noted stays.
+#[tokio::test(start_paused = true)]
+async fn nobody_forges_the_servers_note_of_a_delay() {
+    let router = server(&["juliet", "romeo"]).await;
+    let mut juliet = Client::online(&router, "juliet", "balcony").await;
+    let forged =
+        |from: &str| format!("<delay xmlns='urn:xmpp:delay' from='{from}' stamp='2001-02-03T04:05:06Z'/>");
+    let own = forged("juliet@localhost");
+    let message = format!(
+        "<message to='romeo@localhost'><body>x</body>{}{}{own}</message>",
+        forged("localhost"),
+        forged("LOCALHOST/x")
+    );
+    juliet.send(&message).await;
+    let mut romeo = Client::login(&router, "romeo", "orchard").await;
+    romeo.send("<presence/>").await;
+    let got = romeo.drain().await.into_iter().find(|stanza| stanza.starts_with("<message")).unwrap();
+    assert_eq!(got.matches("2001-02-03").count(), 1, "{got}");
+    assert!(got.contains("from='juliet@localhost' stamp='2001"), "{got}");
+    assert_eq!(got.matches("from='localhost'").count(), 1, "the server's own note is there: {got}");
+}
