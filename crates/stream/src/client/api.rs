@@ -144,7 +144,7 @@ pub enum Event {
 pub struct End {
     /// Why.
     pub reason: Reason,
-    /// The server's closing tag came: nothing that it sent was cut off.
+    /// The server ended the stream by its own word, with the closing tag or with an error: nothing that it sent was cut off.
     pub clean: bool,
     /// The stream error that we sent, if we sent one.
     pub error: Option<StreamCondition>,

@@ -203,8 +203,6 @@ fn peer_failed(core: &mut Core, element: &Element) {
         core.close_all(None, Reason::Peer, false);
         return;
     };
-    // The closing tag follows an error at once (RFC 6120 §4.9.1.1); nothing that matters comes before it.
-    let clean = matches!(core.tokenizer.next(), Ok(Some(Frame::End)));
     let other = error.host.as_deref().and_then(|host| host.parse::<SeeOtherHost>().ok());
     let reason = match other {
         Some(other) => {
@@ -214,7 +212,8 @@ fn peer_failed(core: &mut Core, element: &Element) {
         }
         None => Reason::PeerError(error),
     };
-    core.close_all(None, reason, clean);
+    // An error is the server's last word but for the closing tag (RFC 6120 §4.9.1.1): nothing can have been cut off.
+    core.close_all(None, reason, true);
 }
 
 impl Machine for Client {
