@@ -5,6 +5,7 @@
 mod accounts;
 mod budgets;
 mod configuration;
+mod foreign;
 mod harness;
 mod kill;
 mod operation;
