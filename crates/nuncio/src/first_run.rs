@@ -17,18 +17,18 @@ use crate::serve::Reach;
 /// The account that a start without configuration makes; it may use the administrators' commands.
 pub(crate) const FIRST_ACCOUNT: &str = "admin@localhost";
 
-/// Makes the first account if the data folder is new and only `localhost` is served, and prints how to connect. Printed once: a later start
-/// finds the account and says nothing of it.
+/// Says what is served and how to connect. As long as there is no account, one is made where only `localhost` is served, and its password is printed;
+/// elsewhere it is said how to make one.
 pub(crate) async fn greet(
     router: &Arc<Router>,
     config: &Config,
     local: Option<&LocalCa>,
     reach: &Reach,
-    fresh: bool,
 ) -> anyhow::Result<()> {
     let domains: Vec<_> = config.domain.iter().map(|domain| domain.name.as_str()).collect();
     let mut text = format!("Nuncio serves {}.\n", domains.join(", "));
-    if fresh && config.is_local() {
+    let nobody = router.accounts(None, 1).await?.is_empty();
+    if nobody && config.is_local() {
         let password = operate::made_password();
         operate::run(router, "account.add", json!({"jid": FIRST_ACCOUNT, "password": password}))
             .await
@@ -38,14 +38,20 @@ pub(crate) async fn greet(
             "\nA first account, an administrator's; its password is shown only this once:\n  \
              address   {FIRST_ACCOUNT}\n  password  {password}\n"
         );
-        text.push_str(&lines(FIRST_ACCOUNT, reach, local));
-    } else if fresh {
+    } else if nobody {
         let domain = domains.first().copied().unwrap_or("example.org");
         let _ = write!(text, "\nThere is no account yet. Make one:\n  nuncio account add user@{domain}\n");
     }
+    if config.is_local() {
+        text.push_str(&lines(FIRST_ACCOUNT, reach, local));
+    }
     let mut out = std::io::stdout().lock();
     // Standard output may be closed; the server does not depend on it.
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() && nobody {
+        tracing::warn!(
+            "the first password could not be shown; give a new one with `nuncio account passwd {FIRST_ACCOUNT}`"
+        );
+    }
     Ok(())
 }
 

@@ -19,11 +19,21 @@ impl LevelHandle {
     }
 }
 
-fn filter(level: &str) -> anyhow::Result<EnvFilter> {
-    EnvFilter::try_new(level).with_context(|| {
-        format!("log.level: `{level}` is no filter; take `info`, or `info,nuncio_stream=debug`")
-    })
+/// Whether this is a filter as `log.level` takes it: levels, or `target=level`, with commas between. `EnvFilter` alone would take a misspelt level
+/// for a target and let nothing through.
+pub(crate) fn is_filter(level: &str) -> bool {
+    let known = |word: &str| ["off", "error", "warn", "info", "debug", "trace"].contains(&word.trim());
+    level.split(',').all(|part| known(part.rsplit('=').next().unwrap_or(part)))
+        && EnvFilter::try_new(level).is_ok()
 }
+
+fn filter(level: &str) -> anyhow::Result<EnvFilter> {
+    anyhow::ensure!(is_filter(level), "log.level: `{level}` is no filter; {FILTERS}");
+    Ok(EnvFilter::try_new(level)?)
+}
+
+/// What `log.level` takes.
+pub(crate) const FILTERS: &str = "take `off`, `error`, `warn`, `info`, `debug` or `trace`, alone or for a part, as in `info,nuncio_stream=debug`";
 
 /// Starts the log on standard error.
 pub(crate) fn start(log: &Log) -> anyhow::Result<LevelHandle> {

@@ -27,7 +27,8 @@ pub(crate) struct Operator {
     tls: Arc<TlsHosts>,
     place: Place,
     level: LevelHandle,
-    reset: std::time::Duration,
+    /// The configuration that the server started with.
+    config: Config,
 }
 
 impl Operator {
@@ -38,18 +39,23 @@ impl Operator {
         level: LevelHandle,
         config: &Config,
     ) -> Self {
-        Self {
-            router,
-            tls,
-            place,
-            level,
-            reset: std::time::Duration::from_secs(config.timeouts.reset_seconds),
-        }
+        Self { router, tls, place, level, config: config.clone() }
     }
 
-    /// Reads the configuration again. Certificates and the log's level are taken over; everything else needs a restart. On an error
+    /// Reads the configuration again. Certificates and the log's level are taken over; what else differs is named, and needs a restart. On an error
     /// everything stays as it was.
     pub(crate) fn reload(&self) -> anyhow::Result<String> {
+        let result = self.read_again();
+        match &result {
+            Ok(said) => tracing::info!(%said, "reloaded"),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "not reloaded; everything stays as it was");
+            }
+        }
+        result
+    }
+
+    fn read_again(&self) -> anyhow::Result<String> {
         let config = Config::read(self.place.config.as_deref(), self.place.data.as_deref())?;
         let (settings, _) = serve::tls_settings(&config)?;
         let warnings = self.tls.replace(settings).context("certificates")?;
@@ -62,13 +68,17 @@ impl Operator {
         for warning in warnings {
             said.push_str(&format!("; {warning}"));
         }
+        let left = self.config.needs_restart(&config);
+        if !left.is_empty() {
+            said.push_str(&format!("; changed, but taken over at the next start only: {}", left.join(", ")));
+        }
         Ok(said)
     }
 
     /// New ticket keys, then `<reset/>` for every stream: no older TLS session can be resumed (S0-27, S0-28).
     async fn reset(&self) -> anyhow::Result<Value> {
         self.tls.reset_tickets().context("ticket keys")?;
-        run(&self.router, "stream.reset", json!({"seconds": self.reset.as_secs()})).await
+        run(&self.router, "stream.reset", json!({"seconds": self.config.timeouts.reset_seconds})).await
     }
 }
 
@@ -124,6 +134,12 @@ async fn ask(config: &Config, name: &str, args: Value) -> anyhow::Result<Option<
 pub(crate) async fn anywhere(config: &Config, name: &str, args: Value) -> anyhow::Result<Value> {
     if let Some(value) = ask(config, name, args.clone()).await? {
         return Ok(value);
+    }
+    if name != "account.add" && !place::Open::is_there(config) {
+        bail!(
+            "{}: there are no data of a server; name its folder with --data, or its configuration with --config",
+            config.data.display()
+        );
     }
     let open = place::Open::at(config).await?;
     let result = run(&open.router, name, args).await;

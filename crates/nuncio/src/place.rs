@@ -14,8 +14,6 @@ use crate::{control, serve};
 /// An open data folder. Nobody else has it open meanwhile.
 pub(crate) struct Open {
     pub(crate) router: Arc<Router>,
-    /// Whether there was no store before.
-    pub(crate) fresh: bool,
     store: Store,
 }
 
@@ -27,9 +25,7 @@ impl Open {
             .mode(0o700)
             .create(&config.data)
             .with_context(|| format!("{}: the data folder cannot be made", config.data.display()))?;
-        let folder = config.data.join("store");
-        let fresh = !folder.exists();
-        let store = Store::open(&folder, &Options::default())?;
+        let store = Store::open(&config.data.join("store"), &Options::default())?;
         let router = Router::start(Parts {
             config: serve::router_config(config)?,
             store: store.clone(),
@@ -38,7 +34,12 @@ impl Open {
             extensions: nuncio_extensions::ALL,
         })
         .await?;
-        Ok(Self { router, fresh, store })
+        Ok(Self { router, store })
+    }
+
+    /// Whether there is a store to open.
+    pub(crate) fn is_there(config: &Config) -> bool {
+        config.data.join("store").exists()
     }
 
     /// Closes the store; what was acknowledged is on the disk.

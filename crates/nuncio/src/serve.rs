@@ -245,7 +245,7 @@ pub(crate) async fn serve(
 
     let operator = Arc::new(Operator::new(Arc::clone(&router), Arc::clone(&tls), source, level, &config));
     let socket = control::listen(&config.data).context("the control socket")?;
-    crate::first_run::greet(&router, &config, local.as_ref(), &reach, place.fresh).await?;
+    crate::first_run::greet(&router, &config, local.as_ref(), &reach).await?;
 
     let door = Arc::new(Door {
         router: Arc::clone(&router),
@@ -289,10 +289,8 @@ pub(crate) async fn serve(
                     if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
                         notify(&[sd_notify::NotifyState::Reloading, now]);
                     }
-                    match operator.reload() {
-                        Ok(said) => tracing::info!(%said, "reloaded"),
-                        Err(error) => tracing::error!(error = format!("{error:#}"), "not reloaded; everything stays as it was"),
-                    }
+                    // What came of it is in the log.
+                    drop(operator.reload());
                     notify(&[sd_notify::NotifyState::Ready]);
                 }
             },
@@ -417,8 +415,14 @@ pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::Ro
     })
 }
 
-/// `config check`: everything that `serve` would refuse, without serving. The extensions' tables are checked against a store in memory.
+/// `config check`: what `serve` would refuse, without serving: the extensions' tables, over a store in memory, and the certificates that are named.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
+    let mut named = config.clone();
+    named.domain.retain(|domain| domain.certificate.is_some());
+    let (settings, _) = tls_settings(&named)?;
+    for warning in TlsHosts::load(settings).context("certificates")?.1 {
+        println!("warning: {warning}");
+    }
     let parts = nuncio_router::Parts {
         config: router_config(config)?,
         store: nuncio_store::Store::memory(),

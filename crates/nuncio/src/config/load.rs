@@ -175,6 +175,12 @@ fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Ve
             continue;
         }
         match value.get_ref() {
+            DeValue::Table(_) if !options::below(&format!("{path}[]")).is_empty() => problems.push(Problem {
+                at: Some(position(text, name.span().start)),
+                what: "is a list of tables".to_owned(),
+                remedy: format!("write `[[{path}]]`"),
+                key: Some(path),
+            }),
             DeValue::Table(inner) => unknown_keys(text, &path, inner, problems),
             DeValue::Array(items) => {
                 for inner in items.iter().filter_map(|item| item.get_ref().as_table()) {
@@ -282,6 +288,14 @@ impl Check<'_, '_> {
         }
         self.between("timeouts.resume_seconds", timeouts.resume_seconds, 0, 86_400);
         self.between("timeouts.reset_seconds", timeouts.reset_seconds, 0, 86_400);
+        if !crate::logging::is_filter(&config.log.level) {
+            self.say(
+                "log.level",
+                0,
+                &format!("`{}` is no filter", config.log.level),
+                crate::logging::FILTERS,
+            );
+        }
         self.domains(config);
     }
 

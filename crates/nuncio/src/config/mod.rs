@@ -293,7 +293,7 @@ impl Config {
     /// defaults. `data` overrides the data folder.
     pub(crate) fn read(file: Option<&Path>, data: Option<&Path>) -> Result<Self, ConfigError> {
         let implied = Path::new("nuncio.toml");
-        let file = file.or_else(|| (data.is_none() && implied.exists()).then_some(implied));
+        let file = file.or_else(|| implied.exists().then_some(implied));
         let mut config = match file {
             Some(file) => load::file(file)?,
             None => Self::default(),
@@ -304,8 +304,55 @@ impl Config {
         Ok(config)
     }
 
+    /// The keys whose values differ and that a running server does not take over.
+    pub(crate) fn needs_restart(&self, other: &Self) -> Vec<String> {
+        let fixed = |config: &Self| {
+            let mut config = config.clone();
+            config.log.level.clear();
+            config.tls.client_authorities.clear();
+            for domain in &mut config.domain {
+                (domain.certificate, domain.key) = (None, None);
+            }
+            toml::Table::try_from(config).unwrap_or_default()
+        };
+        let mut keys = Vec::new();
+        differences("", &fixed(self), &fixed(other), &mut keys);
+        keys
+    }
+
     /// Whether only `localhost` is served: then nothing listens beyond loopback unless told to.
     pub(crate) fn is_local(&self) -> bool {
         self.domain.iter().all(|domain| domain.name == "localhost")
+    }
+}
+
+fn differences(prefix: &str, one: &toml::Table, other: &toml::Table, keys: &mut Vec<String>) {
+    let added = other.keys().filter(|key| !one.contains_key(*key));
+    for key in one.keys().chain(added) {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match (one.get(key), other.get(key)) {
+            (Some(toml::Value::Table(one)), Some(toml::Value::Table(other))) => {
+                differences(&path, one, other, keys);
+            }
+            (one, other) if one != other => keys.push(path),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reload_says_what_it_leaves() {
+        let old = Config::default();
+        let mut new = old.clone();
+        new.log.level = "debug".to_owned();
+        assert_eq!(old.needs_restart(&new), [] as [&str; 0]);
+        new.limits.depth += 1;
+        new.listen.http = Some(Vec::new());
+        new.domain.push(Domain { name: "example.org".to_owned(), ..Domain::default() });
+        assert_eq!(old.needs_restart(&new), ["domain", "limits.depth", "listen.http"]);
     }
 }

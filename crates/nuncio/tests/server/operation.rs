@@ -169,3 +169,20 @@ async fn a_stanza_over_the_limit_ends_its_stream_alone() {
     let log = server.log.all().join("\n");
     assert!(log.contains("StanzaBytes") || log.contains("stanza"), "{log}");
 }
+
+/// A first start that fails, because a port is in use, is not the first: the next one makes the account.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_start_that_failed_is_tried_again() {
+    let place = Place::new(&[]);
+    let good = std::fs::read_to_string(place.config()).unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let bad = good.replace("listen.http = [\"127.0.0.1:0\"]", &format!("listen.http = [\"{address}\"]"));
+    std::fs::write(place.config(), bad).unwrap();
+    let refused = place.run(&["serve"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains(&address.to_string()));
+    std::fs::write(place.config(), good).unwrap();
+    let server = place.serve();
+    assert!(server.said.wait(|line| line.contains("  password  ").then_some(())).is_some());
+}
