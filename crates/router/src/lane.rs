@@ -358,10 +358,15 @@ impl Step<'_> {
             pace => pace,
         };
         let entry = Entry::stanza(stanza.bytes(ns::CLIENT), delivery.cloned());
+        // What its pacer drops is taken too, but is in no queue.
+        let queued = pace != Pace::Never;
         let offered = state.session.offer(entry, pace);
         match offered {
             Offered::Taken => {}
             Offered::Over | Offered::Refused => self.over.push((to, offered)),
+        }
+        if offered != Offered::Refused && queued {
+            self.router.metrics().delivered.inc();
         }
         if offered == Offered::Refused
             && let Some(delivery) = delivery

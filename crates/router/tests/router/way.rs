@@ -7,8 +7,10 @@ async fn a_message_goes_from_one_client_to_another() {
     let router = server(&["juliet", "romeo"]).await;
     let mut juliet = Client::online(&router, "juliet", "balcony").await;
     let mut romeo = Client::online(&router, "romeo", "orchard").await;
+    let before = router.metrics().delivered.get();
     juliet.send("<message to='romeo@localhost' type='chat' id='m1'><body>hello</body></message>").await;
     let got = romeo.one().await;
+    assert_eq!(router.metrics().delivered.get(), before + 1);
     assert!(got.contains("from='juliet@localhost/balcony'"), "{got}");
     assert!(got.contains("to='romeo@localhost'"), "the bare address stays: {got}");
     assert!(got.contains("<body>hello</body>"), "{got}");
