@@ -1,6 +1,7 @@
 //! What operators and administrators can do, defined once for the command line, the control socket and ad-hoc commands (XEP-0050, XEP-0133).
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,15 @@ pub enum Caller {
     Operator,
     /// A logged-in account.
     Account(BareJid),
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator => f.write_str("operator"),
+            Self::Account(account) => account.fmt(f),
+        }
+    }
 }
 
 /// One argument.
@@ -210,7 +220,7 @@ impl Arg {
 }
 
 impl Router {
-    /// Runs a command by name.
+    /// Runs a command by name. The log tells who ran it, on which account (argument `jid`), and why it was refused; no other argument.
     ///
     /// # Errors
     /// See [`Refused`].
@@ -218,6 +228,22 @@ impl Router {
         let Some((_, command)) = self.points().commands.get(name) else {
             return Err(Refused::Unknown(name.to_owned()));
         };
+        let account = args.get("jid").and_then(|jid| Jid::new(jid.as_str()?).ok());
+        let account = account.map(tracing::field::display);
+        tracing::info!(command = command.name, %caller, account, "command");
+        let done = self.attempt(caller.clone(), command, args).await;
+        if let Err(why) = &done {
+            tracing::info!(command = command.name, %caller, account, refused = %why, "command refused");
+        }
+        done
+    }
+
+    async fn attempt(
+        self: &Arc<Self>,
+        caller: Caller,
+        command: &Command,
+        args: Value,
+    ) -> Result<Value, Refused> {
         if !self.may_run(&caller, command) {
             return Err(Refused::Forbidden(command.name));
         }
@@ -227,7 +253,6 @@ impl Router {
         {
             return Err(Refused::Forbidden(command.name));
         }
-        tracing::info!(command = command.name, ?caller, "command");
         (command.run)(Arc::clone(self), caller, args).await
     }
 
@@ -526,6 +551,12 @@ mod tests {
             let told = told(given.clone());
             assert!(told.contains(expected), "{given}: {told}");
         }
+    }
+
+    #[test]
+    fn a_caller_is_written_as_people_write_it() {
+        assert_eq!(Caller::Operator.to_string(), "operator");
+        assert_eq!(Caller::Account(BareJid::new("a@localhost").unwrap()).to_string(), "a@localhost");
     }
 
     #[test]
