@@ -8,7 +8,7 @@ use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::Stanza;
-use nuncio_xmpp::xml::{Builder, Element, Limits, XmlError};
+use nuncio_xmpp::xml::{Builder, Element, Limits, Which, XmlError};
 
 use crate::error::{Error, Misbehaved, Refused};
 use crate::sasl::server::{self, Policy};
@@ -315,35 +315,57 @@ impl End {
     }
 }
 
-impl Reason {
-    /// Its name in metrics.
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Peer => "peer",
-            Self::PeerError(_) => "peer_error",
-            Self::Host => "host",
-            Self::Failed(Error::Misbehaved(_)) => "misbehaved",
-            Self::Failed(Error::Incompatible(_)) => "incompatible",
-            Self::Failed(Error::Refused(_)) => "refused",
-            Self::Failed(Error::Ours(_)) => "ours",
-            Self::Lost => "lost",
-            Self::Truncated => "truncated",
-            Self::Silent => "silent",
-            Self::Slow => "slow",
+macro_rules! reasons {
+    ($($reason:pat => $name:literal),* $(,)?) => {
+        /// Every name of a reason in metrics.
+        pub const NAMES: &[&str] = &[$($name),*];
+
+        /// Its name in metrics.
+        pub const fn as_str(&self) -> &'static str {
+            match self { $($reason => $name),* }
         }
+    };
+}
+
+macro_rules! budgets {
+    ($($reason:pat => $name:literal),* $(,)?) => {
+        /// Every name that [`Reason::budget`] may give.
+        pub fn budgets() -> impl Iterator<Item = &'static str> {
+            Which::ALL.into_iter().map(Which::as_str).chain([$($name),*])
+        }
+
+        /// The budget that was exceeded, if one was: a name for metrics.
+        pub const fn budget(&self) -> Option<&'static str> {
+            match self {
+                Self::Failed(Error::Misbehaved(Misbehaved::Xml(XmlError::Limit { which, .. }))) => {
+                    Some(which.as_str())
+                }
+                $($reason => Some($name),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+impl Reason {
+    reasons! {
+        Self::Peer => "peer",
+        Self::PeerError(_) => "peer_error",
+        Self::Host => "host",
+        Self::Failed(Error::Misbehaved(_)) => "misbehaved",
+        Self::Failed(Error::Incompatible(_)) => "incompatible",
+        Self::Failed(Error::Refused(_)) => "refused",
+        Self::Failed(Error::Ours(_)) => "ours",
+        Self::Lost => "lost",
+        Self::Truncated => "truncated",
+        Self::Silent => "silent",
+        Self::Slow => "slow",
     }
 
-    /// The budget that was exceeded, if one was: a name for metrics.
-    pub const fn budget(&self) -> Option<&'static str> {
-        match self {
-            Self::Failed(Error::Misbehaved(Misbehaved::Xml(XmlError::Limit { which, .. }))) => {
-                Some(which.as_str())
-            }
-            Self::Failed(Error::Misbehaved(Misbehaved::Guesses)) => Some("failed_logins_per_stream"),
-            Self::Failed(Error::Misbehaved(Misbehaved::Binding)) => Some("bindings"),
-            Self::Slow | Self::Failed(Error::Refused(Refused::Slow)) => Some("login_seconds"),
-            _ => None,
-        }
+    budgets! {
+        Self::Failed(Error::Misbehaved(Misbehaved::Guesses)) => "failed_logins_per_stream",
+        Self::Failed(Error::Misbehaved(Misbehaved::Binding)) => "bindings",
+        Self::Slow | Self::Failed(Error::Refused(Refused::Slow)) => "login_seconds",
     }
 }
 

@@ -103,6 +103,18 @@ pub enum Which {
 }
 
 impl Which {
+    /// Every limit.
+    pub const ALL: [Self; Self::Nodes as usize + 1] = [
+        Self::StanzaBytes,
+        Self::HeaderBytes,
+        Self::Depth,
+        Self::Attributes,
+        Self::NameBytes,
+        Self::AttributeBytes,
+        Self::Namespaces,
+        Self::Nodes,
+    ];
+
     /// Its name in metrics: that of the field of [`Limits`].
     pub const fn as_str(self) -> &'static str {
         match self {
