@@ -1,6 +1,6 @@
 //! What the router counts (OpenMetrics names are prefixed by the registry).
 
-use nuncio_stream::c2s::End;
+use nuncio_stream::c2s::{End, Reason};
 use nuncio_xmpp::error::StreamCondition;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -15,8 +15,10 @@ macro_rules! metrics {
         pub struct RouterMetrics { $(#[doc = $help] pub $name: $kind),* }
 
         impl RouterMetrics {
-            /// Registers them all.
+            /// Registers them all. What can be counted is there from the start, as 0: a rate that begins with a row's first hit
+            /// would miss that hit.
             pub fn register(&self, registry: &mut Registry) {
+                self.begin();
                 $(registry.register(stringify!($name), $help, self.$name.clone());)*
             }
         }
@@ -52,6 +54,9 @@ metrics! {
     store_faults: Counter = "Reads and writes that the store failed at",
 }
 
+/// The condition where we sent no stream error.
+const NO_ERROR: &str = "none";
+
 /// Labels of `streams_ended`.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 pub struct StreamEnd {
@@ -69,12 +74,45 @@ pub struct Budget {
 }
 
 impl RouterMetrics {
+    fn begin(&self) {
+        for reason in Reason::NAMES {
+            self.streams_ended.get_or_create(&StreamEnd { reason, condition: NO_ERROR }).inc_by(0);
+        }
+        for budget in Reason::budgets() {
+            self.budget_hits.get_or_create(&Budget { budget }).inc_by(0);
+        }
+    }
+
     /// Counts the end of a client's stream.
     pub(crate) fn stream_ended(&self, end: &End) {
-        let condition = end.error.map_or("none", StreamCondition::as_str);
+        let condition = end.error.map_or(NO_ERROR, StreamCondition::as_str);
         self.streams_ended.get_or_create(&StreamEnd { reason: end.reason.as_str(), condition }).inc();
         if let Some(budget) = end.reason.budget() {
             self.budget_hits.get_or_create(&Budget { budget }).inc();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_scrape_shows_every_family() {
+        let mut registry = Registry::default();
+        RouterMetrics::default().register(&mut registry);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        for row in [
+            "streams_ended_total{reason=\"peer\",condition=\"none\"}",
+            "streams_ended_total{reason=\"misbehaved\",condition=\"none\"}",
+            "budget_hits_total{budget=\"stanza_bytes\"}",
+            "budget_hits_total{budget=\"nodes\"}",
+            "budget_hits_total{budget=\"failed_logins_per_stream\"}",
+            "budget_hits_total{budget=\"bindings\"}",
+            "budget_hits_total{budget=\"login_seconds\"}",
+        ] {
+            assert!(text.contains(&format!("{row} 0\n")), "{row}: {text}");
         }
     }
 }
