@@ -155,7 +155,13 @@ where
     drop(wire);
     // Its own panic, if any, is logged; there is nobody else to tell.
     let _told = contained(host.closed(), &options).await;
-    tracing::debug!(peer = ?options.peer, ?why, bytes_in, bytes_out, "connection ended");
+    tracing::debug!(
+        peer = options.peer.map(tracing::field::display),
+        ?why,
+        bytes_in,
+        bytes_out,
+        "connection ended"
+    );
     Ended { why, bytes_in, bytes_out }
 }
 
@@ -167,7 +173,11 @@ async fn contained<T>(future: impl Future<Output = T>, options: &Options) -> Opt
         Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
         Err(payload) => {
             options.metrics.panicked();
-            tracing::error!(peer = ?options.peer, panic = message(&*payload), "a connection's task panicked");
+            tracing::error!(
+                peer = options.peer.map(tracing::field::display),
+                panic = message(&*payload),
+                "a connection's task panicked"
+            );
             Poll::Ready(None)
         }
     })
@@ -249,7 +259,10 @@ where
             }
             if self.stalled() {
                 self.options.metrics.budget_hit("write_stall");
-                tracing::info!(peer = ?self.options.peer, "the peer does not read; its connection is dropped");
+                tracing::info!(
+                    peer = self.options.peer.map(tracing::field::display),
+                    "the peer does not read; its connection is dropped"
+                );
                 self.wire.kill();
                 self.end(Eof::Reset);
             }
@@ -260,7 +273,10 @@ where
     fn end(&mut self, eof: Eof) {
         if eof == Eof::Truncated {
             self.options.metrics.truncated();
-            tracing::info!(peer = ?self.options.peer, "the connection ended inside TLS without close_notify");
+            tracing::info!(
+                peer = self.options.peer.map(tracing::field::display),
+                "the connection ended inside TLS without close_notify"
+            );
         }
         if eof == Eof::Reset {
             self.wire.kill();
@@ -372,7 +388,7 @@ where
     /// Everything sent so far goes out in clear, then comes the handshake. None if it failed.
     async fn secure(&mut self, kind: Kind, domain: Option<&str>) -> Option<TlsFacts> {
         let metrics = &self.options.metrics;
-        let peer = self.options.peer;
+        let peer = self.options.peer.map(tracing::field::display);
         if self.eof.is_some() {
             return None;
         }
@@ -392,7 +408,10 @@ where
         };
         let failure = match timeout_at(limit, handshake).await {
             Ok(Ok(facts)) => {
-                metrics.handshake(version(facts.version), if facts.resumed { "resumed" } else { "full" });
+                metrics.handshake(
+                    version(facts.version),
+                    if facts.resumed { "resumed" } else { "full" },
+                );
                 return Some(facts);
             }
             Ok(Err(HandshakeError::Unknown)) => {
@@ -410,11 +429,11 @@ where
             Err(_) => {
                 metrics.handshake("none", "timeout");
                 metrics.budget_hit("tls_handshake_time");
-                tracing::info!(?peer, "the TLS handshake took too long");
+                tracing::info!(peer, "the TLS handshake took too long");
                 return None;
             }
         };
-        tracing::info!(?peer, %failure, "the TLS handshake failed");
+        tracing::info!(peer, %failure, "the TLS handshake failed");
         // Of several attempts on one connection only the first can fail.
         let refused = !matches!(failure, HandshakeError::Io(_) | HandshakeError::Eof);
         let failure = HandshakeFailure { why: failure.to_string(), refused };
@@ -438,7 +457,10 @@ where
             }
         };
         if timeout_at(limit, closing).await.is_err() {
-            tracing::debug!(peer = ?self.options.peer, "the peer did not end its direction in time");
+            tracing::debug!(
+                peer = self.options.peer.map(tracing::field::display),
+                "the peer did not end its direction in time"
+            );
         }
     }
 

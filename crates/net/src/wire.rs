@@ -115,7 +115,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     pub(crate) fn renegotiated(&mut self) {
         self.kill();
         self.metrics.renegotiation();
-        tracing::warn!(peer = ?self.peer, "the peer attempted a TLS renegotiation; its connection was dropped");
+        tracing::warn!(
+            peer = self.peer.map(tracing::field::display),
+            "the peer attempted a TLS renegotiation; its connection was dropped"
+        );
     }
 
     /// Drops the connection; nothing is written any more.
