@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::clock::Clock;
-use crate::metrics::NetMetrics;
+use crate::metrics::{NetMetrics, label};
 use crate::rate::{Bucket, RateLimit};
 use crate::tls::{Connector, Kind, TlsHosts};
 use crate::wire::{ALERT, Got, HandshakeError, Wire};
@@ -258,7 +258,7 @@ where
                 Turn::Timer => {}
             }
             if self.stalled() {
-                self.options.metrics.budget_hit("write_stall");
+                self.options.metrics.budget_hit(label::WRITE_STALL);
                 tracing::info!(
                     peer = self.options.peer.map(tracing::field::display),
                     "the peer does not read; its connection is dropped"
@@ -329,7 +329,7 @@ where
             && let Err(wait) = bucket.ready(limit.get(), Instant::now())
         {
             if !std::mem::replace(&mut self.slowed, true) {
-                self.options.metrics.budget_hit("bytes_per_second");
+                self.options.metrics.budget_hit(label::BYTES_PER_SECOND);
             }
             may_read = false;
             by(Some(Instant::now() + wait));
@@ -410,16 +410,16 @@ where
             Ok(Ok(facts)) => {
                 metrics.handshake(
                     version(facts.version),
-                    if facts.resumed { "resumed" } else { "full" },
+                    if facts.resumed { label::RESUMED } else { label::FULL },
                 );
                 return Some(facts);
             }
             Ok(Err(HandshakeError::Unknown)) => {
-                metrics.handshake("none", "refused");
+                metrics.handshake(label::NONE, label::REFUSED);
                 HandshakeError::Unknown
             }
             Ok(Err(error)) => {
-                metrics.handshake("none", "failed");
+                metrics.handshake(label::NONE, label::FAILED);
                 if matches!(error, HandshakeError::Renegotiation(_)) {
                     self.wire.renegotiated();
                     return None;
@@ -427,8 +427,8 @@ where
                 error
             }
             Err(_) => {
-                metrics.handshake("none", "timeout");
-                metrics.budget_hit("tls_handshake_time");
+                metrics.handshake(label::NONE, label::TIMEOUT);
+                metrics.budget_hit(label::TLS_HANDSHAKE_TIME);
                 tracing::info!(peer, "the TLS handshake took too long");
                 return None;
             }
@@ -497,7 +497,7 @@ where
 
 fn version(version: TlsVersion) -> &'static str {
     match version {
-        TlsVersion::Tls12 => "1.2",
-        TlsVersion::Tls13 => "1.3",
+        TlsVersion::Tls12 => label::TLS12,
+        TlsVersion::Tls13 => label::TLS13,
     }
 }

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::metrics::NetMetrics;
+use crate::metrics::{NetMetrics, label};
 use crate::rate::{Bucket, Rate};
 
 /// How long accepting rests after the system refused, for lack of file descriptors mostly.
@@ -144,7 +144,7 @@ impl Counts {
         let limits = self.limits;
         self.bucket.take(limits.rate, 1, now);
         if self.total >= limits.total {
-            return Err("connections");
+            return Err(label::CONNECTIONS);
         }
         if self.networks.len() >= self.sweep_at {
             self.networks
@@ -157,13 +157,13 @@ impl Counts {
             bucket: Bucket::full(limits.rate_per_network, now),
         });
         if entry.open >= limits.per_network {
-            return Err("connections_per_network");
+            return Err(label::CONNECTIONS_PER_NETWORK);
         }
         if entry.unauthenticated >= limits.unauthenticated_per_network {
-            return Err("unauthenticated_per_network");
+            return Err(label::UNAUTHENTICATED_PER_NETWORK);
         }
         if entry.bucket.ready(limits.rate_per_network, now).is_err() {
-            return Err("connection_rate_per_network");
+            return Err(label::CONNECTION_RATE_PER_NETWORK);
         }
         entry.bucket.take(limits.rate_per_network, 1, now);
         entry.open += 1;
@@ -320,7 +320,7 @@ impl Listener {
     pub async fn accept(&mut self) -> Incoming {
         loop {
             if let Some(pause) = self.budget.pause() {
-                self.budget.metrics.budget_hit("accept_rate");
+                self.budget.metrics.budget_hit(label::ACCEPT_RATE);
                 sleep(pause).await;
             }
             let (accepted, local) = poll_fn(|cx| self.poll_accept(cx)).await;

@@ -8,6 +8,39 @@ use prometheus_client::registry::{Registry, Unit};
 type One = [(&'static str, &'static str); 1];
 type Two = [(&'static str, &'static str); 2];
 
+/// The values of labels, and which of them go together.
+pub(crate) mod label {
+    macro_rules! labels {
+        ($($list:ident { $($name:ident = $value:literal),* $(,)? })*) => { $(
+            $(pub(crate) const $name: &str = $value;)*
+            pub(super) const $list: &[&str] = &[$($name),*];
+        )* };
+    }
+
+    /// The kinds of listener that a server has; another one shows from its first connection on.
+    pub(super) const LISTENERS: [&str; 2] = ["c2s", "c2s_tls"];
+
+    labels! {
+        REFUSALS {
+            CONNECTIONS = "connections",
+            CONNECTIONS_PER_NETWORK = "connections_per_network",
+            UNAUTHENTICATED_PER_NETWORK = "unauthenticated_per_network",
+            CONNECTION_RATE_PER_NETWORK = "connection_rate_per_network",
+        }
+        BUDGETS {
+            ACCEPT_RATE = "accept_rate",
+            BYTES_PER_SECOND = "bytes_per_second",
+            TLS_HANDSHAKE_TIME = "tls_handshake_time",
+            WRITE_STALL = "write_stall",
+        }
+        VERSIONS { TLS12 = "1.2", TLS13 = "1.3" }
+        SUCCESSES { FULL = "full", RESUMED = "resumed" }
+        NO_VERSION { NONE = "none" }
+        FAILURES { FAILED = "failed", REFUSED = "refused", TIMEOUT = "timeout" }
+        DIRECTIONS { IN = "in", OUT = "out" }
+    }
+}
+
 /// All counters of this crate. Cheap to clone; clones share their values.
 #[derive(Clone, Debug, Default)]
 pub struct NetMetrics {
@@ -24,8 +57,10 @@ pub struct NetMetrics {
 }
 
 impl NetMetrics {
-    /// Registers everything below the prefix `net`.
+    /// Registers everything below the prefix `net`. What can be counted is there from the start, as 0: a rate that begins with a row's
+    /// first hit would miss that hit.
     pub fn register(&self, registry: &mut Registry) {
+        self.begin();
         let r = registry.sub_registry_with_prefix("net");
         r.register("connections", "Open connections by kind of listener", self.connections.clone());
         r.register("accepted", "Accepted connections by kind of listener", self.accepted.clone());
@@ -54,6 +89,28 @@ impl NetMetrics {
             self.panics.clone(),
         );
         r.register("accept_errors", "Errors of the system's accept", self.accept_errors.clone());
+    }
+
+    fn begin(&self) {
+        for listener in label::LISTENERS {
+            self.connections.get_or_create(&[("listener", listener)]).inc_by(0);
+            self.accepted.get_or_create(&[("listener", listener)]).inc_by(0);
+        }
+        for reason in label::REFUSALS {
+            self.refused.get_or_create(&[("reason", reason)]).inc_by(0);
+        }
+        for budget in label::REFUSALS.iter().chain(label::BUDGETS) {
+            self.budget_hits.get_or_create(&[("budget", budget)]).inc_by(0);
+        }
+        for (versions, results) in [(label::VERSIONS, label::SUCCESSES), (label::NO_VERSION, label::FAILURES)]
+        {
+            for (version, result) in versions.iter().flat_map(|v| results.iter().map(move |r| (v, r))) {
+                self.handshakes.get_or_create(&[("version", version), ("result", result)]).inc_by(0);
+            }
+        }
+        for direction in label::DIRECTIONS {
+            self.bytes.get_or_create(&[("direction", direction)]).inc_by(0);
+        }
     }
 
     /// A connection was accepted by a listener of this kind; pair with [`NetMetrics::closed`].
@@ -98,12 +155,12 @@ impl NetMetrics {
 
     /// Bytes came in.
     pub fn bytes_in(&self, bytes: usize) {
-        self.bytes.get_or_create(&[("direction", "in")]).inc_by(bytes as u64);
+        self.bytes.get_or_create(&[("direction", label::IN)]).inc_by(bytes as u64);
     }
 
     /// Bytes went out.
     pub fn bytes_out(&self, bytes: usize) {
-        self.bytes.get_or_create(&[("direction", "out")]).inc_by(bytes as u64);
+        self.bytes.get_or_create(&[("direction", label::OUT)]).inc_by(bytes as u64);
     }
 
     /// A connection ended inside TLS without `close_notify` (S0-23).

@@ -79,6 +79,26 @@ async fn a_listener_has_many_addresses_and_refuses_by_closing() {
     let (budget, metrics) = budget(limits);
     let wanted: [SocketAddr; 2] = ["127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()];
     let mut listener = Listener::bind("toy", &wanted, 128, budget).unwrap();
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let scrape = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    };
+    let fresh = scrape();
+    for row in [
+        "connections{listener=\"c2s\"}",
+        "accepted_total{listener=\"c2s_tls\"}",
+        "refused_total{reason=\"connections_per_network\"}",
+        "budget_hits_total{budget=\"connections\"}",
+        "budget_hits_total{budget=\"write_stall\"}",
+        "tls_handshakes_total{version=\"1.3\",result=\"resumed\"}",
+        "tls_handshakes_total{version=\"none\",result=\"timeout\"}",
+        "transferred_bytes_total{direction=\"in\"}",
+    ] {
+        assert!(fresh.contains(&format!("net_{row} 0\n")), "{row}: {fresh}");
+    }
     let real = listener.addresses().to_vec();
     assert!(real.iter().all(|address| address.port() != 0) && real[0] != real[1]);
 
@@ -102,10 +122,7 @@ async fn a_listener_has_many_addresses_and_refuses_by_closing() {
     let _four = TcpStream::connect(real[0]).await.unwrap();
     let fourth = timeout(PATIENCE, listener.accept()).await.unwrap();
     drop((second, fourth));
-    let mut registry = Registry::default();
-    metrics.register(&mut registry);
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    let text = scrape();
     assert!(text.contains("net_accepted_total{listener=\"toy\"} 3"), "{text}");
     assert!(text.contains("net_connections{listener=\"toy\"} 0"), "{text}");
     assert!(text.contains("net_refused_total{reason=\"connections_per_network\"} 1"), "{text}");
