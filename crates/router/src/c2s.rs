@@ -316,12 +316,14 @@ impl Host<C2s> for ClientHost {
                 self.router.metrics().logins.inc();
                 tracing::info!(stream = %self.stream, peer = %self.peer, account = %who.account(), mechanism = who.mechanism(), binding = who.channel_binding(), "logged in");
             }
-            Event::Bound(jid) => tracing::info!(stream = %self.stream, account = %jid.bare(), %jid, "bound"),
+            Event::Bound(jid) => {
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, "bound")
+            }
             Event::Enabled(enabled) => {
                 tracing::debug!(stream = %self.stream, resumable = enabled.id.is_some(), "stream management is on");
             }
             Event::Resumed { jid, h } => {
-                tracing::info!(stream = %self.stream, account = %jid.bare(), %jid, h, "resumed");
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, h, "resumed");
             }
             Event::Stanza { number, stanza } => Box::pin(self.stanza(number, stanza)).await,
             Event::Answered { number, reply } => self.answered(number, reply),
@@ -348,7 +350,12 @@ impl Host<C2s> for ClientHost {
                 self.lost = end.lost();
                 self.router.metrics().stream_ended(&end);
                 let error = end.error.map_or("none", StreamCondition::as_str);
-                tracing::info!(stream = %self.stream, peer = %self.peer, reason = %end.reason, clean = end.clean, error, "stream ended");
+                if self.stream.is_empty() && end.error.is_none() {
+                    // A probe of the port, most likely: nothing was ever said.
+                    tracing::debug!(peer = %self.peer, reason = %end.reason, "a connection ended before its stream began");
+                } else {
+                    tracing::info!(stream = %self.stream, peer = %self.peer, reason = %end.reason, clean = end.clean, error, "stream ended");
+                }
             }
         }
     }
