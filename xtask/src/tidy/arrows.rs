@@ -14,6 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("router", &["xmpp", "sansio", "stream", "store"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
+    ("load", &["xmpp", "sansio", "stream", "net", "client"]),
     ("nuncio", &["xmpp", "sansio", "stream", "net", "store", "router", "extensions"]),
 ];
 
