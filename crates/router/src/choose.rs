@@ -10,6 +10,7 @@
 
 use nuncio_xmpp::error::Condition;
 use nuncio_xmpp::stanza::{IqType, Kind, MessageType, PresenceType};
+use smallvec::{SmallVec, smallvec};
 
 use crate::session::SessionId;
 
@@ -33,11 +34,14 @@ pub enum Addressed {
     Full(Option<SessionId>),
 }
 
+/// Sessions that get a stanza.
+pub type Chosen = SmallVec<[SessionId; 4]>;
+
 /// What the rules say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// These sessions, at least one.
-    Deliver(Vec<SessionId>),
+    Deliver(Chosen),
     /// Nobody is there: keep it offline if it is worth it ([`nuncio_xmpp::stanza::Class`]), else tell or drop as the rules say.
     Offline,
     /// The sender gets this error.
@@ -47,7 +51,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    fn deliver(to: Vec<SessionId>, otherwise: Self) -> Self {
+    fn deliver(to: Chosen, otherwise: Self) -> Self {
         if to.is_empty() { otherwise } else { Self::Deliver(to) }
     }
 }
@@ -56,7 +60,7 @@ impl Choice {
 pub fn message(kind: MessageType, to: Addressed, resources: &[Resource]) -> Choice {
     let all = || resources.iter().filter(|one| one.available && one.priority >= 0);
     match (kind, to) {
-        (_, Addressed::Full(Some(id))) => Choice::Deliver(vec![id]),
+        (_, Addressed::Full(Some(id))) => Choice::Deliver(smallvec![id]),
         (MessageType::Error, _) => Choice::Drop,
         (MessageType::Groupchat, _)
         | (MessageType::Normal | MessageType::Headline, Addressed::Full(None)) => {
@@ -84,7 +88,7 @@ pub fn presence(kind: PresenceType, to: Addressed, resources: &[Resource]) -> Op
         (
             PresenceType::Available | PresenceType::Unavailable | PresenceType::Error,
             Addressed::Full(Some(id)),
-        ) => Some(Choice::Deliver(vec![id])),
+        ) => Some(Choice::Deliver(smallvec![id])),
         (PresenceType::Subscribe | PresenceType::Probe, _) => None,
         (
             PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed,
@@ -103,11 +107,13 @@ pub fn presence(kind: PresenceType, to: Addressed, resources: &[Resource]) -> Op
 pub fn iq(kind: IqType, to: Addressed, sees: bool) -> Option<Choice> {
     match (kind, to) {
         (IqType::Get | IqType::Set, Addressed::Bare) => None,
-        (IqType::Get | IqType::Set, Addressed::Full(Some(id))) if sees => Some(Choice::Deliver(vec![id])),
+        (IqType::Get | IqType::Set, Addressed::Full(Some(id))) if sees => {
+            Some(Choice::Deliver(smallvec![id]))
+        }
         (IqType::Get | IqType::Set, Addressed::Full(_)) => {
             Some(Choice::Bounce(Condition::ServiceUnavailable))
         }
-        (IqType::Result | IqType::Error, Addressed::Full(Some(id))) => Some(Choice::Deliver(vec![id])),
+        (IqType::Result | IqType::Error, Addressed::Full(Some(id))) => Some(Choice::Deliver(smallvec![id])),
         (IqType::Result | IqType::Error, _) => Some(Choice::Drop),
     }
 }

@@ -70,6 +70,13 @@ pub(crate) struct Outbox {
     pub(crate) written: Option<Ticket>,
 }
 
+impl Outbox {
+    /// Whether anything waits or is being routed.
+    pub(crate) fn is_open(&self) -> bool {
+        self.draining || !self.waiting.is_empty()
+    }
+}
+
 /// A stanza on its way to another address.
 #[derive(Clone, Debug)]
 pub(crate) struct Parcel {
@@ -189,7 +196,7 @@ impl AccountState {
 
     /// Whether nothing would be lost if the account left the memory.
     pub(crate) fn is_idle(&self) -> bool {
-        self.sessions.is_empty() && self.outbox.waiting.is_empty() && !self.outbox.draining
+        self.sessions.is_empty() && !self.outbox.is_open()
     }
 }
 
@@ -200,6 +207,8 @@ pub struct Stepped<R> {
     pub value: R,
     /// Resolves when everything that the step wrote is durable.
     pub ticket: Ticket,
+    /// Whether anything waits in the outbox, or is being routed.
+    pub(crate) posted: bool,
 }
 
 /// A step in an account's lane.
@@ -262,7 +271,9 @@ impl Lane {
         };
         let value = work(&mut step);
         step.finish();
-        Stepped { value, ticket: Ticket::join(step.tickets) }
+        let ticket = Ticket::join(step.tickets);
+        let posted = state.outbox.is_open();
+        Stepped { value, ticket, posted }
     }
 
     /// The outbox alone, for those who route it.

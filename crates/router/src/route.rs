@@ -9,10 +9,11 @@ use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, Kind, Marks, MessageType, PresenceType, Stanza};
+use smallvec::SmallVec;
 
 use crate::choose::{self, Addressed, Choice, Resource};
 use crate::delivery::{Delivery, Fate};
-use crate::lane::{Lane, SessionState, Step};
+use crate::lane::{Lane, SessionState, Step, Stepped};
 use crate::offline;
 use crate::points::{
     Ask, At, Boxed, Copies, CopyAt, Order, Place, PoliceAt, Reply, StampAt, Standing, Verdict,
@@ -39,7 +40,7 @@ enum Target {
 /// What came of an arrival.
 #[derive(Default)]
 struct Arrival {
-    /// Whose outbox may have something in it now.
+    /// Whose outbox has something in it now.
     lane: Option<Arc<Lane>>,
     /// What was written for it.
     ticket: Option<Ticket>,
@@ -60,15 +61,15 @@ impl Arrival {
 /// What Leaving gave.
 enum Left {
     /// Something came or went in the spool since it was read: once more.
-    Again,
+    Again(Stanza),
     /// The session is over: nothing was done.
     Over,
     /// Everything was done in the lane.
     Done,
     /// It goes on.
     Goes(Stanza),
-    /// The sender gets this error.
-    Refused(StanzaError),
+    /// The sender gets this error, if it may get one.
+    Refused(Option<Stanza>),
 }
 
 impl Router {
@@ -156,30 +157,20 @@ impl Router {
     /// The gate of the sender's account.
     async fn leave(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Option<Ticket> {
         let lane = &session.lane;
-        let broadcast = Step::is_broadcast(&stanza);
-        let mut tries = 0..READS;
-        let left = loop {
-            // A first non-negative presence is followed by the offline messages in the same step, so they are read before.
-            let due = broadcast && tries.next().is_some();
-            let waiting = if due { self.waiting(lane).await } else { Ok(None) };
-            let waiting = waiting.unwrap_or_else(|fault| {
-                tracing::error!(account = %lane.jid(), %fault, "offline messages cannot be read; they stay");
-                self.metrics().store_faults.inc();
-                None
-            });
-            let stepped = lane.step(self, |step| step.leave(session, stanza.clone(), waiting));
-            if !matches!(stepped.value, Left::Again) {
-                break stepped;
-            }
+        let left = if Step::is_broadcast(&stanza) {
+            Box::pin(self.leave_broadcast(session, stanza)).await
+        } else {
+            lane.step(self, |step| step.leave(session, stanza, None))
         };
-        self.route_outbox(lane).await;
+        if left.posted {
+            self.route_outbox(lane).await;
+        }
         Some(match left.value {
             Left::Over => return None,
-            Left::Again => left.ticket,
             // What it sent, such as a request for a subscription, counts too.
-            Left::Done => Ticket::join([left.ticket, lane.written()]),
-            Left::Refused(error) => {
-                self.tell(session, stanza.error(error));
+            Left::Done | Left::Again(_) => Ticket::join([left.ticket, lane.written()]),
+            Left::Refused(reply) => {
+                self.tell(session, reply);
                 left.ticket
             }
             Left::Goes(stanza) => {
@@ -187,6 +178,25 @@ impl Router {
                 Ticket::join([left.ticket, went])
             }
         })
+    }
+
+    /// Leaving for presence that is broadcast: a first one that is not negative is followed by the offline messages in the same step, so
+    /// they are read before, and once more if some came or went meanwhile.
+    async fn leave_broadcast(self: &Arc<Self>, session: &Arc<Session>, mut stanza: Stanza) -> Stepped<Left> {
+        let lane = &session.lane;
+        for _ in 0..READS {
+            let waiting = self.waiting(lane).await.unwrap_or_else(|fault| {
+                tracing::error!(account = %lane.jid(), %fault, "offline messages cannot be read; they stay");
+                self.metrics().store_faults.inc();
+                None
+            });
+            let stepped = lane.step(self, |step| step.leave(session, stanza, waiting));
+            match stepped.value {
+                Left::Again(back) => stanza = back,
+                _ => return stepped,
+            }
+        }
+        lane.step(self, |step| step.leave(session, stanza, None))
     }
 
     /// From the sender's gate to the recipient's, and the answer back.
@@ -209,9 +219,9 @@ impl Router {
     /// Says something to a session, as the server that answers it.
     pub(crate) fn tell(self: &Arc<Self>, session: &Session, stanza: Option<Stanza>) {
         if let Some(stanza) = stanza {
-            let _ = session.lane.step(self, |step| step.deliver(session.id(), &stanza));
+            let told = session.lane.step(self, |step| step.deliver(session.id(), &stanza));
             // If that was one too many the session's end is to be told; most often there is nothing.
-            if session.lane.outbox(|outbox| !outbox.waiting.is_empty() && !outbox.draining) {
+            if told.posted {
                 let (router, lane) = (Arc::clone(self), Arc::clone(&session.lane));
                 self.spawn(async move { router.route_outbox(&lane).await });
             }
@@ -303,7 +313,7 @@ impl Router {
             Target::Account(lane) => {
                 let stepped = lane.step(self, |step| step.arrive(stanza, durable));
                 let mut arrival = stepped.value;
-                arrival.lane = Some(Arc::clone(lane));
+                arrival.lane = stepped.posted.then(|| Arc::clone(lane));
                 arrival.ticket = Some(stepped.ticket);
                 arrival
             }
@@ -476,13 +486,13 @@ impl Step<'_> {
             return Left::Over;
         }
         if waiting.as_ref().is_some_and(|waiting| !self.account.spool.is_current(waiting)) {
-            return Left::Again;
+            return Left::Again(stanza);
         }
         match self.router.points().police(PoliceAt::Leaving, &self.standing(Some(id)), &stanza) {
             Verdict::Pass => {}
             Verdict::Refuse(error) => {
                 self.router.metrics().refused.inc();
-                return Left::Refused(error);
+                return Left::Refused(stanza.error(error));
             }
             Verdict::Drop => {
                 self.router.metrics().refused.inc();
@@ -599,7 +609,7 @@ impl Step<'_> {
 
     // ---- choose ------------------------------------------------------------------------------------------------------------
 
-    pub(crate) fn resources(&self) -> Vec<Resource> {
+    pub(crate) fn resources(&self) -> SmallVec<[Resource; 4]> {
         let resource = |state: &SessionState| Resource {
             id: state.id(),
             available: state.is_available(),
@@ -610,18 +620,18 @@ impl Step<'_> {
 
     /// Who gets a message (RFC 6121 §8.5), and the error if nobody does.
     fn choose(&mut self, kind: MessageType, stanza: &Stanza, durable: bool) -> Option<StanzaError> {
-        let choice = choose::message(kind, self.addressed(stanza), &self.resources());
-        let mut stanza = stanza.clone();
-        match choice {
+        match choose::message(kind, self.addressed(stanza), &self.resources()) {
             Choice::Drop => None,
             Choice::Bounce(condition) => Some(StanzaError::new(condition)),
             Choice::Deliver(sessions) => {
+                let mut stanza = stanza.clone();
                 self.stamp_arriving(&mut stanza);
                 self.copies(CopyAt::Arriving, &stanza, &sessions);
-                self.deliver_message(&stanza, &sessions, durable);
+                self.deliver_message(stanza, &sessions, durable);
                 None
             }
             Choice::Offline => {
+                let mut stanza = stanza.clone();
                 self.stamp_arriving(&mut stanza);
                 self.copies(CopyAt::Arriving, &stanza, &[]);
                 let received = self.now;
@@ -647,18 +657,18 @@ impl Step<'_> {
     // ---- deliver -----------------------------------------------------------------------------------------------------------
 
     /// Puts a message into the queues of the sessions that were chosen.
-    fn deliver_message(&mut self, stanza: &Stanza, sessions: &[SessionId], durable: bool) {
+    fn deliver_message(&mut self, stanza: Stanza, sessions: &[SessionId], durable: bool) {
         if !stanza.class().storable {
             for session in sessions {
-                self.deliver(*session, stanza);
+                self.deliver(*session, &stanza);
             }
             return;
         }
-        let row = if durable { self.spool(stanza, self.now) } else { None };
-        let delivery = Delivery::new(stanza.clone(), self.now, row);
+        let row = if durable { self.spool(&stanza, self.now) } else { None };
+        let delivery = Delivery::new(stanza, self.now, row);
         delivery.hold();
         for session in sessions {
-            self.hand(*session, stanza, Some(&delivery));
+            self.hand(*session, delivery.stanza(), Some(&delivery));
         }
         self.release(&delivery);
     }

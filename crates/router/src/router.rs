@@ -318,10 +318,12 @@ impl Router {
         };
         // A deleted account writes nothing more: its rows are being dropped.
         let stepped = lane.step(self, |step| (!step.account.gone).then(|| work(step)));
-        self.route_outbox(&lane).await;
-        let Stepped { value, ticket } = stepped;
+        let Stepped { value, ticket, posted } = stepped;
+        if posted {
+            self.route_outbox(&lane).await;
+        }
         let Some(value) = value else { return Ok(None) };
-        Ok(Some(Stepped { value, ticket: Ticket::join([ticket, lane.written()]) }))
+        Ok(Some(Stepped { value, ticket: Ticket::join([ticket, lane.written()]), posted: false }))
     }
 
     /// Does something beside the streams. A stop waits for it.

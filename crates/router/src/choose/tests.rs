@@ -72,7 +72,7 @@ fn situation(heading: &str) -> Vec<Vec<Resource>> {
 fn option(taken: &str, to: Addressed, resources: &[Resource]) -> Choice {
     let able: Vec<_> = resources.iter().filter(|one| one.available && one.priority >= 0).collect();
     let top = able.iter().map(|one| one.priority).max();
-    let some = |ids: Vec<SessionId>| Choice::Deliver(ids);
+    let some = |ids: Vec<SessionId>| Choice::Deliver(ids.into());
     match (taken, to) {
         ("O", _) => Choice::Offline,
         ("E", _) => Choice::Bounce(Condition::ServiceUnavailable),
@@ -145,7 +145,7 @@ fn messages_of_type_error() {
         (Addressed::Bare, &here[..], Choice::Drop),
         (Addressed::Bare, &[][..], Choice::Drop),
         (Addressed::Full(None), &here[..], Choice::Drop),
-        (Addressed::Full(Some(SessionId(1))), &here[..], Choice::Deliver(vec![SessionId(1)])),
+        (Addressed::Full(Some(SessionId(1))), &here[..], Choice::Deliver(smallvec![SessionId(1)])),
     ] {
         assert_eq!(message(MessageType::Error, to, resources), expected, "{to:?}");
     }
@@ -157,8 +157,8 @@ fn presence_by_section_8_5() {
     use PresenceType as P;
     let crowd = [resource(1, true, -1), resource(2, true, 3), resource(9, false, 0)];
     let matching = Addressed::Full(Some(SessionId(9)));
-    let both = Some(Choice::Deliver(vec![SessionId(1), SessionId(2)]));
-    let one = Some(Choice::Deliver(vec![SessionId(9)]));
+    let both = Some(Choice::Deliver(smallvec![SessionId(1), SessionId(2)]));
+    let one = Some(Choice::Deliver(smallvec![SessionId(9)]));
     let drop = Some(Choice::Drop);
     let rows = [
         // §8.5.2.1.2 "the server MUST deliver it to all available resources", negative ones too.
@@ -220,7 +220,7 @@ fn presence_by_section_8_5() {
 fn iqs_by_section_8_5() {
     use IqType as I;
     let matching = Addressed::Full(Some(SessionId(1)));
-    let it = Some(Choice::Deliver(vec![SessionId(1)]));
+    let it = Some(Choice::Deliver(smallvec![SessionId(1)]));
     let unavailable = Some(Choice::Bounce(Condition::ServiceUnavailable));
     let drop = Some(Choice::Drop);
     let requests = [I::Get, I::Set];

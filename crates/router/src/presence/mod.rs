@@ -64,7 +64,7 @@ pub(crate) fn incoming(step: &mut Step<'_>, stanza: &Stanza) {
             return;
         }
         Some(Choice::Deliver(sessions)) => sessions,
-        Some(Choice::Drop | Choice::Offline | Choice::Bounce(_)) => Vec::new(),
+        Some(Choice::Drop | Choice::Offline | Choice::Bounce(_)) => choose::Chosen::new(),
     };
     for id in sessions {
         if kind == PresenceType::Unavailable
