@@ -62,6 +62,8 @@ pub(crate) enum Command {
 pub(crate) enum Account {
     /// Create an account.
     Add(Password),
+    /// Create the accounts of standard input: one a line, an address, a blank and the password.
+    Import(Place),
     /// Give an account a new password. Its sessions go on.
     Passwd(Password),
     /// Refuse logins and end live sessions at once; nothing is deleted.

@@ -6,6 +6,7 @@ mod control;
 mod docs;
 mod first_run;
 mod host;
+mod import;
 mod logging;
 mod operate;
 mod place;
@@ -91,6 +92,7 @@ async fn account(act: Account) -> anyhow::Result<bool> {
     use serde_json::json;
     let (name, args, place) = match act {
         Account::Add(given) => return operate::with_password("account.add", given).await,
+        Account::Import(place) => return import::run(&place).await,
         Account::Passwd(given) => return operate::with_password("account.passwd", given).await,
         Account::Disable(one) => ("account.disable", json!({"jid": one.jid}), one.place),
         Account::Enable(one) => ("account.enable", json!({"jid": one.jid}), one.place),

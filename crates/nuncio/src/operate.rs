@@ -117,7 +117,8 @@ pub(crate) async fn beside(config: &Config, name: &str, args: Value) -> anyhow::
     }
 }
 
-async fn ask(config: &Config, name: &str, args: Value) -> anyhow::Result<Option<Value>> {
+/// Asks the running server; none if none runs.
+pub(crate) async fn ask(config: &Config, name: &str, args: Value) -> anyhow::Result<Option<Value>> {
     let socket = control::path(&config.data);
     let reply = control::ask(&config.data, name, args)
         .await

@@ -55,6 +55,27 @@ async fn accounts_are_made_without_a_server_too() {
     connect(server.client_with("romeo", made.trim())).await;
 }
 
+/// Many accounts at once: a line that cannot be done is named and costs no other line, with a server and without.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_are_imported() {
+    let place = Place::new(&[]);
+    let made = place.must(&["account", "import"], "juliet@localhost first secret\n\nromeo@localhost second\n");
+    assert_eq!(made.trim(), "2 accounts made");
+    let server = place.serve();
+    connect(server.client_with("juliet", "first secret")).await;
+    let lines = "romeo@localhost other\nnurse@localhost third\ntybalt@localhost\nparis@elsewhere.example x\n";
+    let output = place.run(&["account", "import"], lines);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in ["line 1: romeo@localhost", "line 3: write", "line 4: paris@elsewhere.example"] {
+        assert!(said.contains(line), "{said}");
+    }
+    assert!(!said.contains("line 2"), "{said}");
+    assert!(!said.contains("other"), "a password is shown: {said}");
+    connect(server.client_with("romeo", "second")).await;
+    connect(server.client_with("nurse", "third")).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changes_are_seen_at_once() {
     let place = Place::new(&[]);
