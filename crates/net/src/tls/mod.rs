@@ -4,6 +4,7 @@
 //! resumes on another (S0-02), and [`TlsHosts::reset_tickets`] makes every older session useless (S0-28). TLS 1.3, and TLS
 //! 1.2 with ephemeral key exchange and AEAD only (S0-35); no early data; no renegotiation ([`crate::guard`]).
 
+pub mod bare;
 mod connect;
 mod facts;
 mod files;
