@@ -395,6 +395,11 @@ impl Step<'_> {
         }
     }
 
+    /// Whether anybody listens to such facts: one that happens often need not be made for nobody.
+    pub(crate) fn is_heard<F: Fact>(&self) -> bool {
+        !self.router.points().listeners::<F>().is_empty()
+    }
+
     /// The step's result is durable only once this is.
     pub fn wait(&mut self, ticket: Ticket) {
         self.tickets.push(ticket);

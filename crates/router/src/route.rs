@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use nuncio_store::Ticket;
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
-use nuncio_xmpp::jid::Jid;
+use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, Kind, Marks, MessageType, PresenceType, Stanza};
 use smallvec::SmallVec;
 
 use crate::choose::{self, Addressed, Choice, Resource};
 use crate::delivery::{Delivery, Fate};
-use crate::lane::{Lane, SessionState, Step, Stepped};
+use crate::lane::{Lane, Parcel, SessionState, Step, Stepped};
 use crate::offline;
 use crate::points::{
     Ask, At, Boxed, Copies, CopyAt, Order, Place, PoliceAt, Reply, StampAt, Standing, Verdict,
@@ -232,22 +232,34 @@ impl Router {
 
     /// Where the address lives.
     async fn locate(self: &Arc<Self>, stanza: &Stanza) -> Target {
+        match self.located(stanza) {
+            Ok(target) => target,
+            Err(account) => Box::pin(self.load_target(account)).await,
+        }
+    }
+
+    /// Where the address lives, or the account that has to be loaded to know.
+    fn located(&self, stanza: &Stanza) -> Result<Target, BareJid> {
         let Some(to) = stanza.to() else {
-            return Target::Nobody;
+            return Ok(Target::Nobody);
         };
         if self.domain(to.domain()).is_none() {
-            return Target::Elsewhere;
+            return Ok(Target::Elsewhere);
         }
         if to.is_domain() {
-            return Target::Server;
+            return Ok(Target::Server);
         }
-        let bare = to.bare();
-        let fleeting =
-            matches!(stanza.kind(), Kind::Presence(PresenceType::Available | PresenceType::Unavailable));
-        if fleeting && self.lane_in_memory(&bare).is_none() {
+        if let Some(lane) = self.lane_of(to) {
+            return Ok(Target::Account(lane));
+        }
+        match stanza.kind() {
             // Nobody of the account is there to see it: not worth loading it, whether or not it exists.
-            return Target::Nobody;
+            Kind::Presence(PresenceType::Available | PresenceType::Unavailable) => Ok(Target::Nobody),
+            _ => Err(to.bare()),
         }
+    }
+
+    async fn load_target(self: &Arc<Self>, bare: BareJid) -> Target {
         match self.lane(&bare).await {
             Ok(Some(lane)) => Target::Account(lane),
             Ok(None) => Target::Nobody,
@@ -269,9 +281,16 @@ impl Router {
                 continue;
             };
             while let Some(front) = drain.front() {
-                let target = self.locate(&front.stanza).await;
+                let target = match self.located(&front.stanza) {
+                    Ok(target) => target,
+                    Err(account) => {
+                        drain.keep(front.clone());
+                        let target = Box::pin(self.load_target(account)).await;
+                        drain.kept();
+                        target
+                    }
+                };
                 // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
-                drain.take();
                 let arrival = self.arrive(&target, &front.stanza, false);
                 if let Some(ticket) = arrival.ticket.filter(|ticket| !ticket.is_done()) {
                     next.outbox(|outbox| outbox.written = Some(ticket));
@@ -447,21 +466,25 @@ impl<'a> Drain<'a> {
         begun.then_some(Self { router, lane })
     }
 
-    /// The next parcel; none ends the draining in the same moment.
-    fn front(&self) -> Option<crate::lane::Parcel> {
-        self.lane.outbox(|outbox| {
-            let front = outbox.waiting.front().cloned();
+    /// The next parcel, which is being routed from here on: those before it are. None ends the draining in the same moment.
+    fn front(&self) -> Option<Parcel> {
+        let front = self.lane.outbox(|outbox| {
+            let front = outbox.waiting.pop_front();
+            outbox.routed = outbox.pushed - outbox.waiting.len() as u64 - u64::from(front.is_some());
             outbox.draining = front.is_some();
             front
-        })
-    }
-
-    fn take(&self) {
-        self.lane.outbox(|outbox| {
-            outbox.waiting.pop_front();
-            outbox.routed += 1;
         });
         self.lane.drained.notify_waiters();
+        front
+    }
+
+    /// While something is awaited the parcel stays where it is found if this future is dropped.
+    fn keep(&self, front: Parcel) {
+        self.lane.outbox(|outbox| outbox.waiting.push_front(front));
+    }
+
+    fn kept(&self) {
+        self.lane.outbox(|outbox| _ = outbox.waiting.pop_front());
     }
 }
 
@@ -547,9 +570,13 @@ impl Step<'_> {
                 Arrival { refusal: self.choose(kind, stanza, durable), ..Arrival::default() }
             }
             Kind::Presence(_) => {
-                let mut stanza = stanza.clone();
-                self.stamp_arriving(&mut stanza);
-                presence::incoming(self, &stanza);
+                if self.router.points().has_stamps(StampAt::Arriving, stanza) {
+                    let mut stanza = stanza.clone();
+                    self.stamp_arriving(&mut stanza);
+                    presence::incoming(self, &stanza);
+                } else {
+                    presence::incoming(self, stanza);
+                }
                 Arrival::default()
             }
             Kind::Iq(IqType::Get | IqType::Set) => match stanza.to() {
@@ -741,7 +768,7 @@ impl Step<'_> {
 
 impl crate::lane::Outbox {
     fn push(&mut self, stanza: Stanza) {
-        self.waiting.push_back(crate::lane::Parcel { stanza, bounces: false });
+        self.waiting.push_back(Parcel { stanza, bounces: false });
         self.pushed += 1;
     }
 }

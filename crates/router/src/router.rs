@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use jiff::Timestamp;
 use nuncio_sansio::Entropy;
 use nuncio_store::{Fault, Log, Store, Table, Ticket};
-use nuncio_xmpp::jid::BareJid;
+use nuncio_xmpp::jid::{BareJid, Jid};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -221,7 +221,7 @@ impl Router {
         SessionId(self.numbers.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
-    fn shard(&self, of: &BareJid) -> &Shard {
+    fn shard(&self, of: &str) -> &Shard {
         // The hash is cut on purpose: it only picks a shard.
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits pick the shard")]
         let place = self.hasher.hash_one(of) as usize % SHARDS;
@@ -233,7 +233,7 @@ impl Router {
     /// # Errors
     /// The store failed.
     pub async fn lane(self: &Arc<Self>, of: &BareJid) -> Result<Option<Arc<Lane>>, Fault> {
-        let shard = self.shard(of);
+        let shard = self.shard(of.as_str());
         if let Some(lane) = shard.lanes.lock().get(of) {
             return Ok(Some(Arc::clone(lane)));
         }
@@ -278,9 +278,15 @@ impl Router {
         Ok(Some(state))
     }
 
+    /// The lane of an address's account if it is in memory.
+    pub(crate) fn lane_of(&self, to: &Jid) -> Option<Arc<Lane>> {
+        let bare = to.bare_str();
+        self.shard(bare).lanes.lock().get(bare).map(Arc::clone)
+    }
+
     /// The lane if the account is in memory.
     pub fn lane_in_memory(&self, of: &BareJid) -> Option<Arc<Lane>> {
-        self.shard(of).lanes.lock().get(of).map(Arc::clone)
+        self.shard(of.as_str()).lanes.lock().get(of).map(Arc::clone)
     }
 
     /// All lanes in memory.
@@ -298,7 +304,7 @@ impl Router {
 
     /// Takes a deleted account out of the memory.
     pub(crate) fn unload(&self, of: &BareJid) {
-        self.shard(of).lanes.lock().remove(of);
+        self.shard(of.as_str()).lanes.lock().remove(of);
     }
 
     /// One step in an account's lane; what it sends is routed before this returns. None if there is no such account.

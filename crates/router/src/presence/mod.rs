@@ -75,7 +75,7 @@ pub(crate) fn incoming(step: &mut Step<'_>, stanza: &Stanza) {
         }
         step.deliver(id, stanza);
     }
-    if kind != PresenceType::Error {
+    if kind != PresenceType::Error && step.is_heard::<ContactPresence>() {
         step.fact(&ContactPresence { from: from.clone(), presence: stanza.clone() });
     }
 }
