@@ -34,3 +34,14 @@ fn the_initiating_role_keeps_its_invariants() {
         fuzz::client(&input(seed ^ 0xC11E_0000_0000));
     }
 }
+
+/// S4-04 to S4-07: the requests that wait, against a table that is too simple to be wrong.
+#[test]
+fn requests_keep_their_invariants() {
+    for seed in 0..inputs() {
+        let mut rng = Rng::new(seed ^ 0x1D00_0000_0000);
+        let length = rng.below(300);
+        let data: Vec<_> = (0..length).map(|_| u8::try_from(rng.below(256)).unwrap_or(0)).collect();
+        nuncio_stream::iq::fuzz::walk(&data);
+    }
+}
