@@ -3,6 +3,8 @@
 //! - [`listen`]: sockets that accept, and the budget of connections before it is known who is there;
 //! - [`driver`]: runs any sans-IO machine of [`nuncio_sansio`] over a byte stream, with or without TLS;
 //! - [`tls`]: certificates by host, hand-shakes and their facts, for both roles;
+//! - [`dns`]: names to services and addresses;
+//! - [`dial`]: a connection to whichever address of a host answers first (RFC 8305);
 //! - [`guard`]: ends a connection whose peer wants to renegotiate TLS (RFC 6120 §5.3.5);
 //! - [`ca`]: a certificate authority of one's own for a first start without any configuration;
 //! - [`http`]: the few GET routes of operation;
@@ -10,6 +12,8 @@
 
 pub mod ca;
 mod clock;
+pub mod dial;
+pub mod dns;
 pub mod driver;
 mod entropy;
 pub mod guard;

@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xmpp", &[]),
     ("sansio", &[]),
     ("stream", &["xmpp", "sansio"]),
+    ("msrp", &["sansio"]),
     ("store", &[]),
     ("net", &["sansio"]),
     ("router", &["xmpp", "sansio", "stream", "store"]),
@@ -26,7 +27,9 @@ const FENCES: &[(&str, &[&str])] = &[
     (
         "net",
         &[
+            "domain",
             "rustls",
+            "rustls-native-certs",
             "tokio-rustls",
             "rustls-webpki",
             "rcgen",

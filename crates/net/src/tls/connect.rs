@@ -7,17 +7,46 @@ use arc_swap::ArcSwap;
 use rustls::client::{ClientConfig, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, RootCertStore};
+use rustls::RootCertStore;
 
+use super::bare::Bare;
+use super::exporter::Hear;
 use super::{ALPN_CLIENT, Kind, PairFiles, files, provider};
 
 /// Which authorities a client believes.
 #[derive(Clone, Debug)]
 pub enum Roots {
+    /// Those that the operating system believes; the variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name others.
+    System,
     /// All certificates of these PEM files.
     Files(Vec<PathBuf>),
     /// These certificates, DER.
     Der(Vec<Vec<u8>>),
+}
+
+impl Roots {
+    /// The certificates. Those of the operating system that cannot be read are left out, since nobody here can mend them.
+    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, super::TlsError> {
+        let paths = match self {
+            Self::Der(all) => return Ok(all.iter().cloned().map(CertificateDer::from).collect()),
+            Self::System => {
+                let found = rustls_native_certs::load_native_certs();
+                for error in found.errors {
+                    tracing::warn!(%error, "an authority of the operating system cannot be read");
+                }
+                return Ok(found.certs);
+            }
+            Self::Files(paths) => paths,
+        };
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        for path in paths {
+            match files::certificates(path) {
+                Ok(certificates) => found.extend(certificates),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() { Ok(found) } else { Err(super::TlsError { problems }) }
+    }
 }
 
 /// Why there is no connector, or no connection through it.
@@ -58,19 +87,9 @@ impl Connector {
         own: Option<&PairFiles>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, ConnectError> {
-        let mut problems = Vec::new();
-        let certificates: Vec<CertificateDer<'static>> = match roots {
-            Roots::Der(all) => all.iter().cloned().map(CertificateDer::from).collect(),
-            Roots::Files(all) => {
-                let mut found = Vec::new();
-                for file in all {
-                    match files::certificates(file) {
-                        Ok(certificates) => found.extend(certificates),
-                        Err(problem) => problems.push(problem),
-                    }
-                }
-                found
-            }
+        let (certificates, mut problems) = match roots.certificates() {
+            Ok(certificates) => (certificates, Vec::new()),
+            Err(error) => (Vec::new(), error.problems),
         };
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(certificates);
@@ -90,10 +109,11 @@ impl Connector {
         let builder = ClientConfig::builder_with_provider(Arc::clone(provider))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(store);
-        let starttls = match shown {
+        let mut starttls = match shown {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
             None => builder.with_no_client_auth(),
         };
+        starttls.key_log = Arc::new(Hear);
         let mut direct = starttls.clone();
         direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
         direct.resumption = Resumption::default();
@@ -110,13 +130,13 @@ impl Connector {
     }
 
     /// The beginning of a connection to the server of this name: a domain as A-labels, or an address.
-    pub(crate) fn connection(&self, kind: Kind, server_name: &str) -> Result<ClientConnection, ConnectError> {
+    pub(crate) fn connection(&self, kind: Kind, server_name: &str) -> Result<Bare, ConnectError> {
         let name = ServerName::try_from(server_name.to_owned())
             .map_err(|_| ConnectError::Name(server_name.to_owned()))?;
         let config = match kind {
             Kind::StartTls => &self.starttls,
             Kind::Direct => &self.direct,
         };
-        Ok(ClientConnection::new(config.load_full(), name)?)
+        Ok(Bare::client(config.load_full(), name)?)
     }
 }

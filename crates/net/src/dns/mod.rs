@@ -1,0 +1,115 @@
+//! Names to services and addresses: a stub resolver over UDP and TCP (RFC 1035, RFC 7766) with a cache.
+//!
+//! - [`Resolver::addresses`] and [`Resolver::srv`] look up one name; an [`Answer`] says how far it can be believed ([`Security`]);
+//! - [`Resolver::services`] looks up several SRV names and mixes what it finds into one order (RFC 2782, XEP-0368);
+//! - [`DnsConfig::system`] reads the servers from `resolv.conf`.
+//!
+//! It asks recursive servers; it does not walk from the root. Many callers with one question ask it once. Nothing here trusts a
+//! packet: one that does not repeat the question and its random id is as if it had not come (RFC 5452 §9). Nothing here says either
+//! that a name is *right*: who is at the other end is proven by TLS, unless an answer is [`Security::Secure`].
+//!
+//! The crate `domain` reads and writes the packets; only this module names it.
+
+mod cache;
+mod config;
+mod exchange;
+mod order;
+mod reply;
+mod resolver;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+
+pub use config::DnsConfig;
+pub use order::in_order;
+pub use resolver::{Resolver, Service, Services};
+
+/// How far an answer can be believed (RFC 4033 §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Security {
+    /// Signatures contradict the answer. It must not be used.
+    Bogus,
+    /// Nobody has checked.
+    Indeterminate,
+    /// It is proven that the zone is not signed.
+    Insecure,
+    /// The answer, or that there is none, is proven by signatures up to a trust anchor.
+    Secure,
+}
+
+/// What is known about a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The name that the records belong to, after all aliases: ASCII in lower case, no dot at its end.
+    pub name: String,
+    /// The records; none if the name has none of this type.
+    pub records: Vec<T>,
+    /// False if there is no such name at all (NXDOMAIN).
+    pub exists: bool,
+    /// How far this can be believed, aliases included.
+    pub security: Security,
+}
+
+/// An SRV record (RFC 2782).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Srv {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// The share among those of one priority.
+    pub weight: u16,
+    /// The port.
+    pub port: u16,
+    /// The host: ASCII in lower case, no dot at its end. The root, written as `.`, means that there is decidedly no such service.
+    pub target: String,
+}
+
+impl Srv {
+    /// Whether this record says that there is no such service.
+    #[must_use]
+    pub fn is_denial(&self) -> bool {
+        self.target == "."
+    }
+}
+
+/// Why there is no answer. A name without records is an answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DnsError {
+    /// Not a name: too long, an empty label, letters that are not ASCII.
+    #[error("{0:?} is no DNS name")]
+    Name(String),
+    /// No server answered in time.
+    #[error("no name server answered in time")]
+    Timeout,
+    /// No server can be reached.
+    #[error("no name server can be reached: {0}")]
+    Unreachable(String),
+    /// The servers answered that they cannot or will not answer: the response code (RFC 6895 §2.3), such as 2 for SERVFAIL. A server that
+    /// validates answers so when signatures are wrong.
+    #[error("the name server refused to answer: code {0}")]
+    Refused(u8),
+    /// An answer that is none.
+    #[error("the name server's answer is broken")]
+    Broken,
+    /// Aliases that lead nowhere, or to too many others.
+    #[error("too many aliases")]
+    Aliases,
+}
+
+/// One record of a type that can be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Data {
+    Address(IpAddr),
+    Srv(Srv),
+}
+
+/// A type that can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Kind {
+    A,
+    Aaaa,
+    Srv,
+}
+
+/// An absolute name in lower case.
+type Name = domain::base::Name<Vec<u8>>;
