@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 
+mod bench;
 mod interop;
 mod process;
 mod provision;
@@ -11,8 +12,8 @@ mod test;
 mod tidy;
 
 const USAGE: &str = "\
-cargo xtask test [--fast]                 everything: tidy, unit and integration tests, then the interop suites
-                                          (--fast leaves out the suites that need other servers and clients)
+cargo xtask test [--fast]                 everything: tidy, unit and integration tests, instruction counts, then the interop suites
+                                          (--fast leaves out the counts, and the suites that need other servers and clients)
 cargo xtask tidy                          format, lints and the project's own rules
 cargo xtask interop clients               stock clients talk through Nuncio
 cargo xtask interop conversations [OPTIONS]
@@ -23,7 +24,11 @@ cargo xtask interop raw [OPTIONS]         the raw-socket table, with Prosody's a
 cargo xtask soak [fuzz|kill|soak]         the long runs, with the release build
     --inputs N                            of each mutation runner (1 000 000)
     --rounds N                            of kill -9 (200)
-    --minutes N                           of mixed load (30)";
+    --minutes N                           of mixed load (30)
+cargo xtask bench                         what is measured, and how
+cargo xtask bench counts [OPTIONS]        instructions for an operation, against the committed baseline
+    --only NAME                           only benches whose name begins so
+    --update                              write the baseline anew";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -34,6 +39,7 @@ fn main() -> Result<()> {
         ["tidy"] => tidy::run()?,
         ["interop", rest @ ..] => interop::run(rest)?,
         ["soak", rest @ ..] => soak::run(rest)?,
+        ["bench", rest @ ..] => bench::run(rest)?,
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             true

@@ -1,4 +1,4 @@
-//! What the interop suites need on the machine: installed if it is missing and we may, named clearly if not.
+//! What the interop suites and the benches need on the machine: installed if it is missing and we may, named clearly if not.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,13 +24,14 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// Installs missing packages and makes the virtual environment; the environment's Python.
 pub(crate) fn all(root: &Path) -> Result<PathBuf> {
-    packages(root)?;
+    tools(root, NEEDED)?;
     python(root)
 }
 
-fn packages(root: &Path) -> Result<()> {
+/// Installs the packages of those commands that are missing; an error names them where that may not be done.
+pub(crate) fn tools(root: &Path, needed: &[(&str, &str)]) -> Result<()> {
     let mut missing: Vec<&str> =
-        NEEDED.iter().filter(|(tool, _)| !on_path(tool)).map(|(_, package)| *package).collect();
+        needed.iter().filter(|(tool, _)| !on_path(tool)).map(|(_, package)| *package).collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
@@ -51,7 +52,7 @@ fn packages(root: &Path) -> Result<()> {
     if !apt(&words)?.good {
         bail!("apt-get could not install {}", missing.join(" "));
     }
-    match NEEDED.iter().find(|(tool, _)| !on_path(tool)) {
+    match needed.iter().find(|(tool, _)| !on_path(tool)) {
         Some((tool, package)) => bail!("the package {package} is installed, but there is no command {tool}"),
         None => Ok(()),
     }

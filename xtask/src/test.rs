@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::process::{self, command};
 use crate::summary::{Summary, cargo_counts, cargo_failures};
-use crate::{interop, tidy};
+use crate::{bench, interop, tidy};
 
 /// The longest that building and running the workspace's tests may take.
 const LIMIT: Duration = Duration::from_secs(3_600);
@@ -38,6 +38,12 @@ pub(crate) fn run(fast: bool) -> Result<bool> {
         ended.time,
         &failures,
     );
+
+    if fast {
+        println!("== bench counts\n   left out: --fast");
+    } else {
+        bench::checked(&root, &mut summary);
+    }
 
     println!("== interop");
     let binary = interop::build(&root, false)?;
