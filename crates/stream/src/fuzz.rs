@@ -161,7 +161,7 @@ fn c2s_run(data: &[u8], cut: Cut) -> Trace {
     for act in acts(rest) {
         match act {
             Act::Bytes(bytes) => cut.pieces(bytes).for_each(|chunk| side.bytes(now, chunk)),
-            Act::Do(act) => match act % 9 {
+            Act::Do(act) => match act % 10 {
                 0 if side.wants_tls() => side.secured(now, facts()),
                 0 | 1 => {
                     now = now + Duration::from_millis(u64::from(act) * 50);
@@ -176,6 +176,7 @@ fn c2s_run(data: &[u8], cut: Cut) -> Trace {
                 5 => side.command(now, Command::Nonza(Bytes::from_static(b"<x xmlns='x:y'/>"))),
                 6 => side.command(now, Command::Close(None)),
                 7 => side.command(now, Command::Close(Some(StreamError::new(StreamCondition::Reset)))),
+                9 => side.command(now, Command::Unanswered),
                 _ => side.eof(now, if act < 128 { Eof::Clean } else { Eof::Truncated }),
             },
         }
@@ -213,7 +214,7 @@ fn check_c2s(side: &Side<C2s>) {
                 assert_eq!(*number, last + 1);
                 last = *number;
             }
-            Event::Nonza(_) | Event::Acked { .. } | Event::Enabled(_) | Event::Finishing => {
+            Event::Nonza(_) | Event::Acked { .. } | Event::Enabled(_) | Event::Finishing | Event::Quiet { .. } => {
                 assert!(bound.is_some())
             }
             _ => {}
@@ -376,6 +377,7 @@ pub const WORDS: &[&[u8]] = &[
     &[0xFE, 4],
     &[0xFE, 6],
     &[0xFE, 8],
+    &[0xFE, 9],
     &[0xFE, 199],
     &[0xFF],
 ];

@@ -74,8 +74,8 @@ impl Default for C2sConfig {
 pub struct Idle {
     /// Probe after this much silence: with `<r/>` where stream management is enabled, else with a space.
     pub after: Duration,
-    /// A client that must answer (stream management) and is silent for this long after the probe is given up:
-    /// `connection-timeout`, and its session counts as lost, not as ended.
+    /// A client that must answer (with stream management, or when the host asks it: [`Event::Quiet`]) and is silent for this long after the
+    /// probe is given up: `connection-timeout`, and its session counts as lost, not as ended.
     pub answer_within: Duration,
 }
 
@@ -282,6 +282,12 @@ pub enum Event {
     },
     /// A known element that is no stanza and is for the session's extensions (XEP-0352 `<active/>` and `<inactive/>`). Never routed; not counted.
     Nonza(Element),
+    /// A client without stream management is silent: it was sent a space, which nobody must answer. The host may ask it what every client
+    /// answers (XEP-0199), and says [`Command::Unanswered`] if it does not.
+    Quiet {
+        /// How long the answer may take.
+        within: Duration,
+    },
     /// The client has handled the stanzas up to this count.
     Acked {
         /// The count, modulo 2^32.
@@ -418,6 +424,9 @@ pub enum Command {
         /// The number of [`Event::Stanza`].
         number: u64,
     },
+    /// What the client was asked after [`Event::Quiet`] is not answered in time. If nothing at all was heard of it since, it is given up:
+    /// a client that answers wrongly, or to somebody else, is still there.
+    Unanswered,
     /// Close the stream: with this error, or in peace. What the client still sends is still processed (RFC 6120 §4.4).
     Close(Option<StreamError>),
 }

@@ -237,7 +237,10 @@ impl State {
                 core.timers.set(Timer::Closing, now + core.config.closing);
                 Ok(Self::Closing(error.map(|error| error.condition)))
             }
-            (state, Command::Stanza(_) | Command::Nonza(_) | Command::Handled { .. }) => Ok(state),
+            (
+                state,
+                Command::Stanza(_) | Command::Nonza(_) | Command::Handled { .. } | Command::Unanswered,
+            ) => Ok(state),
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Open {
     lang: Option<Box<str>>,
     ledger: Ledger,
     management: Management,
-    /// A probe is out since then.
+    /// A probe is out since then: ours, which must be answered, or with stream management off a space.
     probed: Option<Time>,
     /// When the closing time is over.
     void: Option<Time>,
@@ -303,6 +303,14 @@ impl Open {
                 self.acknowledge(core, now);
                 self.linger(core, now);
             }
+            Command::Unanswered => {
+                if matches!(self.closing, Closing::No)
+                    && let Some(probed) = self.probed.take()
+                    && core.heard <= probed
+                {
+                    return Err(Refused::Silent.into());
+                }
+            }
             Command::Close(error) if self.finishing() => {
                 core.close_all(error.as_ref(), Reason::Peer, true);
                 return Ok(State::Ended);
@@ -378,7 +386,8 @@ impl Open {
     /// The idle timer fired; whether it is really quiet is looked at only now, so that traffic costs nothing.
     fn idle(mut self: Box<Self>, core: &mut Core, now: Time) -> Next {
         let Some(idle) = core.config.idle else { return Ok(State::Open(self)) };
-        if let Some(probed) = self.probed.take()
+        if let Management::On(_) = self.management
+            && let Some(probed) = self.probed.take()
             && core.heard <= probed
         {
             return Err(Refused::Silent.into());
@@ -397,6 +406,8 @@ impl Open {
             _ => {
                 // Nobody answers a space, but TCP notices when it cannot be delivered.
                 core.wire.send(b" ");
+                self.probed = Some(now);
+                core.wire.event(Event::Quiet { within: idle.answer_within });
                 core.timers.set(Timer::Idle, now + idle.after);
             }
         }

@@ -239,6 +239,43 @@ fn silence_is_probed() {
     assert_eq!(simple.closed(), None, "nobody must answer a space");
 }
 
+/// RFC 6120 §4.6.4: without stream management the host may ask, and says if it got no answer. Whatever was heard since, the client is there.
+#[test]
+fn silence_that_the_host_asks_about() {
+    let idle = Idle { after: Duration::from_secs(60), answer_within: Duration::from_secs(10) };
+    let bound = || {
+        let config = C2sConfig { idle: Some(idle), ..C2sConfig::default() };
+        Server::new(config, Start::Tcp, Wishes::default()).bound()
+    };
+    let quiet = |server: &Server| {
+        let quiet = |event: &Event| matches!(event, Event::Quiet { within } if *within == idle.answer_within);
+        server.side.events().iter().filter(|(_, event)| quiet(event)).count()
+    };
+
+    let mut gone = bound();
+    assert_eq!((gone.seconds(60).as_str(), quiet(&gone)), (" ", 1));
+    gone.seconds(10);
+    assert_stream_error(&gone.command(Command::Unanswered), "connection-timeout");
+    assert!(gone.end().lost() && matches!(gone.end().reason, Reason::Silent));
+
+    let mut there = bound();
+    assert_eq!((there.seconds(60).as_str(), quiet(&there)), (" ", 1));
+    there.seconds(1);
+    there.send(" ");
+    there.seconds(9);
+    assert_eq!(there.command(Command::Unanswered), "", "a space is a sign of life");
+    assert_eq!(there.command(Command::Unanswered), "", "nobody asked again");
+    assert_eq!((there.seconds(51).as_str(), quiet(&there)), (" ", 2));
+
+    let mut early = bound();
+    assert_eq!(early.command(Command::Unanswered), "", "nothing was asked");
+    let mut managed =
+        Server::new(C2sConfig { idle: Some(idle), ..C2sConfig::default() }, Start::Tcp, Wishes::default())
+            .managed();
+    assert_eq!(managed.seconds(60), "<r xmlns='urn:xmpp:sm:3'/>");
+    assert_eq!(quiet(&managed), 0, "it asks itself");
+}
+
 /// A command to close meets a stream that is still being negotiated, or a question that is open.
 #[test]
 fn closing_while_a_question_is_open() {
