@@ -114,8 +114,7 @@ fn run<A: Model>(asker: A, data: &[u8]) {
         let mut pick = || usize::from(bytes.next().unwrap_or_default());
         let address = |place: usize| ADDRESSES.get(place % ADDRESSES.len()).copied().flatten();
         let (to, from) = (address(pick()), address(pick()));
-        let (to, from) =
-            (to.and_then(|to| Jid::new(to).ok()), from.and_then(|from| Jid::new(from).ok()));
+        let (to, from) = (to.and_then(|to| Jid::new(to).ok()), from.and_then(|from| Jid::new(from).ok()));
         let text = |jid: &Option<Jid>| jid.as_ref().map(|jid| jid.as_str().to_owned());
         let place = pick();
         match act % 8 {

@@ -44,7 +44,12 @@ fn only_the_addressee_answers_a_client() {
             usual,
             None,
             &[None, Some("juliet@example.com"), Some("JULIET@Example.com"), Some(OWN)],
-            &[Some("example.com"), Some("juliet@example.com/x"), Some("romeo@example.net"), Some("example.net")],
+            &[
+                Some("example.com"),
+                Some("juliet@example.com/x"),
+                Some("romeo@example.net"),
+                Some("example.net"),
+            ],
         ),
         (
             usual,
@@ -80,7 +85,12 @@ fn only_the_addressee_answers_a_client() {
             &[Some("romeo@example.net/orchard"), Some("Romeo@EXAMPLE.net/orchard")],
             &[None, Some("romeo@example.net"), Some("romeo@example.net/Orchard"), Some("juliet@example.com")],
         ),
-        (old, Some("example.net"), &[Some("example.net")], &[None, Some("example.com"), Some("a.example.net")]),
+        (
+            old,
+            Some("example.net"),
+            &[Some("example.net")],
+            &[None, Some("example.com"), Some("a.example.net")],
+        ),
         (usual, Some(OWN), &[Some(OWN)], &[None, Some("juliet@example.com"), Some("example.com")]),
     ];
     for (leniency, to, right, wrong) in cases {
@@ -199,7 +209,11 @@ fn the_number_is_bounded_and_the_bound_is_told() {
     assert_eq!(tracker.forget(line(), &id), Some(1));
     assert_eq!(tracker.forget(line(), &id), None);
     tracker.ask(line(), Some(at(5)), 4, &entropy).unwrap();
-    assert_eq!((tracker.expired(at(5)), tracker.expired(at(5))), (Some(2), Some(4)), "in the order of asking");
+    assert_eq!(
+        (tracker.expired(at(5)), tracker.expired(at(5))),
+        (Some(2), Some(4)),
+        "in the order of asking"
+    );
     tracker.close();
     assert_eq!(tracker.ask(line(), None, 5, &entropy), Err(Refused::TooMany));
 }

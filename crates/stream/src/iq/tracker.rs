@@ -109,9 +109,7 @@ impl<A: Asker, T> Tracker<A, T> {
         }
         let id = answer.id()?;
         let [first, second] = self.asker.answers(answer);
-        first
-            .and_then(|line| self.forget(line, id))
-            .or_else(|| second.and_then(|line| self.forget(line, id)))
+        first.and_then(|line| self.forget(line, id)).or_else(|| second.and_then(|line| self.forget(line, id)))
     }
 
     /// Nobody waits for this answer any more; should it come, it is ignored.
