@@ -1,16 +1,15 @@
-//! Requests that wait for their answers.
+//! Requests that wait for their answers, and requests that only the own server may make.
 //!
-//! An answer completes a request only if its id *and* its sender fit (S4-04). What fits nothing is ignored: it is not answered and neither
-//! completes, cancels nor delays anything (S4-05).
+//! Who may answer what is decided by [`nuncio_stream::iq`]; here are the futures that wait, and the numbers of the stanzas by which a
+//! lost session tells which answers will never come.
 
-use std::collections::HashMap;
-
+use nuncio_sansio::Entropy;
+use nuncio_stream::iq::{Account, Leniency, Refused, Tracker};
 use nuncio_xmpp::error::StanzaError;
 use nuncio_xmpp::jid::{BareJid, Jid};
-use nuncio_xmpp::stanza::Stanza;
+use nuncio_xmpp::ns;
+use nuncio_xmpp::stanza::{IqType, Kind, Marks, Stanza};
 use tokio::sync::oneshot;
-
-use crate::config::Leniency;
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
@@ -27,122 +26,110 @@ pub enum RequestError {
     /// Too many requests wait.
     #[error("too many requests wait for their answers")]
     TooMany,
+    /// The request has no id that nobody else has.
+    #[error("the source of randomness repeats itself")]
+    Entropy,
     /// The request cannot be sent.
     #[error(transparent)]
     Send(#[from] crate::SendError),
 }
 
-/// Whom a request is addressed to. Addresses are normalised (RFC 7622), so `Romeo@Example.NET` is one with `romeo@example.net`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Peer {
-    /// The own account: no `to`, or the own bare address.
-    Account,
-    /// The own server.
-    Server,
-    /// Anybody else.
-    Other(Jid),
+impl From<Refused> for RequestError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooMany => Self::TooMany,
+            Refused::Entropy => Self::Entropy,
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Waiting {
     answer: oneshot::Sender<Stanza>,
-    /// The request's number among all stanzas sent, once it has one.
+    /// The request's number among all stanzas sent.
     number: u64,
 }
 
-/// All requests of a session that wait, by peer and id.
+/// All requests of a session that wait.
 #[derive(Debug)]
-pub(crate) struct Pending {
-    account: BareJid,
-    leniency: Leniency,
-    most: usize,
-    waiting: HashMap<(Peer, String), Waiting>,
-}
+pub(crate) struct Pending(Tracker<Account, Waiting>);
 
 impl Pending {
-    pub(crate) fn new(account: BareJid, leniency: Leniency, most: usize) -> Self {
-        Self { account, leniency, most, waiting: HashMap::new() }
+    pub(crate) const fn new(account: BareJid, leniency: Leniency, most: usize) -> Self {
+        Self(Tracker::new(Account::new(account, leniency), most))
     }
 
-    fn addressee(&self, to: Option<&Jid>) -> Peer {
-        match to {
-            None => Peer::Account,
-            Some(to) if to.as_str() == self.account.as_str() => Peer::Account,
-            Some(to) if to.as_str() == self.account.domain() => Peer::Server,
-            Some(to) => Peer::Other(to.clone()),
-        }
-    }
-
-    /// A request with this id is about to be sent as stanza number `number`.
-    pub(crate) fn insert(
+    /// A request is about to be sent as stanza number `number`, with the id that is returned.
+    pub(crate) fn ask(
         &mut self,
         to: Option<&Jid>,
-        id: &str,
         number: u64,
-    ) -> Result<oneshot::Receiver<Stanza>, RequestError> {
-        if self.waiting.len() >= self.most {
-            return Err(RequestError::TooMany);
-        }
+        entropy: &dyn Entropy,
+    ) -> Result<(String, oneshot::Receiver<Stanza>), RequestError> {
         let (answer, answered) = oneshot::channel();
-        self.waiting.insert((self.addressee(to), id.to_owned()), Waiting { answer, number });
-        Ok(answered)
+        let line = self.0.asker().line(to);
+        let id = self.0.ask(line, None, Waiting { answer, number }, entropy)?;
+        Ok((id, answered))
     }
 
     /// Nobody waits for this answer any more.
     pub(crate) fn forget(&mut self, to: Option<&Jid>, id: &str) {
-        self.waiting.remove(&(self.addressee(to), id.to_owned()));
+        let line = self.0.asker().line(to);
+        self.0.forget(line, id);
     }
 
     /// An IQ result or error came. Whether it completed a request.
     ///
     /// `own` is the address that this session has bound.
     pub(crate) fn settle(&mut self, answer: &Stanza, own: Option<&Jid>) -> bool {
-        let Some(id) = answer.id() else { return false };
-        // Who the sender may speak for (RFC 6120 §8.1.2.1 rule 3; S4-01, S4-02, S4-06).
-        let peers: &[Option<Peer>] = &match answer.from() {
-            None => [Some(Peer::Account), Some(Peer::Server)],
-            Some(from) if from.as_str() == self.account.as_str() => [Some(Peer::Account), None],
-            Some(from) if from.as_str() == self.account.domain() => {
-                [Some(Peer::Server), self.leniency.domain.then_some(Peer::Account)]
-            }
-            Some(from) if Some(from) == own => {
-                [Some(Peer::Other(from.clone())), self.leniency.full_address.then_some(Peer::Account)]
-            }
-            Some(from) => [Some(Peer::Other(from.clone())), None],
-        };
-        for peer in peers.iter().flatten() {
-            if let Some(waiting) = self.waiting.remove(&(peer.clone(), id.to_owned())) {
-                // Whoever asked may have gone.
-                drop(waiting.answer.send(answer.clone()));
-                return true;
-            }
+        self.0.asker_mut().bind(own.cloned());
+        let settled = self.0.settle(answer);
+        let found = settled.is_some();
+        if let Some(waiting) = settled {
+            // Whoever asked may have gone.
+            drop(waiting.answer.send(answer.clone()));
         }
-        false
+        found
     }
 
     /// A session ended: requests up to stanza number `sent` are answered by nobody, but for those in `again`, which will be sent anew.
     pub(crate) fn lose(&mut self, sent: u64, again: &impl Fn(u64) -> bool) {
-        self.waiting.retain(|_, waiting| waiting.number > sent || again(waiting.number));
+        self.0.retain(|waiting| waiting.number > sent || again(waiting.number));
     }
 
     /// Nothing will ever be answered.
     pub(crate) fn close(&mut self) {
-        self.waiting.clear();
-        self.most = 0;
+        self.0.close();
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.waiting.len()
+    /// Whether a stanza says what only the own server may say, and does not come from there (S4-10): a roster push (RFC 6121 §2.1.6), the
+    /// like of it for the block list (XEP-0191), a carbon (XEP-0280 §11). It must be ignored, and an answer would only tell the forger that
+    /// somebody is there.
+    pub(crate) fn is_forged(&self, stanza: &Stanza) -> bool {
+        let only_own = match stanza.kind() {
+            Kind::Iq(IqType::Set) => stanza.payload().is_some_and(|payload| {
+                payload.is("query", ns::ROSTER)
+                    || payload.is("block", ns::BLOCKING)
+                    || payload.is("unblock", ns::BLOCKING)
+            }),
+            Kind::Message(_) => {
+                stanza.marks().any(Marks::CARBON_COPY)
+                    && ["received", "sent"].iter().any(|name| stanza.child(name, ns::CARBONS).is_some())
+            }
+            Kind::Iq(_) | Kind::Presence(_) => false,
+        };
+        only_own && !self.0.asker().is_from(stanza)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
-    use nuncio_sansio::Entropy as _;
-    use nuncio_xmpp::stanza::{IqType, iq};
+    use nuncio_net::OsEntropy;
+    use nuncio_sansio::pair::Counter;
+    use nuncio_xmpp::stanza::iq;
+    use nuncio_xmpp::xml::Element;
 
     use super::*;
 
@@ -150,124 +137,33 @@ mod tests {
         Jid::new(text).unwrap()
     }
 
-    fn answer(from: Option<&str>, id: &str, kind: IqType) -> Stanza {
-        iq(kind, id).from(from.map(jid)).build()
+    fn pending(most: usize) -> Pending {
+        Pending::new(BareJid::new("juliet@example.com").unwrap(), Leniency::default(), most)
     }
 
-    const OWN: &str = "juliet@example.com/balcony";
-
-    fn pending(leniency: Leniency) -> Pending {
-        Pending::new(BareJid::new("juliet@example.com").unwrap(), leniency, 100)
-    }
-
-    /// S4-01, S4-02, S4-04, S4-06: who may answer what.
+    /// S4-02, S4-04: the address that was bound may answer for the account; before and after it is a stranger's.
     #[test]
-    fn only_the_addressee_answers() {
-        let usual = Leniency::default();
-        let strict = Leniency { full_address: false, domain: false };
-        let old = Leniency { full_address: true, domain: true };
-        let account: &[Option<&str>] = &[None, Some("juliet@example.com"), Some("JULIET@Example.com")];
-        type Case<'a> = (Leniency, Option<&'a str>, &'a [Option<&'a str>], &'a [Option<&'a str>]);
-        let cases: &[Case<'_>] = &[
-            (
-                usual,
-                None,
-                account,
-                &[
-                    Some("example.com"),
-                    Some("juliet@example.com/other"),
-                    Some("romeo@example.net"),
-                    Some("example.net"),
-                ],
-            ),
-            (usual, Some("juliet@example.com"), account, &[Some("example.com"), Some("romeo@example.net")]),
-            (usual, None, &[Some(OWN)], &[]),
-            (strict, None, account, &[Some(OWN), Some("example.com")]),
-            (old, None, &[Some("example.com"), Some(OWN)], &[Some("example.net")]),
-            (
-                usual,
-                Some("example.com"),
-                &[None, Some("example.com"), Some("EXAMPLE.com")],
-                &[Some("juliet@example.com"), Some(OWN), Some("example.net")],
-            ),
-            (
-                usual,
-                Some("Romeo@Example.NET"),
-                &[Some("romeo@example.net"), Some("ROMEO@example.net")],
-                &[
-                    None,
-                    Some("romeo@example.net/orchard"),
-                    Some("example.net"),
-                    Some("juliet@example.com"),
-                    Some("mercutio@example.net"),
-                ],
-            ),
-            (
-                usual,
-                Some("romeo@example.net/orchard"),
-                &[Some("romeo@example.net/orchard")],
-                &[None, Some("romeo@example.net"), Some("romeo@example.net/Orchard")],
-            ),
-            (usual, Some("example.net"), &[Some("example.net")], &[None, Some("example.com")]),
-            (usual, Some(OWN), &[Some(OWN)], &[None, Some("juliet@example.com")]),
-        ];
-        for (leniency, to, right, wrong) in cases {
-            let to = to.map(jid);
-            for kind in [IqType::Result, IqType::Error] {
-                for from in *wrong {
-                    let mut pending = pending(*leniency);
-                    let mut answered = pending.insert(to.as_ref(), "q", 1).unwrap();
-                    assert!(
-                        !pending.settle(&answer(*from, "q", kind), Some(&jid(OWN))),
-                        "{to:?} by {from:?}"
-                    );
-                    // S4-05: it neither completes nor cancels.
-                    assert!(answered.try_recv().is_err() && pending.len() == 1);
-                }
-                for from in *right {
-                    let mut pending = pending(*leniency);
-                    let mut answered = pending.insert(to.as_ref(), "q", 1).unwrap();
-                    assert!(!pending.settle(&answer(*from, "other id", kind), Some(&jid(OWN))));
-                    assert!(pending.settle(&answer(*from, "q", kind), Some(&jid(OWN))), "{to:?} by {from:?}");
-                    assert!(answered.try_recv().is_ok() && pending.len() == 0);
-                    assert!(!pending.settle(&answer(*from, "q", kind), Some(&jid(OWN))), "twice");
-                }
-            }
+    fn the_bound_address_is_that_of_the_moment() {
+        let own = jid("juliet@example.com/balcony");
+        let mut pending = pending(1);
+        let (id, mut answered) = pending.ask(None, 1, &Counter::default()).unwrap();
+        assert!(matches!(pending.ask(None, 2, &Counter::default()), Err(RequestError::TooMany)));
+        let answer = iq(IqType::Result, &id).from(own.clone()).build();
+        for bound in [None, Some(jid("juliet@example.com/other"))] {
+            assert!(!pending.settle(&answer, bound.as_ref()));
+            assert!(answered.try_recv().is_err());
         }
-    }
-
-    /// S4-05: a flood of forged answers with all ids leaves the true ones as they were.
-    #[test]
-    fn a_flood_of_forgeries_changes_nothing() {
-        let mut pending = pending(Leniency::default());
-        let to = jid("romeo@example.net/orchard");
-        let ids: Vec<_> = (0..100).map(|n| format!("id-{n}")).collect();
-        let mut answers: Vec<_> = ids.iter().map(|id| pending.insert(Some(&to), id, 1).unwrap()).collect();
-        assert!(matches!(pending.insert(Some(&to), "more", 1), Err(RequestError::TooMany)));
-        for id in &ids {
-            for kind in [IqType::Result, IqType::Error] {
-                for from in [
-                    None,
-                    Some("mallory@example.net"),
-                    Some("romeo@example.net/x"),
-                    Some("juliet@example.com"),
-                ] {
-                    assert!(!pending.settle(&answer(from, id, kind), Some(&jid(OWN))));
-                }
-            }
-        }
-        for (id, answered) in ids.iter().zip(&mut answers) {
-            assert!(pending.settle(&answer(Some(to.as_str()), id, IqType::Result), Some(&jid(OWN))));
-            assert_eq!(answered.try_recv().unwrap().id(), Some(id.as_str()));
-        }
+        assert!(pending.settle(&answer, Some(&own)));
+        assert_eq!(answered.try_recv().unwrap().id(), Some(id.as_str()));
+        assert!(!pending.settle(&answer, Some(&own)), "once");
     }
 
     #[test]
     fn a_lost_session_loses_what_it_had_sent() {
-        let mut pending = pending(Leniency::default());
-        let mut sent = pending.insert(None, "sent", 1).unwrap();
-        let mut again = pending.insert(None, "again", 2).unwrap();
-        let mut later = pending.insert(None, "later", 3).unwrap();
+        let entropy = Counter::default();
+        let mut pending = pending(100);
+        let mut ask = |number| pending.ask(None, number, &entropy).unwrap().1;
+        let (mut sent, mut again, mut later) = (ask(1), ask(2), ask(3));
         pending.lose(2, &|number| number == 2);
         let gone = |answered: &mut oneshot::Receiver<Stanza>| {
             matches!(answered.try_recv(), Err(oneshot::error::TryRecvError::Closed))
@@ -275,29 +171,95 @@ mod tests {
         assert!(gone(&mut sent) && !gone(&mut again) && !gone(&mut later));
         pending.close();
         assert!(gone(&mut again) && gone(&mut later));
-        assert!(pending.insert(None, "never", 4).is_err());
+        assert!(pending.ask(None, 4, &entropy).is_err());
     }
 
-    /// S4-03, S4-08, S4-09: ids are unique, carry 128 bits of the system's randomness, are no counter and no UUID.
+    /// S4-10: what only the own server may say.
     #[test]
-    fn ids_are_random() {
-        let ids: Vec<_> = (0..100_000).map(|_| nuncio_net::OsEntropy.token()).collect();
-        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
-        assert!(ids.iter().all(|id| id.len() == 26 && !id.contains('-')));
-        // 25 letters carry 5 bits each, the last carries 3. A counter or a time would leave some place nearly constant.
-        for place in 0..26 {
-            let mut seen = HashMap::new();
-            for id in &ids {
-                *seen.entry(id.as_bytes()[place]).or_insert(0_usize) += 1;
-            }
-            let letters = if place == 25 { 8 } else { 32 };
-            let expected = ids.len() / letters;
-            assert_eq!(seen.len(), letters, "place {place}");
-            assert!(seen.values().all(|count| count.abs_diff(expected) < expected / 4), "place {place}");
-            // Nor does one id tell the next.
-            let same =
-                ids.windows(2).filter(|pair| pair[0].as_bytes()[place] == pair[1].as_bytes()[place]).count();
-            assert!(same.abs_diff(expected) < expected / 4, "place {place}: {same}");
+    fn pushes_and_carbons_of_others_are_forged() {
+        let push = "<iq type='set' id='1'FROM><query xmlns='jabber:iq:roster'><item jid='a@b.example'/></query></iq>";
+        let block = "<iq type='set' id='1'FROM><block xmlns='urn:xmpp:blocking'><item jid='a@b.example'/></block></iq>";
+        let unblock = "<iq type='set' id='1'FROM><unblock xmlns='urn:xmpp:blocking'/></iq>";
+        let sent = "<message type='chat'FROM><sent xmlns='urn:xmpp:carbons:2'><forwarded xmlns='urn:xmpp:forward:0'>\
+            <message xmlns='jabber:client'><body>hi</body></message></forwarded></sent></message>";
+        let received = "<message FROM><body>x</body><received xmlns='urn:xmpp:carbons:2'/></message>";
+        let authorities = [push, block, unblock, sent, received];
+        let harmless = [
+            "<message FROM><body>x</body><private xmlns='urn:xmpp:carbons:2'/></message>",
+            "<message FROM><received xmlns='urn:xmpp:receipts' id='1'/></message>",
+            "<iq type='get' id='1'FROM><query xmlns='jabber:iq:roster'/></iq>",
+            "<iq type='set' id='1'FROM><query xmlns='urn:example'/></iq>",
+            "<presence FROM/>",
+        ];
+        let owners = ["", " from='juliet@example.com'", " from='JULIET@Example.com'"];
+        let strangers = [
+            " from='romeo@example.net'",
+            " from='romeo@example.net/orchard'",
+            " from='example.com'",
+            " from='juliet@example.com/balcony'",
+            " from='juliet@example.net'",
+        ];
+        let forged = |text: &str, from: &str| {
+            let element = Element::parse_in(ns::CLIENT, text.replace("FROM", from)).unwrap();
+            pending(1).is_forged(&Stanza::from_element(element).unwrap())
+        };
+        for text in authorities {
+            assert!(owners.iter().all(|from| !forged(text, from)), "{text}");
+            assert!(strangers.iter().all(|from| forged(text, from)), "{text}");
+        }
+        for text in harmless {
+            assert!(owners.iter().chain(&strangers).all(|from| !forged(text, from)), "{text}");
+        }
+    }
+
+    /// The 128 bits of an id: 25 letters carry 5 bits each, the last carries 3.
+    fn bits(id: &str) -> u128 {
+        let letter = |byte: u8| match byte {
+            b'a'..=b'z' => byte - b'a',
+            b'2'..=b'7' => byte - b'2' + 26,
+            other => panic!("{other} in {id}"),
+        };
+        id.bytes().rev().fold(0, |bits, byte| bits << 5 | u128::from(letter(byte)))
+    }
+
+    /// Whether so many of `all`, each with a chance of one in `of`, are within five standard deviations of what is expected.
+    fn is_usual(count: usize, all: usize, of: usize) -> bool {
+        let expected = all / of;
+        count.abs_diff(expected) < 5 * expected.isqrt() + 1
+    }
+
+    /// S4-03, S4-08, S4-09: a million ids are unique and random in each of their 128 bits and from one to the next; they are no counter, no
+    /// time and no UUID.
+    #[test]
+    fn a_million_ids_are_unique_and_random() {
+        const MANY: usize = 1_000_000;
+        let mut pending = pending(1);
+        let ids: Vec<_> = (0..MANY)
+            .map(|_| {
+                let (id, _) = pending.ask(None, 1, &OsEntropy).unwrap();
+                pending.forget(None, &id);
+                id
+            })
+            .collect();
+        assert!(ids.iter().all(|id| id.len() == 26 && !id.contains('-')), "no UUID is written so");
+        let ids: Vec<_> = ids.iter().map(|id| bits(id)).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), MANY);
+        for bit in 0..128 {
+            let set = |id: &u128| id >> bit & 1 == 1;
+            assert!(is_usual(ids.iter().filter(|id| set(id)).count(), MANY, 2), "bit {bit}");
+            let kept = ids.windows(2).filter(|pair| set(&pair[0]) == set(&pair[1])).count();
+            assert!(is_usual(kept, MANY - 1, 2), "bit {bit} tells the next");
+        }
+        // What is true of the bits is true of either order of the bytes that a UUID could be read from.
+        for ids in [ids.clone(), ids.iter().map(|id| id.swap_bytes()).collect()] {
+            // A counter or a time would rise; later ids would lie near.
+            assert!(is_usual(ids.windows(2).filter(|pair| pair[0] < pair[1]).count(), MANY - 1, 2));
+            let near = ids.windows(2).filter(|pair| pair[0].abs_diff(pair[1]) < 1 << 100).count();
+            assert!(near < 10, "{near} of a million lie as near as one in 2^27 would");
+            // UUIDs say their version in four bits: here all of them are as frequent, those with a time in them (1, 6, 7) too.
+            let mut versions = HashMap::new();
+            ids.iter().for_each(|id| *versions.entry(id >> 76 & 15).or_insert(0) += 1);
+            assert!((0..16).all(|version| is_usual(versions[&version], MANY, 16)), "{versions:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Requests and their answers: S4-03 to S4-09.
+//! Requests and their answers, and requests that only the own server may make: S4-03 to S4-10.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -104,4 +104,51 @@ async fn other_ends_of_a_request() {
             .any(|stanza| stanza.id() == Some("theirs") && matches!(stanza.kind(), Kind::Iq(IqType::Result)))
     };
     until(answered).await;
+}
+
+/// S4-10: roster pushes, block list pushes and carbons reach the application only if they come from the own account; nothing is sent back.
+#[tokio::test]
+async fn forged_pushes_and_carbons_are_ignored() {
+    let certificates = Certificates::new();
+    let server = Fake::start(certificates.hosts("good.example"), Start::Tcp).await;
+    let mut session = connect(config(&certificates, server.address)).await;
+    let account = session.jid().unwrap().bare().to_jid();
+    let item = || Builder::new("item", ns::ROSTER).attr("jid", "mallory@x.example");
+    let said = |from: Option<Jid>, id: &str| {
+        let inner = Builder::new("message", ns::CLIENT).child(Builder::new("body", ns::CLIENT).text("buy"));
+        let forwarded = Builder::new("forwarded", ns::FORWARD).child(inner);
+        [
+            iq(IqType::Set, id).child(Builder::new("query", ns::ROSTER).child(item())).from(from.clone()),
+            iq(IqType::Set, id).child(Builder::new("unblock", ns::BLOCKING)).from(from.clone()),
+            message(MessageType::Chat)
+                .id(id)
+                .child(Builder::new("received", ns::CARBONS).child(forwarded))
+                .from(from),
+        ]
+        .map(|stanza| stanza.build())
+    };
+    let full = session.jid().cloned();
+    let strangers = [
+        Some(Jid::new("mallory@x.example/r").unwrap()),
+        Some(account.clone()).map(|own| Jid::new(own.domain()).unwrap()),
+        full,
+    ];
+    for from in strangers {
+        said(from, "forged").iter().for_each(|stanza| server.push(stanza));
+    }
+    for from in [None, Some(account)] {
+        said(from, "true").iter().for_each(|stanza| server.push(stanza));
+    }
+    for _ in 0..6 {
+        let stanza = wait(&mut session, |event| match event {
+            Event::Stanza(stanza) => Some(stanza),
+            _ => None,
+        })
+        .await;
+        assert_eq!(stanza.id(), Some("true"));
+    }
+    assert_eq!(session.sender().ignored(), 9);
+    session.send(&message(MessageType::Chat).body("after").build()).await.unwrap();
+    until(|| server.bodies() == ["after"]).await;
+    assert_eq!(server.world.lock().unwrap().received.len(), 1, "a forgery was answered");
 }
