@@ -1,10 +1,11 @@
-//! XEP-0199 XMPP Ping: the server and each account answer.
+//! XEP-0199 XMPP Ping: the server and each account answer, and the server pings silent clients that have no stream management.
 
 use nuncio_router::points::Handler;
 use nuncio_router::{Ask, At, ConfigError, Cx, Extension, Host, Reply, Xep};
 use nuncio_xmpp::error::StanzaError;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::IqType;
+use nuncio_xmpp::xml::Builder;
 
 /// See the module.
 pub const EXTENSION: Extension = Extension {
@@ -20,7 +21,8 @@ fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
         host.feature_at(at, ns::PING);
         host.handler(at, IqType::Get, "ping", ns::PING, Pong)?;
     }
-    Ok(())
+    // §4.1; with stream management `<r/>` does the same.
+    host.probe(Builder::new("ping", ns::PING))
 }
 
 struct Pong;

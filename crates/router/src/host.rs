@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use nuncio_store::{Blobs, Fault, Log, Store, Table};
 use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::stanza::{IqType, Stanza};
+use nuncio_xmpp::xml::Builder;
 use serde::de::DeserializeOwned;
 
 use crate::commands::Command;
@@ -103,6 +104,8 @@ pub struct Points {
     pub(crate) greeters: Vec<Arc<dyn Greeter>>,
     opens: Vec<(Name, &'static str, Arc<dyn Greeter>)>,
     pub(crate) commands: BTreeMap<&'static str, (&'static str, Command)>,
+    /// What a silent client is asked.
+    probe: Option<(&'static str, Builder)>,
     pub(crate) loaders: Vec<Arc<dyn AnyLoad>>,
     pub(crate) stream_slots: Vec<usize>,
     pub(crate) features: BTreeSet<(At, String)>,
@@ -240,6 +243,11 @@ impl Points {
     /// The elements (name, namespace) of a bound stream that greeters take and that are no stanzas.
     pub fn nonzas(&self) -> Vec<(String, String)> {
         self.opens.iter().map(|(name, ..)| (name.name.to_owned(), name.ns.to_owned())).collect()
+    }
+
+    /// What a silent client is asked, if anything.
+    pub(crate) fn probe(&self) -> Option<&Builder> {
+        self.probe.as_ref().map(|(_, payload)| payload)
     }
 
     /// The commands, by name.
@@ -397,6 +405,19 @@ impl Host<'_> {
             self.points.opens.push((*name, self.name, Arc::clone(&greeter)));
         }
         self.points.greeters.push(greeter);
+        Ok(())
+    }
+
+    /// What a client that has long been silent is asked, to find out whether it is still there: the payload of a `get` that every client
+    /// answers, if only with an error.
+    ///
+    /// # Errors
+    /// Another extension has one.
+    pub fn probe(&mut self, payload: Builder) -> Result<(), ConfigError> {
+        if let Some((owner, _)) = self.points.probe {
+            return Err(self.conflict(owner, "the question to silent clients".to_owned()));
+        }
+        self.points.probe = Some((self.name, payload));
         Ok(())
     }
 

@@ -51,6 +51,9 @@ metrics! {
     expired: Counter = "Sessions that were not resumed in time",
     streams_ended: Family<StreamEnd, Counter> = "Client streams that ended, by reason and by the stream error that we sent",
     budget_hits: Family<Budget, Counter> = "Client streams that ended because a budget was exceeded, by budget",
+    requests: Counter = "Requests of the server's own, such as pings of silent clients",
+    requests_unanswered: Counter = "Requests of the server's own that nobody answered in time",
+    answers_ignored: Counter = "IQ results and errors to a domain or an account that no request waited for, answers to pushes among them",
     store_faults: Counter = "Reads and writes that the store failed at",
 }
 

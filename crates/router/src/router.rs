@@ -21,6 +21,7 @@ use crate::lane::{AccountState, Lane, Step, Stepped};
 use crate::limits::Throttle;
 use crate::metrics::RouterMetrics;
 use crate::points::{Cx, Judge, Question};
+use crate::request::Requests;
 use crate::roster::{self, Roster};
 use crate::session::{Session, SessionId};
 
@@ -86,6 +87,7 @@ pub struct Router {
     /// What unknown users' salts are made from; outlives restarts.
     pub(crate) secret: Vec<u8>,
     pub(crate) throttle: Throttle,
+    requests: Requests,
     /// Sessions that can be resumed, by the id of XEP-0198.
     pub(crate) resumable: Mutex<HashMap<String, Arc<Session>>>,
     numbers: AtomicU64,
@@ -142,6 +144,7 @@ impl Router {
         let throttle = Throttle::new(limits.failed_logins_per_account, limits.failed_logins_per_address);
         let router = Arc::new(Self {
             throttle,
+            requests: Requests::new(),
             config,
             store,
             shapes,
@@ -185,6 +188,11 @@ impl Router {
     /// The metrics.
     pub const fn metrics(&self) -> &RouterMetrics {
         &self.metrics
+    }
+
+    /// The server's own requests that wait for their answers.
+    pub(crate) const fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     /// Where ids come from.

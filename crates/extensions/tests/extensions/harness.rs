@@ -198,7 +198,7 @@ impl Client {
                 Command::Stanza(bytes) | Command::Nonza(bytes) => {
                     all.push(String::from_utf8(bytes.to_vec()).unwrap());
                 }
-                Command::Handled { .. } => {}
+                Command::Handled { .. } | Command::Unanswered => {}
                 Command::Close(error) => {
                     let told = error.map_or_else(String::new, |error| error.condition.as_str().to_owned());
                     self.closed = Some(told);

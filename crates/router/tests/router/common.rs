@@ -83,6 +83,8 @@ pub(crate) struct Client {
     pub(crate) closed: Option<String>,
     /// Stanzas that came, in all.
     pub(crate) received: u32,
+    /// How often the host said that the client did not answer a probe.
+    pub(crate) unanswered: u32,
     open: bool,
 }
 
@@ -96,6 +98,7 @@ impl Client {
             handled: 0,
             closed: None,
             received: 0,
+            unanswered: 0,
             open: true,
         }
     }
@@ -179,6 +182,7 @@ impl Client {
                     return Some(String::from_utf8(bytes.to_vec()).unwrap());
                 }
                 Command::Nonza(bytes) => return Some(String::from_utf8(bytes.to_vec()).unwrap()),
+                Command::Unanswered => self.unanswered += 1,
                 Command::Handled { number } => {
                     assert!(number > self.handled, "told twice that {number} is handled");
                     self.handled = number;

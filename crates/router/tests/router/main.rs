@@ -14,6 +14,7 @@ mod model;
 mod plugs;
 mod presences;
 mod refuse;
+mod requests;
 mod roster;
 mod storm;
 mod subscriptions;
