@@ -1,0 +1,124 @@
+//! Invariants that hold for whatever bytes arrive. For fuzzers, `tests/mutate.rs` and property tests. The functions panic when one is broken.
+
+use nuncio_sansio::pair::Counter;
+
+use crate::head::{Flag, Head};
+use crate::limits::Limits;
+use crate::parse::{Bad, Item, ParseError, Parser};
+
+/// A frame as it was said, its body in one piece.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// A frame; none for the flag of one that was cut off.
+    Frame(Box<Head>, Vec<u8>, Option<Flag>),
+    /// A frame with a bad header.
+    Bad(Box<Bad>),
+    /// Nothing can be read any more.
+    Error(ParseError),
+}
+
+/// Parses pieces one after the other, and checks that memory is bounded.
+///
+/// # Panics
+/// An invariant is broken.
+pub fn feed<'a>(limits: Limits, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Said> {
+    let mut parser = Parser::new(limits);
+    let mut said: Vec<Said> = Vec::new();
+    for piece in pieces {
+        parser.push(piece);
+        loop {
+            match parser.next() {
+                Ok(Some(Item::Head(head))) => said.push(Said::Frame(head, Vec::new(), None)),
+                Ok(Some(Item::Data(data))) => {
+                    assert!(!data.is_empty(), "no empty pieces");
+                    let Some(Said::Frame(_, body, None)) = said.last_mut() else {
+                        unreachable!("data belong to a frame")
+                    };
+                    body.extend_from_slice(&data);
+                }
+                Ok(Some(Item::End(end))) => {
+                    let Some(Said::Frame(_, _, flag @ None)) = said.last_mut() else {
+                        unreachable!("an end belongs to a frame")
+                    };
+                    *flag = Some(end);
+                }
+                Ok(Some(Item::Bad(bad))) => said.push(Said::Bad(bad)),
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(parser.next(), Err(error), "what has failed stays failed");
+                    said.push(Said::Error(error));
+                    return said;
+                }
+            }
+        }
+        assert!(parser.buffered() <= limits.line_bytes + 2, "holds {} bytes", parser.buffered());
+    }
+    said
+}
+
+/// The parser: the same comes out however the input is cut, memory is bounded, and what is read is written so that it is read as the same.
+///
+/// # Panics
+/// An invariant is broken.
+pub fn frames(data: &[u8]) {
+    let limits = Limits { head_bytes: 2_048, line_bytes: 1_024, ..Limits::DEFAULT };
+    let whole = feed(limits, [data]);
+    assert_eq!(whole, feed(limits, data.chunks(1)), "byte by byte");
+    let cut = data.first().map_or(0, |byte| usize::from(*byte) * data.len() / 256);
+    let (front, back) = data.split_at(cut);
+    assert_eq!(whole, feed(limits, [front, back]), "cut at {cut}");
+    let entropy = Counter::default();
+    for said in whole {
+        let Said::Frame(head, body, Some(flag)) = said else { continue };
+        let mut written = (*head).clone();
+        let body = head.content_type.is_some().then_some(body);
+        let bytes = written.frame(body.as_deref(), flag, &entropy);
+        let again = feed(Limits { head_bytes: 1 << 20, line_bytes: 1 << 20, ..limits }, [&bytes[..]]);
+        let wanted = Said::Frame(Box::new(written), body.unwrap_or_default(), Some(flag));
+        assert_eq!(again, [wanted], "{}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+/// Frames that are nearly right, for inputs.
+pub const WORDS: &[&[u8]] = &[
+    b"MSRP d93kswow SEND\r\n",
+    b"MSRP op2nc9a SEND\r\n",
+    b"MSRP d93kswow 200 OK\r\n",
+    b"MSRP d93kswow REPORT\r\n",
+    b"MSRP d93kswow AUTH\r\n",
+    b"MSRP d93kswow NICKNAME\r\n",
+    b"MSRP d93kswow 481\r\n",
+    b"To-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\n",
+    b"To-Path: msrps://relay.example:2855/token;tcp msrp://b.example:1/9di4eae923wzd;tcp\r\n",
+    b"To-Path: msrps://relay.example:2855;tcp\r\n",
+    b"From-Path: msrp://a.example:2/iau39soe2843z;tcp\r\n",
+    b"To-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\nFrom-Path: msrp://a.example:2/iau39soe2843z;tcp\r\n",
+    b"Message-ID: 12339sdqwer\r\n",
+    b"Message-ID: 456s9wlk3\r\n",
+    b"Byte-Range: 1-16/16\r\n",
+    b"Byte-Range: 1-*/*\r\n",
+    b"Byte-Range: 5-8/8\r\n",
+    b"Byte-Range: 1-18446744073709551615/*\r\n",
+    b"Success-Report: yes\r\n",
+    b"Failure-Report: no\r\n",
+    b"Failure-Report: partial\r\n",
+    b"Status: 000 200 OK\r\n",
+    b"Status: 000 413 Stop\r\n",
+    b"Expires: 600\r\n",
+    b"Use-Nickname: \"x\"\r\n",
+    b"Content-Type: text/plain\r\n\r\n",
+    b"Content-Type: message/cpim\r\n\r\n",
+    b"body",
+    b"abcd\xff\x00\r\n",
+    b"\r\n",
+    b"\r",
+    b"-------",
+    b"\r\n-------d93kswow$\r\n",
+    b"\r\n-------d93kswow+\r\n",
+    b"\r\n-------op2nc9a#\r\n",
+    b"\r\n-------d93kswo",
+    b"-------d93kswow$\r\n",
+    b"-------op2nc9a$\r\n",
+    b"MSRP d93kswow SEND\r\nTo-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\nFrom-Path: msrp://a.example:2/iau39soe2843z;tcp\r\nMessage-ID: 12339sdqwer\r\nByte-Range: 1-16/16\r\nContent-Type: text/plain\r\n\r\nHi, I'm Alice!\r\n\r\n-------d93kswow$\r\n",
+    b"MSRP op2nc9a SEND\r\nTo-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\nFrom-Path: msrp://a.example:2/iau39soe2843z;tcp\r\nMessage-ID: 456s9wlk3\r\nByte-Range: 5-*/*\r\nSuccess-Report: yes\r\nContent-Type: text/plain\r\n\r\nrest\r\n-------op2nc9a$\r\n",
+];

@@ -1,0 +1,29 @@
+//! A deterministic run of the fuzzing invariants, on the stable toolchain. `NUNCIO_FUZZ_INPUTS` says how many inputs (default 5 000).
+
+use nuncio_msrp::fuzz;
+use nuncio_xmpp::fuzz::{Rng, damage};
+
+fn inputs() -> u64 {
+    std::env::var("NUNCIO_FUZZ_INPUTS").ok().and_then(|count| count.parse().ok()).unwrap_or(5_000)
+}
+
+/// A row of words that a peer could say, some of them damaged.
+fn input(seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let mut data = Vec::new();
+    for _ in 0..=rng.below(16) {
+        let mut word = fuzz::WORDS[rng.below(fuzz::WORDS.len())].to_vec();
+        if rng.one_in(8) {
+            damage(&mut rng, &mut word);
+        }
+        data.extend(word);
+    }
+    data
+}
+
+#[test]
+fn the_parser_keeps_its_invariants() {
+    for seed in 0..inputs() {
+        fuzz::frames(&input(seed));
+    }
+}
