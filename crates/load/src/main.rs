@@ -1,7 +1,9 @@
 //! The command line of the load generator.
 
+mod cli;
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(2)
+    cli::main()
 }

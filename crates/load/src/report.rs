@@ -71,3 +71,71 @@ pub struct Memory {
     /// Churn only: what each cost at the beginning of the churn.
     pub per_connection_at_first: Option<f64>,
 }
+
+impl Report {
+    /// For people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut lines = vec![("scenario", self.scenario.clone()), ("target", self.target.clone())];
+        let operation = if self.operation.is_empty() { "operation" } else { &self.operation };
+        lines.push(("done", format!("{} x {operation} in {:.2} s", self.operations, self.seconds)));
+        lines.push(("rate", format!("{:.0} /s", self.rate)));
+        if let Some(latency) = &self.latency {
+            let Latency { p50, p90, p99, p999, max } = latency;
+            let text = format!(
+                "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
+                micros(*p50),
+                micros(*p90),
+                micros(*p99),
+                micros(*p999),
+                micros(*max)
+            );
+            lines.push(("latency", text));
+        }
+        lines.push(("lost", self.lost.to_string()));
+        lines.push(("duplicates", self.duplicates.to_string()));
+        if let Some(server) = &self.server {
+            let each = micros(server.per_operation_ns / 1000.0);
+            let coarse = server.resolution_ns as f64 / 1e9;
+            let text = format!("{each} per {operation} ({:.3} s in all, to {coarse:.3} s)", server.seconds);
+            lines.push(("server CPU", text));
+        }
+        lines.push(("generator CPU", format!("{} per {operation}", micros(self.generator_ns / 1000.0))));
+        if let Some(memory) = &self.memory {
+            let mega = |bytes: u64| bytes as f64 / 1e6;
+            let mut text = format!(
+                "{:.2} KB per connection ({} connections; {:.1} MB before, {:.1} MB after)",
+                memory.per_connection / 1000.0,
+                memory.connections,
+                mega(memory.before),
+                mega(memory.after)
+            );
+            if let Some(first) = memory.per_connection_at_first {
+                text.push_str(&format!("; {:.2} KB at first", first / 1000.0));
+            }
+            lines.push(("server memory", text));
+        }
+        lines.iter().map(|(name, value)| format!("{name:<14} {value}\n")).collect()
+    }
+
+    /// For programs: the fields of this type, and `stopped` with the reason if it ended before its time.
+    #[must_use]
+    pub fn json(&self, stopped: Option<&str>) -> String {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let (Some(object), Some(why)) = (value.as_object_mut(), stopped) {
+            object.insert("stopped".to_owned(), why.into());
+        }
+        value.to_string()
+    }
+}
+
+/// Microseconds in a unit that is read easily.
+fn micros(value: f64) -> String {
+    if value >= 1e6 {
+        format!("{:.2} s", value / 1e6)
+    } else if value >= 1000.0 {
+        format!("{:.2} ms", value / 1000.0)
+    } else {
+        format!("{value:.2} us")
+    }
+}

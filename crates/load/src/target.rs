@@ -1,7 +1,8 @@
 //! Whom to put under load.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How a connection begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Target {
     pub classic_key_exchange: bool,
     /// Threads of the generator, 1 to 64.
     pub threads: u16,
+    /// How long a server may be silent where something must come.
+    pub patience: Duration,
     /// Said twice on the command line: that a target outside this machine and the private networks is meant.
     pub far: bool,
 }
@@ -79,7 +82,92 @@ impl Target {
             process: None,
             classic_key_exchange: false,
             threads: 1,
+            patience: Duration::from_secs(15),
             far: false,
         }
+    }
+}
+
+impl Target {
+    /// Whether it may be put under load, and can be.
+    ///
+    /// A loopback address may. So may a private one (10/8, 172.16/12, 192.168/16, fc00::/7) inside a network namespace that is not the
+    /// machine's first: there it leads to a test set-up, elsewhere to somebody's office. Anything else only if `far` says so.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), String> {
+        let ip = self.address.ip().to_canonical();
+        if !self.far && !ip.is_loopback() && !(is_private(ip) && own_namespace()) {
+            return Err(format!(
+                "{ip} is neither loopback nor private in a network namespace of its own: putting load on it must be asked for twice"
+            ));
+        }
+        if !(1..=64).contains(&self.threads) {
+            return Err(format!("{} threads; there can be 1 to 64", self.threads));
+        }
+        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        if !plain(&self.accounts.prefix) || !plain(&self.domain) || self.domain.is_empty() {
+            return Err("domain and prefix of accounts may have ASCII letters, digits, '-', '.' and '_'".to_owned());
+        }
+        Ok(())
+    }
+}
+
+const fn is_private(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_private(),
+        IpAddr::V6(ip) => ip.is_unique_local(),
+    }
+}
+
+/// Whether this process is in another network namespace than the machine's first process. Where that cannot be seen, it is not.
+fn own_namespace() -> bool {
+    let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net"));
+    matches!((of("self"), of("1")), (Ok(own), Ok(first)) if own != first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(address: &str) -> Target {
+        Target::new("test", address.parse().unwrap(), "localhost", Vec::new())
+    }
+
+    #[test]
+    fn only_loopback_is_loaded_without_being_told_twice() {
+        for near in ["127.0.0.1:5223", "127.9.9.9:1", "[::1]:5223", "[::ffff:127.0.0.1]:1"] {
+            target(near).check().unwrap();
+        }
+        for far in ["192.0.2.1:5223", "[2001:db8::1]:5223", "8.8.8.8:443", "0.0.0.0:1", "[::ffff:192.0.2.1]:1"] {
+            let mut target = target(far);
+            assert!(target.check().is_err(), "{far}");
+            target.far = true;
+            target.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn private_addresses_are_near_only_in_a_namespace_of_ones_own() {
+        for private in ["10.0.0.1:1", "172.16.0.1:1", "192.168.7.7:1", "[fd00::1]:1"] {
+            assert_eq!(target(private).check().is_ok(), own_namespace(), "{private}");
+        }
+        for public in ["172.32.0.1:1", "11.0.0.1:1", "192.169.0.1:1", "[fe80::1]:1"] {
+            assert!(target(public).check().is_err(), "{public}");
+        }
+    }
+
+    #[test]
+    fn what_would_break_the_stanzas_is_refused() {
+        let mut target = target("127.0.0.1:1");
+        target.accounts.prefix = "a'b".to_owned();
+        assert!(target.check().is_err());
+        target.accounts.prefix = "user".to_owned();
+        target.domain = "a b".to_owned();
+        assert!(target.check().is_err());
+        target.domain = "localhost".to_owned();
+        target.threads = 0;
+        assert!(target.check().is_err());
     }
 }

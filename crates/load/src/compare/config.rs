@@ -1,0 +1,205 @@
+//! The configuration of each server: alike in what clients see, and each as its own documentation recommends under load.
+//!
+//! Alike: TLS as the library chooses it (1.3 here), the same certificate (ECDSA P-256), direct TLS on one port of loopback, SCRAM-SHA-1 with
+//! [`ITERATIONS`] iterations and stored keys, no shaping and no limits that a scenario could reach, the log at the level that the package has, in a
+//! file. Only the modules that a scenario needs: roster, presence, disco, offline messages, stream management, ping. What is not named has its
+//! default.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// The domain that all of them serve.
+pub(super) const DOMAIN: &str = "localhost";
+
+/// PBKDF2 iterations of every stored password: the least that RFC 5802 §5.1 allows. Only the client pays for them.
+pub(super) const ITERATIONS: u32 = 4_096;
+
+/// Where a server listens and what it finds in its folder.
+pub(super) struct Setting<'a> {
+    /// The server's own folder: configuration, data, log, `chain.pem`, `key.pem`, `both.pem`.
+    pub(super) folder: &'a Path,
+    /// Direct TLS for clients.
+    pub(super) address: SocketAddr,
+    /// Worker threads; none for the default.
+    pub(super) threads: Option<u32>,
+}
+
+/// Nuncio with its defaults (every extension that is on by default) but for limits.
+pub(super) fn nuncio(setting: &Setting<'_>) -> String {
+    let folder = setting.folder.display();
+    let mut text = format!(
+        r#"data = "{folder}/data"
+listen.c2s = []
+listen.c2s_tls = ["{address}"]
+listen.http = []
+log.level = "info"
+accounts.scram_iterations = {ITERATIONS}
+
+[[domain]]
+name = "{DOMAIN}"
+certificate = "{folder}/chain.pem"
+key = "{folder}/key.pem"
+
+[limits]
+connections_per_address = 1000000
+unauthenticated_per_address = 1000000
+connects_per_second = 1000000
+connections = 1000000
+bytes_per_second = 1000000000
+stanzas_per_second = 1000000
+queue_stanzas = 100000
+queue_bytes = 104857600
+offline_messages = 1000000
+roster_items = 10000
+subscription_requests = 10000
+idle_accounts = 100000
+"#,
+        address = setting.address,
+    );
+    if let Some(threads) = setting.threads {
+        let _ = write!(text, "\n[runtime]\nthreads = {threads}\n");
+    }
+    text
+}
+
+/// Prosody. Under load its documentation recommends the epoll backend, which is the default since 0.12, and leaves the garbage collector alone;
+/// `internal_hashed` stores keys; mod_limits, which Debian's example loads, is left out. The backlog is raised for login storms.
+pub(super) fn prosody(setting: &Setting<'_>) -> String {
+    let folder = setting.folder.display();
+    format!(
+        r#"data_path = "{folder}/data"
+pidfile = "{folder}/prosody.pid"
+daemonize = false
+interfaces = {{ "{ip}" }}
+c2s_ports = {{ }}
+c2s_direct_tls_ports = {{ {port} }}
+s2s_ports = {{ }}
+http_ports = {{ }}
+https_ports = {{ }}
+network_backend = "epoll"
+network_settings = {{ tcp_backlog = 1024 }}
+modules_enabled = {{ "disco", "roster", "saslauth", "tls", "smacks", "ping" }}
+modules_disabled = {{ "s2s" }}
+authentication = "internal_hashed"
+default_iteration_count = {ITERATIONS}
+storage = "internal"
+c2s_require_encryption = true
+smacks_max_queue_size = 100000
+ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
+c2s_direct_tls_ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
+log = {{ {{ levels = {{ min = "info" }}; to = "file"; filename = "{folder}/server.log" }} }}
+VirtualHost "{DOMAIN}"
+"#,
+        ip = setting.address.ip(),
+        port = setting.address.port(),
+    )
+}
+
+/// ejabberd with mnesia, its default, and no shaper; what Debian's file sets beyond code's defaults (no TLS below 1.2, SCRAM keys, roster versions) is
+/// kept.
+pub(super) fn ejabberd(setting: &Setting<'_>) -> String {
+    let folder = setting.folder.display();
+    format!(
+        r#"hosts: ["{DOMAIN}"]
+loglevel: info
+log_rotate_count: 0
+certfiles: ["{folder}/both.pem"]
+auth_password_format: scram
+disable_sasl_mechanisms: ["digest-md5", "X-OAUTH2"]
+c2s_protocol_options: ["no_sslv3", "no_tlsv1", "no_tlsv1_1", "cipher_server_preference", "no_compression"]
+listen:
+  - {{port: {port}, ip: "{ip}", module: ejabberd_c2s, tls: true, max_stanza_size: 262144, access: c2s, shaper: none, backlog: 1024,
+      protocol_options: ["no_sslv3", "no_tlsv1", "no_tlsv1_1", "cipher_server_preference", "no_compression"]}}
+access_rules:
+  c2s: {{allow: all}}
+shaper_rules:
+  max_user_sessions: 1000
+  max_user_offline_messages: 1000000
+modules:
+  mod_disco: {{}}
+  mod_offline: {{access_max_user_messages: max_user_offline_messages}}
+  mod_ping: {{}}
+  mod_roster: {{versioning: true}}
+  mod_stream_mgmt: {{resend_on_timeout: if_offline, max_ack_queue: 100000}}
+"#,
+        ip = setting.address.ip(),
+        port = setting.address.port(),
+    )
+}
+
+/// The arguments of Erlang's emulator: those of Debian's ejabberdctl, without distribution, which a single node does not need.
+pub(super) fn erl(folder: &Path) -> Vec<String> {
+    let spool = format!("\"{}/spool\"", folder.display());
+    ["+K", "true", "+P", "250000", "-env", "ERL_CRASH_DUMP_BYTES", "0", "-noinput", "-mnesia", "dir", &spool]
+        .into_iter()
+        .chain(["-s", "ejabberd"])
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The environment that Debian's ejabberdctl sets.
+pub(super) fn erl_environment(folder: &Path, libraries: &Path) -> Vec<(&'static str, String)> {
+    let folder = folder.display();
+    vec![
+        ("EJABBERD_CONFIG_PATH", format!("{folder}/ejabberd.yml")),
+        ("EJABBERD_LOG_PATH", format!("{folder}/server.log")),
+        ("ERL_LIBS", libraries.display().to_string()),
+        ("ERL_CRASH_DUMP", format!("{folder}/crash.dump")),
+        ("ERL_INETRC", format!("{folder}/inetrc")),
+        ("ERL_MAX_PORTS", "65536".to_owned()),
+        ("ERL_MAX_ETS_TABLES", "2053".to_owned()),
+        ("HOME", folder.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn setting(threads: Option<u32>) -> Setting<'static> {
+        Setting { folder: Path::new("some/folder"), address: "127.0.0.1:4242".parse().unwrap(), threads }
+    }
+
+    /// What makes the comparison fair stands in each of them.
+    #[test]
+    fn every_server_is_configured_alike() {
+        for text in [nuncio(&setting(None)), prosody(&setting(None)), ejabberd(&setting(None))] {
+            for wanted in ["4242", "127.0.0.1", "some/folder", "localhost", "info"] {
+                assert!(text.contains(wanted), "{wanted} is missing in {text}");
+            }
+            assert!(!text.contains("debug") && !text.contains("carbons") && !text.contains("5222"), "{text}");
+        }
+        assert!(prosody(&setting(None)).contains("default_iteration_count = 4096"));
+        assert!(nuncio(&setting(None)).contains("scram_iterations = 4096"));
+        assert!(ejabberd(&setting(None)).contains("shaper: none"));
+        assert!(!prosody(&setting(None)).contains("limits"));
+    }
+
+    #[test]
+    fn nuncios_configuration_is_toml() {
+        let one: toml::Table = toml::from_str(&nuncio(&setting(Some(1)))).unwrap();
+        assert_eq!(one["runtime"]["threads"].as_integer(), Some(1));
+        assert_eq!(one["listen"]["c2s_tls"][0].as_str(), Some("127.0.0.1:4242"));
+        let usual: toml::Table = toml::from_str(&nuncio(&setting(None))).unwrap();
+        assert!(!usual.contains_key("runtime"));
+    }
+
+    #[test]
+    fn braces_are_balanced() {
+        for text in [prosody(&setting(None)), ejabberd(&setting(None))] {
+            for (open, close) in [('{', '}'), ('[', ']'), ('(', ')')] {
+                let count = |which: char| text.chars().filter(|&c| c == which).count();
+                assert_eq!(count(open), count(close), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_emulator_is_started_as_debian_does() {
+        let words = erl(Path::new("some/folder"));
+        assert!(words.windows(2).any(|pair| pair == ["+K", "true"]));
+        assert!(words.contains(&"\"some/folder/spool\"".to_owned()));
+        assert!(erl_environment(Path::new("f"), Path::new("l")).contains(&("ERL_LIBS", "l".to_owned())));
+    }
+}

@@ -1,0 +1,244 @@
+//! The arithmetic of the table: medians, ratios, and whether a goal is reached.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::plan::{Case, Goal, Measure};
+use super::subject::Kind;
+use crate::Report;
+
+/// The middle of the values, or the mean of the middle two; none if there are none or one is no number.
+pub(super) fn median(values: &[f64]) -> Option<f64> {
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return None;
+    }
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let upper = sorted.get(sorted.len() / 2)?;
+    let lower = sorted.get((sorted.len() - 1) / 2)?;
+    Some(f64::midpoint(*lower, *upper))
+}
+
+/// One over the other; none where that says nothing.
+pub(super) fn ratio(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) if other > 0.0 => Some(one / other),
+        _ => None,
+    }
+}
+
+/// The figures of one subject in one case: medians over the rounds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Figures {
+    /// What the case is about: microseconds of CPU per operation, or bytes per connection.
+    pub(super) value: Option<f64>,
+    /// The smallest of the rounds, and the largest.
+    pub(super) spread: Option<(f64, f64)>,
+    /// Operations a second.
+    pub(super) rate: Option<f64>,
+    /// Microseconds of the median operation.
+    pub(super) p50: Option<f64>,
+    /// Microseconds that 99 of 100 operations stay below.
+    pub(super) p99: Option<f64>,
+    /// The generator's own CPU per operation in microseconds.
+    pub(super) generator: Option<f64>,
+    /// Messages lost, in all rounds together.
+    pub(super) lost: u64,
+    /// Messages that came twice, in all rounds together.
+    pub(super) duplicates: u64,
+    /// How many rounds were measured to the end.
+    pub(super) rounds: usize,
+}
+
+/// What a case measures, of one report.
+pub(super) fn value(measure: Measure, report: &Report) -> Option<f64> {
+    match measure {
+        Measure::Cpu => report.server.map(|server| server.per_operation_ns / 1_000.0),
+        Measure::Memory => report.memory.map(|memory| memory.per_connection),
+    }
+}
+
+impl Figures {
+    /// The figures of these reports.
+    pub(super) fn of(measure: Measure, reports: &[&Report]) -> Self {
+        let all = |get: &dyn Fn(&Report) -> Option<f64>| -> Vec<f64> {
+            reports.iter().filter_map(|report| get(report)).collect()
+        };
+        let values = all(&|report| value(measure, report));
+        let spread = values.iter().copied().fold(None, |spread: Option<(f64, f64)>, value| {
+            Some(spread.map_or((value, value), |(low, high)| (low.min(value), high.max(value))))
+        });
+        Self {
+            value: median(&values),
+            spread,
+            rate: median(&all(&|report| Some(report.rate))),
+            p50: median(&all(&|report| report.latency.map(|latency| latency.p50))),
+            p99: median(&all(&|report| report.latency.map(|latency| latency.p99))),
+            generator: median(&all(&|report| Some(report.generator_ns / 1_000.0))),
+            lost: reports.iter().map(|report| report.lost).sum(),
+            duplicates: reports.iter().map(|report| report.duplicates).sum(),
+            rounds: reports.len(),
+        }
+    }
+}
+
+/// All figures: by case, then by subject.
+pub(super) type Table = BTreeMap<&'static str, BTreeMap<Kind, Figures>>;
+
+/// Whether a goal is reached, and what was compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Verdict {
+    /// What is asked, for people.
+    pub(super) asked: String,
+    /// What was found, in the goal's own unit; none if something needed was not measured.
+    pub(super) found: Option<f64>,
+    /// Whether it holds; none if it cannot be said.
+    pub(super) holds: Option<bool>,
+}
+
+/// Judges a case.
+pub(super) fn verdict(case: &Case, table: &Table) -> Option<Verdict> {
+    let of = |key: &str, kind: Kind| table.get(key).and_then(|row| row.get(&kind));
+    let value = |key: &str, kind: Kind| of(key, kind).and_then(|figures| figures.value);
+    let nuncio = value(case.key, Kind::Nuncio);
+    let (asked, found, most) = match case.goal? {
+        Goal::OfRelay(most) => {
+            let found = ratio(nuncio, value(case.key, Kind::Relay));
+            (format!("at most {most} x the relay"), found, most)
+        }
+        Goal::AtMost(most) => {
+            let text = super::table::quantity(case.measure, Some(most));
+            (format!("at most {text}"), nuncio, most)
+        }
+        Goal::OfBetterRival(most) => {
+            let found = ratio(nuncio, better_rival(case.key, table));
+            (format!("at most {most} x the better rival"), found, most)
+        }
+        Goal::OfCase(key, most) => {
+            let found = ratio(nuncio, value(key, Kind::Nuncio));
+            (format!("at most {most} x {key}"), found, most)
+        }
+        Goal::RateOfCase(key, least) => {
+            let rate = |key| of(key, Kind::Nuncio).and_then(|figures| figures.rate);
+            let found = ratio(rate(case.key), rate(key));
+            let holds = found.map(|found| found >= least);
+            return Some(Verdict { asked: format!("at least {least} x the rate of {key}"), found, holds });
+        }
+    };
+    Some(Verdict { asked, found, holds: found.map(|found| found <= most) })
+}
+
+/// The smaller value of the two rivals, of those that were measured.
+pub(super) fn better_rival(key: &str, table: &Table) -> Option<f64> {
+    let row = table.get(key)?;
+    [Kind::Prosody, Kind::Ejabberd]
+        .into_iter()
+        .filter_map(|kind| row.get(&kind)?.value)
+        .min_by(f64::total_cmp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Latency, Memory, ServerCost};
+
+    fn report(cpu_us: f64) -> Report {
+        Report {
+            rate: 1_000.0,
+            lost: 1,
+            latency: Some(Latency { p50: 10.0, p99: 90.0, ..Latency::default() }),
+            server: Some(ServerCost { per_operation_ns: cpu_us * 1_000.0, ..ServerCost::default() }),
+            memory: Some(Memory { per_connection: 9_000.0, ..Memory::default() }),
+            generator_ns: 2_000.0,
+            ..Report::default()
+        }
+    }
+
+    fn case(goal: Goal) -> Case {
+        Case { key: "chat", goal: Some(goal), ..Case::default() }
+    }
+
+    fn table(values: &[(&'static str, Kind, f64)]) -> Table {
+        let mut table = Table::new();
+        for (key, kind, value) in values {
+            let figures = Figures { value: Some(*value), rate: Some(1_000.0 / value), ..Figures::default() };
+            table.entry(key).or_default().insert(*kind, figures);
+        }
+        table
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        for (values, wanted) in [
+            (vec![], None),
+            (vec![3.0], Some(3.0)),
+            (vec![9.0, 1.0, 2.0], Some(2.0)),
+            (vec![4.0, 1.0, 2.0, 100.0], Some(3.0)),
+            (vec![1.0, f64::NAN], None),
+        ] {
+            assert_eq!(median(&values), wanted, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_ratio_needs_both_sides() {
+        assert_eq!(ratio(Some(3.0), Some(2.0)), Some(1.5));
+        for (one, other) in [(None, Some(1.0)), (Some(1.0), None), (Some(1.0), Some(0.0))] {
+            assert_eq!(ratio(one, other), None);
+        }
+    }
+
+    #[test]
+    fn figures_are_medians_and_losses_are_sums() {
+        let reports = [report(7.0), report(9.0), report(8.0)];
+        let figures = Figures::of(Measure::Cpu, &reports.iter().collect::<Vec<_>>());
+        assert_eq!((figures.value, figures.spread), (Some(8.0), Some((7.0, 9.0))));
+        assert_eq!((figures.lost, figures.rounds), (3, 3));
+        assert_eq!((figures.p99, figures.generator), (Some(90.0), Some(2.0)));
+        let memory = Figures::of(Measure::Memory, &[&reports[0]]);
+        assert_eq!(memory.value, Some(9_000.0));
+        assert_eq!(Figures::of(Measure::Cpu, &[]).value, None);
+        assert_eq!(Figures::of(Measure::Cpu, &[&Report::default()]).value, None);
+    }
+
+    #[test]
+    fn goals_are_judged_at_their_bounds() {
+        let measured = table(&[
+            ("chat", Kind::Nuncio, 10.0),
+            ("chat", Kind::Relay, 8.0),
+            ("chat", Kind::Prosody, 60.0),
+            ("chat", Kind::Ejabberd, 90.0),
+            ("base", Kind::Nuncio, 5.0),
+        ]);
+        for (goal, found, holds) in [
+            (Goal::OfRelay(1.25), Some(1.25), Some(true)),
+            (Goal::OfRelay(1.2), Some(1.25), Some(false)),
+            (Goal::AtMost(10.0), Some(10.0), Some(true)),
+            (Goal::AtMost(9.9), Some(10.0), Some(false)),
+            (Goal::OfBetterRival(0.1), Some(10.0 / 60.0), Some(false)),
+            (Goal::OfBetterRival(0.2), Some(10.0 / 60.0), Some(true)),
+            (Goal::OfCase("base", 2.0), Some(2.0), Some(true)),
+            (Goal::OfCase("base", 1.2), Some(2.0), Some(false)),
+            (Goal::OfCase("nothing", 1.2), None, None),
+            (Goal::RateOfCase("base", 0.5), Some(0.5), Some(true)),
+            (Goal::RateOfCase("base", 1.8), Some(0.5), Some(false)),
+        ] {
+            let verdict = verdict(&case(goal), &measured).unwrap();
+            assert_eq!((verdict.found, verdict.holds), (found, holds), "{goal:?}");
+        }
+    }
+
+    /// What was not measured is neither reached nor missed.
+    #[test]
+    fn without_a_relay_nothing_is_said() {
+        let measured = table(&[("chat", Kind::Nuncio, 10.0)]);
+        for goal in [Goal::OfRelay(1.5), Goal::OfBetterRival(0.1)] {
+            assert_eq!(verdict(&case(goal), &measured).unwrap().holds, None);
+        }
+        assert!(verdict(&Case { goal: None, ..case(Goal::AtMost(1.0)) }, &measured).is_none());
+        assert_eq!(better_rival("chat", &measured), None);
+        let one = table(&[("chat", Kind::Ejabberd, 90.0)]);
+        assert_eq!(better_rival("chat", &one), Some(90.0));
+    }
+}

@@ -1,0 +1,140 @@
+//! Servers as process groups that never outlive the run: a guard ends each, and so does a signal that ends us.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, ExitStatus};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// The groups that live, by their leaders' ids, for [`end_all`].
+static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// How long a server may take to stop before it is killed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A child with its whole process group. Dropping it ends the group.
+#[derive(Debug)]
+pub(super) struct Group {
+    child: Child,
+    done: bool,
+}
+
+impl Group {
+    /// Starts the command as the leader of a new group.
+    pub(super) fn spawn(command: &mut Command) -> Result<Self> {
+        let shown = command.get_program().to_string_lossy().into_owned();
+        let child = command.process_group(0).spawn().with_context(|| format!("cannot start {shown}"))?;
+        live().push(child.id());
+        Ok(Self { child, done: false })
+    }
+
+    /// As [`Self::spawn`], with what writes to its standard input, if that is a pipe.
+    pub(super) fn spawn_taking(command: &mut Command) -> Result<(Self, Option<ChildStdin>)> {
+        let mut group = Self::spawn(command)?;
+        let stdin = group.child.stdin.take();
+        Ok((group, stdin))
+    }
+
+    /// The leader's id.
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.try_wait().ok().flatten();
+        if status.is_some() {
+            self.forget();
+        }
+        status
+    }
+
+    /// Asks the group to end, waits, and kills what is left.
+    pub(super) fn end(&mut self) {
+        if self.done {
+            return;
+        }
+        signal(self.id(), Signal::TERM);
+        let deadline = Instant::now() + PATIENCE;
+        while self.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // Stragglers of the group; the leader too if it has not heard.
+        signal(self.child.id(), Signal::KILL);
+        let _reaped = self.child.wait();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.done = true;
+        let id = self.child.id();
+        live().retain(|&other| other != id);
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn live() -> std::sync::MutexGuard<'static, Vec<u32>> {
+    LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn signal(leader: u32, which: Signal) {
+    // A group that has gone already cannot be told anything.
+    if let Some(pid) = i32::try_from(leader).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process_group(pid, which);
+    }
+}
+
+/// Ends every group that lives. For a signal that ends this process without dropping anything.
+pub(super) fn end_all() {
+    let leaders = live().clone();
+    leaders.iter().for_each(|&leader| signal(leader, Signal::TERM));
+    std::thread::sleep(Duration::from_secs(2));
+    leaders.iter().for_each(|&leader| signal(leader, Signal::KILL));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a process of this id is there and no zombie.
+    fn runs(id: u32) -> bool {
+        std::fs::read_to_string(format!("/proc/{id}/stat"))
+            .is_ok_and(|stat| !stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('Z')))
+    }
+
+    #[test]
+    fn dropping_a_group_ends_its_children_too() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & echo $!; wait"]).stdout(std::process::Stdio::piped());
+        let mut group = Group::spawn(&mut command).unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(group.child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let leader = group.id();
+        assert!(runs(leader) && runs(grandchild));
+        drop(group);
+        assert!(!runs(leader) && !runs(grandchild));
+        assert!(!live().contains(&leader));
+    }
+
+    #[test]
+    fn an_end_of_its_own_is_seen() {
+        let mut group = Group::spawn(Command::new("sh").args(["-c", "exit 3"])).unwrap();
+        let status = loop {
+            if let Some(status) = group.ended() {
+                break status;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(status.code(), Some(3));
+        assert!(Group::spawn(&mut Command::new("no-such-program-here")).is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! What is measured: the lines of the table, each a scenario for some of the subjects.
+
+use super::seed::{Range, Roster};
+use super::subject::Kind;
+
+/// What a case is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Measure {
+    /// Microseconds of the server's CPU per operation.
+    #[default]
+    Cpu,
+    /// Bytes of memory per connection.
+    Memory,
+}
+
+/// What is asked of Nuncio in a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    /// At most so many times what the relay costs.
+    OfRelay(f64),
+    /// At most this, in the unit of the measure.
+    AtMost(f64),
+    /// At most so many times what the better rival costs.
+    OfBetterRival(f64),
+    /// At most so many times what it costs in another case.
+    OfCase(&'static str, f64),
+    /// At least so many times the rate of another case.
+    RateOfCase(&'static str, f64),
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Case {
+    /// Its name for `--only` and in the JSON.
+    pub(super) key: &'static str,
+    /// What it says in the table.
+    pub(super) title: String,
+    pub(super) measure: Measure,
+    /// The scenario, as its TOML.
+    pub(super) scenario: String,
+    /// Whom it is for.
+    pub(super) subjects: &'static [Kind],
+    /// Which range of accounts logs in.
+    pub(super) accounts: &'static str,
+    /// Whether the server must be a new process: memory that an earlier scenario left would be counted as free.
+    pub(super) fresh: bool,
+    /// Nuncio's worker threads; none for as many as there are cores.
+    pub(super) threads: Option<u32>,
+    pub(super) goal: Option<Goal>,
+}
+
+const EVERYBODY: &[Kind] = &Kind::ALL;
+const SERVERS: &[Kind] = &[Kind::Prosody, Kind::Ejabberd, Kind::Nuncio];
+const NUNCIO: &[Kind] = &[Kind::Nuncio];
+
+/// How large the scenarios are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    /// Seconds of each chat.
+    seconds: u32,
+    logins: u32,
+    idle: u32,
+    contacts: u32,
+    fetches: u32,
+    offline: u32,
+    resumes: u32,
+    /// Connections of the larger of the two that are compared for growth.
+    many: u32,
+}
+
+impl Sizes {
+    /// Those of the table.
+    pub(super) const FULL: Self = Self {
+        seconds: 4,
+        logins: 1_000,
+        idle: 2_000,
+        contacts: 1_000,
+        fetches: 200,
+        offline: 2_000,
+        resumes: 500,
+        many: 10_000,
+    };
+
+    /// Those of `--quick`: the same scenarios, smaller.
+    pub(super) const QUICK: Self = Self {
+        seconds: 1,
+        logins: 200,
+        idle: 300,
+        contacts: 100,
+        fetches: 50,
+        offline: 200,
+        resumes: 100,
+        many: 1_000,
+    };
+}
+
+/// Contacts in the roster of each idle account.
+const IDLE_CONTACTS: u32 = 10;
+
+/// Pairs that talk, but where it says otherwise.
+const PAIRS: u32 = 20;
+
+/// All cases in the order of the table.
+pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
+    let Sizes { seconds, logins, idle, contacts, fetches, offline, resumes, many } = sizes;
+    let chat = |window: u32, more: &str| {
+        format!("kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}")
+    };
+    let user = Case { accounts: "user", ..Case::default() };
+    vec![
+        Case {
+            key: "chat10",
+            title: format!("CPU per one-to-one message, {PAIRS} pairs, window 10, 100-byte body"),
+            scenario: chat(10, ""),
+            subjects: EVERYBODY,
+            goal: Some(Goal::OfRelay(1.5)),
+            ..user.clone()
+        },
+        Case {
+            key: "chat1",
+            title: "the same, window 1".to_owned(),
+            scenario: chat(1, ""),
+            subjects: EVERYBODY,
+            goal: Some(Goal::OfRelay(1.3)),
+            ..user.clone()
+        },
+        Case {
+            key: "managed",
+            title: "the same as the first, stream management on".to_owned(),
+            scenario: chat(10, "managed = true\n"),
+            subjects: SERVERS,
+            ..user.clone()
+        },
+        Case {
+            key: "login",
+            title: "CPU per login (TLS 1.3, SCRAM-SHA-1, bind, presence)".to_owned(),
+            scenario: format!("kind = \"login\"\nlogins = {logins}\nconcurrency = 20\n"),
+            subjects: EVERYBODY,
+            goal: Some(Goal::AtMost(800.0)),
+            ..user.clone()
+        },
+        Case {
+            key: "idle",
+            title: format!(
+                "memory per idle TLS connection (roster of {IDLE_CONTACTS} loaded, stream management on), at {idle}"
+            ),
+            measure: Measure::Memory,
+            scenario: format!("kind = \"idle\"\nconnections = {idle}\nmanaged = true\nroster = true\n"),
+            subjects: EVERYBODY,
+            accounts: "idle",
+            fresh: true,
+            goal: Some(Goal::AtMost(10_000.0)),
+            ..Case::default()
+        },
+        Case {
+            key: "presence",
+            title: format!("presence to a roster of {contacts} online contacts, CPU per delivery"),
+            scenario: format!("kind = \"presence\"\ncontacts = {contacts}\n"),
+            subjects: SERVERS,
+            accounts: "fan",
+            goal: Some(Goal::OfBetterRival(0.1)),
+            ..Case::default()
+        },
+        Case {
+            key: "roster",
+            title: format!("fetching a roster of {contacts}, CPU per fetch"),
+            scenario: format!("kind = \"roster\"\nentries = {contacts}\nfetches = {fetches}\n"),
+            subjects: SERVERS,
+            accounts: "fan",
+            ..Case::default()
+        },
+        Case {
+            key: "offline",
+            title: "CPU per message that is kept for an absent reader and read later".to_owned(),
+            scenario: format!("kind = \"offline\"\nmessages = {offline}\n"),
+            subjects: SERVERS,
+            ..user.clone()
+        },
+        Case {
+            key: "resume",
+            title: "CPU per resumed session (XEP-0198)".to_owned(),
+            scenario: format!("kind = \"resume\"\nsessions = {resumes}\n"),
+            subjects: SERVERS,
+            ..user.clone()
+        },
+        Case {
+            key: "few",
+            title: format!("CPU per message, {PAIRS} pairs among 100 connections"),
+            scenario: chat(10, "bystanders = 60\n"),
+            subjects: NUNCIO,
+            ..user.clone()
+        },
+        Case {
+            key: "many",
+            title: format!("the same among {many} connections"),
+            scenario: chat(10, &format!("bystanders = {}\n", many - 2 * PAIRS)),
+            subjects: NUNCIO,
+            goal: Some(Goal::OfCase("few", 1.2)),
+            ..user.clone()
+        },
+        Case {
+            key: "spread",
+            title: format!("the same, {} pairs, all of {many} connections active, window 1", many / 2),
+            scenario: format!(
+                "kind = \"chat\"\npairs = {}\nwindow = 1\nbody = 100\nseconds = {seconds}\n",
+                many / 2
+            ),
+            subjects: NUNCIO,
+            ..user.clone()
+        },
+        Case {
+            key: "one-thread",
+            title: "CPU per message, one worker thread, 100 pairs".to_owned(),
+            scenario: threaded(seconds),
+            subjects: NUNCIO,
+            threads: Some(1),
+            ..user.clone()
+        },
+        Case {
+            key: "two-threads",
+            title: "the same, two worker threads".to_owned(),
+            scenario: threaded(seconds),
+            subjects: NUNCIO,
+            threads: Some(2),
+            goal: Some(Goal::RateOfCase("one-thread", 1.8)),
+            ..user
+        },
+    ]
+}
+
+fn threaded(seconds: u32) -> String {
+    format!("kind = \"chat\"\npairs = 100\nwindow = 10\nbody = 100\nseconds = {seconds}\n")
+}
+
+/// The accounts that these cases need at a subject.
+pub(super) fn ranges(cases: &[&Case], kind: Kind, sizes: Sizes) -> Vec<Range> {
+    let needs = |prefix: &str| {
+        cases.iter().any(|case| case.accounts == prefix && case.subjects.contains(&kind))
+    };
+    let large = cases.iter().any(|case| matches!(case.key, "many" | "spread") && case.subjects.contains(&kind));
+    let mut ranges = Vec::new();
+    if needs("user") {
+        let count = if large { sizes.many } else { 0 }
+            .max(sizes.logins)
+            .max(sizes.offline)
+            .max(sizes.resumes)
+            .max(200);
+        ranges.push(Range { prefix: "user", count, roster: Roster::Empty });
+    }
+    if needs("idle") {
+        ranges.push(Range { prefix: "idle", count: sizes.idle, roster: Roster::Listed(IDLE_CONTACTS) });
+    }
+    if needs("fan") {
+        ranges.push(Range { prefix: "fan", count: sizes.contacts + 1, roster: Roster::Star });
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Scenario;
+
+    #[test]
+    fn every_scenario_is_one() {
+        for case in [Sizes::FULL, Sizes::QUICK].into_iter().flat_map(cases) {
+            if let Err(why) = Scenario::parse(&case.scenario) {
+                panic!("{}: {why}\n{}", case.key, case.scenario);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_names_and_goals_refer_to_cases() {
+        let cases = cases(Sizes::FULL);
+        let keys: BTreeSet<_> = cases.iter().map(|case| case.key).collect();
+        assert_eq!(keys.len(), cases.len());
+        for case in &cases {
+            match case.goal {
+                Some(Goal::OfCase(other, _) | Goal::RateOfCase(other, _)) => assert!(keys.contains(other)),
+                Some(Goal::OfRelay(_)) => assert!(case.subjects.contains(&Kind::Relay), "{}", case.key),
+                Some(Goal::OfBetterRival(_)) => assert!(case.subjects.contains(&Kind::Prosody)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A rival is not seeded with accounts that only Nuncio's own cases need.
+    #[test]
+    fn accounts_are_those_that_the_cases_need() {
+        let all = cases(Sizes::FULL);
+        let all: Vec<&Case> = all.iter().collect();
+        let count = |kind, prefix: &str| {
+            ranges(&all, kind, Sizes::FULL).iter().find(|range| range.prefix == prefix).map(|range| range.count)
+        };
+        assert_eq!(count(Kind::Nuncio, "user"), Some(10_000));
+        assert_eq!(count(Kind::Prosody, "user"), Some(2_000));
+        assert_eq!(count(Kind::Prosody, "fan"), Some(1_001));
+        assert_eq!(count(Kind::Relay, "fan"), None);
+        let chat: Vec<&Case> = all.iter().copied().filter(|case| case.key == "chat10").collect();
+        assert_eq!(ranges(&chat, Kind::Nuncio, Sizes::FULL).len(), 1);
+    }
+}

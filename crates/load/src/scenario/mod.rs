@@ -1,0 +1,190 @@
+//! What is done to a server: a file for each kind of scenario, and a line in the list below.
+
+mod bench;
+mod mark;
+
+mod chat;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub(crate) use self::bench::Bench;
+pub use self::chat::Chat;
+pub use crate::engine::scram::Mechanism;
+
+/// What every kind of scenario can do.
+trait Kind {
+    /// Whether its numbers are within bounds.
+    ///
+    /// # Errors
+    /// Which is not, and what would be right.
+    fn check(&self) -> Result<(), String>;
+
+    /// Runs it; what is measured goes into the bench's report.
+    ///
+    /// # Errors
+    /// Why it ended before its time.
+    fn run(&self, bench: &mut Bench<'_>) -> Result<(), String>;
+}
+
+/// The list: `file::Type`. The kind in TOML is the file's name, and `scenarios/NAME.toml` has the usual numbers, which every file of this kind
+/// may leave out.
+macro_rules! kinds {
+    ($($module:ident::$kind:ident,)*) => {
+        /// A scenario.
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        pub enum Scenario {
+            $(
+                #[doc = concat!("See [`", stringify!($kind), "`].")]
+                $kind($kind),
+            )*
+        }
+
+        impl Scenario {
+            /// The names of the embedded scenarios, which are the kinds.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($module),)*];
+
+            /// The text of an embedded scenario.
+            #[must_use]
+            pub fn text(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($module) => {
+                        Some(include_str!(concat!("../../scenarios/", stringify!($module), ".toml")))
+                    })*
+                    _ => None,
+                }
+            }
+
+            fn from_table(kind: &str, table: toml::Table) -> Result<Self, ScenarioError> {
+                match kind {
+                    $(stringify!($module) => Ok(Self::$kind($kind::deserialize(table)?)),)*
+                    _ => Err(ScenarioError(format!(
+                        "no kind of scenario is called {kind}; there are {}",
+                        Self::NAMES.join(", ")
+                    ))),
+                }
+            }
+
+            /// The kind, as in TOML.
+            #[must_use]
+            pub const fn kind(&self) -> &'static str {
+                match self {
+                    $(Self::$kind(_) => stringify!($module),)*
+                }
+            }
+
+            fn inner(&self) -> &dyn Kind {
+                match self {
+                    $(Self::$kind(inner) => inner,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    chat::Chat,
+}
+
+/// Why a text is no scenario.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ScenarioError(String);
+
+impl From<toml::de::Error> for ScenarioError {
+    fn from(error: toml::de::Error) -> Self {
+        Self(error.message().to_owned())
+    }
+}
+
+impl Scenario {
+    /// An embedded scenario, with some of its values replaced: `("pairs", "20")`.
+    ///
+    /// # Errors
+    /// There is none of that name, or a value does not fit; the text says which.
+    pub fn named(name: &str, replaced: &[(&str, &str)]) -> Result<Self, ScenarioError> {
+        let mut table = toml::Table::new();
+        table.insert("kind".to_owned(), name.into());
+        for (key, text) in replaced {
+            table.insert((*key).to_owned(), value(text));
+        }
+        Self::complete(table)
+    }
+
+    /// Reads a scenario: TOML with a `kind`, and whatever shall differ from the embedded one of that kind.
+    ///
+    /// # Errors
+    /// It is not TOML, of no known kind, or a value is out of its bounds; the text says which.
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        // The whole error, with the place in the file.
+        Self::complete(text.parse().map_err(|error: toml::de::Error| ScenarioError(error.to_string()))?)
+    }
+
+    fn complete(replaced: toml::Table) -> Result<Self, ScenarioError> {
+        let kind = replaced.get("kind").and_then(toml::Value::as_str).unwrap_or_default().to_owned();
+        let mut table: toml::Table = Self::text(&kind).unwrap_or_default().parse()?;
+        table.extend(replaced);
+        table.remove("kind");
+        let scenario = Self::from_table(&kind, table)?;
+        scenario.check()?;
+        Ok(scenario)
+    }
+
+    /// Whether all values are within their bounds.
+    ///
+    /// # Errors
+    /// Which is not, and what would be right.
+    pub fn check(&self) -> Result<(), ScenarioError> {
+        self.inner().check().map_err(ScenarioError)
+    }
+
+    pub(crate) fn run(&self, bench: &mut Bench<'_>) -> Result<(), String> {
+        self.inner().run(bench)
+    }
+}
+
+/// A value as it is typed on the command line.
+fn value(text: &str) -> toml::Value {
+    if let Ok(number) = text.parse::<i64>() {
+        number.into()
+    } else if let Ok(number) = text.parse::<f64>() {
+        number.into()
+    } else if let Ok(yes) = text.parse::<bool>() {
+        yes.into()
+    } else {
+        text.into()
+    }
+}
+
+/// A length of time in seconds, whole or not.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct Seconds(pub f64);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        f64::deserialize(from).map(Self)
+    }
+}
+
+impl Seconds {
+    /// The same as a duration; nothing for what is none.
+    fn duration(self) -> Duration {
+        Duration::try_from_secs_f64(self.0).unwrap_or_default()
+    }
+}
+
+/// Says that a value is out of its bounds.
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, least: T, most: T) -> Result<(), String> {
+    if value >= least && value <= most {
+        Ok(())
+    } else {
+        Err(format!("{name} is {value}; it must be from {least} to {most}"))
+    }
+}
+
+/// The most connections of one scenario.
+const MOST_CONNECTIONS: u32 = 1_000_000;
+/// The longest measured time, in seconds.
+const LONGEST: f64 = 24.0 * 3600.0;
