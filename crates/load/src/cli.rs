@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches as _};
+use nuncio_load::compare::CompareArgs;
 use nuncio_load::relay::Relay;
 use nuncio_load::{Accounts, Report, Scenario, Start, Target};
 
@@ -119,9 +120,12 @@ fn command() -> Command {
         command = command.subcommand(sub);
     }
     let file = Arg::new("file").required(true).value_name("FILE").value_parser(clap::value_parser!(PathBuf));
-    command = command.subcommand(
-        TargetArgs::augment_args(Command::new("run").about("A scenario from a TOML file").arg(file)),
-    );
+    command = command.subcommand(TargetArgs::augment_args(
+        Command::new("run").about("A scenario from a TOML file").arg(file),
+    ));
+    command = command.subcommand(CompareArgs::augment_args(
+        Command::new("compare").about("Prosody, ejabberd, the bare relay and Nuncio side by side in one run"),
+    ));
     let listen = Arg::new("listen").long("listen").default_value("127.0.0.1:0").value_name("ADDRESS:PORT");
     let dir = Arg::new("dir").long("dir").required(true).value_name("DIR");
     let workers = Arg::new("workers").long("workers").value_name("COUNT");
@@ -133,7 +137,10 @@ fn command() -> Command {
                     .value_parser(clap::value_parser!(SocketAddr))
                     .help("Where to listen; the first line of output says where it does"),
             )
-            .arg(dir.value_parser(clap::value_parser!(PathBuf)).help("Where its authority is, or is made: ca.pem"))
+            .arg(
+                dir.value_parser(clap::value_parser!(PathBuf))
+                    .help("Where its authority is, or is made: ca.pem"),
+            )
             .arg(
                 workers
                     .value_parser(clap::value_parser!(u16).range(1..=64))
@@ -147,6 +154,9 @@ pub(crate) fn main() -> ExitCode {
     let matches = command().get_matches();
     let done = match matches.subcommand() {
         Some(("relay", matches)) => relay(matches),
+        Some(("compare", matches)) => {
+            CompareArgs::from_arg_matches(matches).map(|args| args.run()).map_err(Into::into)
+        }
         Some((name, matches)) => scenario(name, matches),
         None => Ok(ExitCode::from(2)),
     };
@@ -160,7 +170,8 @@ pub(crate) fn main() -> ExitCode {
 fn scenario(name: &str, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let scenario = if name == "run" {
         let file: &PathBuf = matches.get_one("file").ok_or_else(|| anyhow::anyhow!("no file"))?;
-        let text = std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
         Scenario::parse(&text).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?
     } else {
         let known = values(Scenario::text(name).unwrap_or_default());

@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn slots_are_dense_and_exact_to_one_part_in_128() {
         let mut last = 0;
-        for ns in (0..100_000).chain((17..40).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1])) {
+        for ns in (0..100_000).chain((17..40).flat_map(|bit| [(1_u64 << bit) - 1, 1 << bit, (1 << bit) + 1]))
+        {
             let at = slot(ns);
             assert!(at < SLOTS);
             assert!(at >= last, "{ns}");

@@ -57,8 +57,7 @@ impl Relay {
     /// The address or the folder cannot be used.
     pub async fn bind(address: SocketAddr, folder: &Path) -> anyhow::Result<Self> {
         let authority = nuncio_net::ca::local(folder, &["localhost".to_owned()])?;
-        let config =
-            BareConfig::server(&PairFiles { chain: authority.chain, key: authority.key })?;
+        let config = BareConfig::server(&PairFiles { chain: authority.chain, key: authority.key })?;
         let listener = TcpListener::bind(address).await?;
         Ok(Self { listener, config, waiting: Arc::default() })
     }

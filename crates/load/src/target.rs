@@ -71,7 +71,12 @@ pub struct Target {
 impl Target {
     /// A target on this machine with direct TLS and the usual accounts.
     #[must_use]
-    pub fn new(name: impl Into<String>, address: SocketAddr, domain: impl Into<String>, roots: Vec<PathBuf>) -> Self {
+    pub fn new(
+        name: impl Into<String>,
+        address: SocketAddr,
+        domain: impl Into<String>,
+        roots: Vec<PathBuf>,
+    ) -> Self {
         Self {
             name: name.into(),
             address,
@@ -106,9 +111,12 @@ impl Target {
         if !(1..=64).contains(&self.threads) {
             return Err(format!("{} threads; there can be 1 to 64", self.threads));
         }
-        let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        let plain =
+            |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         if !plain(&self.accounts.prefix) || !plain(&self.domain) || self.domain.is_empty() {
-            return Err("domain and prefix of accounts may have ASCII letters, digits, '-', '.' and '_'".to_owned());
+            return Err(
+                "domain and prefix of accounts may have ASCII letters, digits, '-', '.' and '_'".to_owned()
+            );
         }
         Ok(())
     }
@@ -140,7 +148,9 @@ mod tests {
         for near in ["127.0.0.1:5223", "127.9.9.9:1", "[::1]:5223", "[::ffff:127.0.0.1]:1"] {
             target(near).check().unwrap();
         }
-        for far in ["192.0.2.1:5223", "[2001:db8::1]:5223", "8.8.8.8:443", "0.0.0.0:1", "[::ffff:192.0.2.1]:1"] {
+        for far in
+            ["192.0.2.1:5223", "[2001:db8::1]:5223", "8.8.8.8:443", "0.0.0.0:1", "[::ffff:192.0.2.1]:1"]
+        {
             let mut target = target(far);
             assert!(target.check().is_err(), "{far}");
             target.far = true;

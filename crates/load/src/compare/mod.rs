@@ -121,7 +121,8 @@ impl CompareArgs {
     }
 
     fn chosen<'a>(&self, all: &'a [Case]) -> Result<Vec<&'a Case>> {
-        if let Some(unknown) = self.only.iter().find(|name| !all.iter().any(|case| case.key == name.as_str())) {
+        if let Some(unknown) = self.only.iter().find(|name| !all.iter().any(|case| case.key == name.as_str()))
+        {
             let known: Vec<_> = all.iter().map(|case| case.key).collect();
             let text = format!("there is no scenario {unknown}; there are: {}", known.join(", "));
             return Err(WrongUse(text).into());
@@ -158,10 +159,8 @@ impl CompareArgs {
             write(file, &page.markdown())?;
         }
         if let Some(file) = &self.json {
-            let verdicts: BTreeMap<_, _> = cases
-                .iter()
-                .filter_map(|case| Some((case.key, figures::verdict(case, &table)?)))
-                .collect();
+            let verdicts: BTreeMap<_, _> =
+                cases.iter().filter_map(|case| Some((case.key, figures::verdict(case, &table)?))).collect();
             let versions: BTreeMap<_, _> =
                 versions.iter().map(|(kind, version)| (kind.name(), version)).collect();
             let all = serde_json::json!({
@@ -242,7 +241,8 @@ fn compare(
     for round in 0..rounds {
         for case in cases {
             let scenario = Scenario::parse(&case.scenario).with_context(|| case.key)?;
-            for subject in order(&mut subjects, round).filter(|subject| case.subjects.contains(&subject.kind)) {
+            for subject in order(&mut subjects, round).filter(|subject| case.subjects.contains(&subject.kind))
+            {
                 let run = measure(case, &scenario, subject, round)?;
                 eprintln!("round {}/{rounds}  {}", round + 1, progress(case, &run));
                 runs.push(run);
@@ -340,7 +340,8 @@ mod tests {
 
     fn run(case: &'static str, subject: Kind, lost: u64, stopped: Option<&str>) -> Run {
         let server = Some(crate::ServerCost { per_operation_ns: 5_000.0, ..crate::ServerCost::default() });
-        let report = Report { lost, server, operations: 7, operation: "message".to_owned(), ..Report::default() };
+        let report =
+            Report { lost, server, operations: 7, operation: "message".to_owned(), ..Report::default() };
         Run { case, subject, round: 0, stopped: stopped.map(str::to_owned), report }
     }
 
@@ -348,10 +349,8 @@ mod tests {
     fn what_stopped_is_no_part_of_the_medians() {
         let all = plan::cases(Sizes::QUICK);
         let cases: Vec<&Case> = all.iter().filter(|case| case.key == "chat10").collect();
-        let runs = [
-            run("chat10", Kind::Nuncio, 0, None),
-            run("chat10", Kind::Prosody, 0, Some("the server hangs")),
-        ];
+        let runs =
+            [run("chat10", Kind::Nuncio, 0, None), run("chat10", Kind::Prosody, 0, Some("the server hangs"))];
         let table = tabulate(&cases, &runs);
         assert_eq!(table["chat10"][&Kind::Nuncio].value, Some(5.0));
         assert!(!table["chat10"].contains_key(&Kind::Prosody));

@@ -104,7 +104,9 @@ const PAIRS: u32 = 20;
 pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
     let Sizes { seconds, logins, idle, contacts, fetches, offline, resumes, many } = sizes;
     let chat = |window: u32, more: &str| {
-        format!("kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}")
+        format!(
+            "kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}"
+        )
     };
     let user = Case { accounts: "user", ..Case::default() };
     vec![
@@ -234,10 +236,10 @@ fn threaded(seconds: u32) -> String {
 
 /// The accounts that these cases need at a subject.
 pub(super) fn ranges(cases: &[&Case], kind: Kind, sizes: Sizes) -> Vec<Range> {
-    let needs = |prefix: &str| {
-        cases.iter().any(|case| case.accounts == prefix && case.subjects.contains(&kind))
-    };
-    let large = cases.iter().any(|case| matches!(case.key, "many" | "spread") && case.subjects.contains(&kind));
+    let needs =
+        |prefix: &str| cases.iter().any(|case| case.accounts == prefix && case.subjects.contains(&kind));
+    let large =
+        cases.iter().any(|case| matches!(case.key, "many" | "spread") && case.subjects.contains(&kind));
     let mut ranges = Vec::new();
     if needs("user") {
         let count = if large { sizes.many } else { 0 }
@@ -293,7 +295,10 @@ mod tests {
         let all = cases(Sizes::FULL);
         let all: Vec<&Case> = all.iter().collect();
         let count = |kind, prefix: &str| {
-            ranges(&all, kind, Sizes::FULL).iter().find(|range| range.prefix == prefix).map(|range| range.count)
+            ranges(&all, kind, Sizes::FULL)
+                .iter()
+                .find(|range| range.prefix == prefix)
+                .map(|range| range.count)
         };
         assert_eq!(count(Kind::Nuncio, "user"), Some(10_000));
         assert_eq!(count(Kind::Prosody, "user"), Some(2_000));

@@ -133,9 +133,10 @@ pub(super) fn binary(named: Option<&Path>) -> Result<PathBuf> {
     if beside.is_file() {
         return Ok(beside);
     }
-    bail!("there is no binary {}; build it with cargo build --release -p nuncio, or name one with --binary", {
-        beside.display()
-    })
+    bail!(
+        "there is no binary {}; build it with cargo build --release -p nuncio, or name one with --binary",
+        { beside.display() }
+    )
 }
 
 /// The executable of the package `nuncio` in cargo's messages, one JSON object a line.
@@ -174,6 +175,8 @@ mod tests {
 
     #[test]
     fn a_named_binary_must_be_there() {
-        assert!(binary(Some(Path::new("no/such/nuncio"))).unwrap_err().to_string().contains("no/such/nuncio"));
+        assert!(
+            binary(Some(Path::new("no/such/nuncio"))).unwrap_err().to_string().contains("no/such/nuncio")
+        );
     }
 }

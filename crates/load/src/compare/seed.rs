@@ -191,10 +191,7 @@ mod tests {
 
     #[test]
     fn a_star_is_mutual() {
-        assert_eq!(
-            RANGES[2].roster_of(0),
-            [("fan1".to_owned(), "both"), ("fan2".to_owned(), "both")]
-        );
+        assert_eq!(RANGES[2].roster_of(0), [("fan1".to_owned(), "both"), ("fan2".to_owned(), "both")]);
         assert_eq!(RANGES[2].roster_of(2), [("fan0".to_owned(), "both")]);
         assert_eq!(RANGES[1].roster_of(0).len(), 2);
         assert!(RANGES[0].roster_of(1).is_empty());

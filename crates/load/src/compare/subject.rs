@@ -154,14 +154,18 @@ impl Subject {
                 std::fs::write(self.folder.join("seed.erl"), seed::ejabberd(ranges))?;
                 self.own(&self.folder)?;
                 let mut command = self.command()?;
-                command.args(["-eval", "case file:eval(\"seed.erl\") of ok -> ok; E -> io:format(\"~p~n\", [E]), halt(1) end."]);
+                command.args([
+                    "-eval",
+                    "case file:eval(\"seed.erl\") of ok -> ok; E -> io:format(\"~p~n\", [E]), halt(1) end.",
+                ]);
                 self.to_its_end(command, None)?;
             }
             Kind::Nuncio => {
                 let mut command = Command::new(&self.binary);
                 command.args(["account", "import", "--config", "nuncio.toml"]).current_dir(&self.folder);
                 self.to_its_end(command, Some(seed::nuncio_accounts(ranges)))?;
-                let stars: Vec<_> = ranges.iter().copied().filter(|range| range.roster != seed::Roster::Empty).collect();
+                let stars: Vec<_> =
+                    ranges.iter().copied().filter(|range| range.roster != seed::Roster::Empty).collect();
                 if !stars.is_empty() {
                     self.start()?;
                     super::rosters::fill(&self.target("user"), &stars)?;
@@ -277,7 +281,12 @@ impl Subject {
             }
             if Instant::now() > deadline {
                 let within = STARTING.as_secs();
-                bail!("{} does not listen on {} after {within} s\n{}", self.kind.title(), self.address, self.log());
+                bail!(
+                    "{} does not listen on {} after {within} s\n{}",
+                    self.kind.title(),
+                    self.address,
+                    self.log()
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -304,8 +313,7 @@ impl Subject {
 
     /// How the generator gets in, with the accounts of a range.
     pub(super) fn target(&self, prefix: &str) -> Target {
-        let mut target =
-            Target::new(self.kind.name(), self.address, DOMAIN, vec![self.authority.clone()]);
+        let mut target = Target::new(self.kind.name(), self.address, DOMAIN, vec![self.authority.clone()]);
         if self.kind == Kind::Relay {
             target.start = Start::Relay;
         }
@@ -330,7 +338,11 @@ fn tail(file: &Path, text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<_> = text.lines().collect();
     let last = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
-    format!("{}:\n  {}", file.display(), if last.is_empty() { "(empty)".to_owned() } else { last.join("\n  ") })
+    format!(
+        "{}:\n  {}",
+        file.display(),
+        if last.is_empty() { "(empty)".to_owned() } else { last.join("\n  ") }
+    )
 }
 
 /// A file that its owner alone reads.
@@ -355,7 +367,9 @@ fn ejabberd_libraries() -> Result<PathBuf> {
         .map(|entry| entry.path())
         .find(|folder| {
             std::fs::read_dir(folder).is_ok_and(|mut inside| {
-                inside.any(|entry| entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("ejabberd-")))
+                inside.any(|entry| {
+                    entry.is_ok_and(|e| e.file_name().to_string_lossy().starts_with("ejabberd-"))
+                })
             })
         })
         .context("the libraries of ejabberd are not below /usr/lib, where Debian's package has them")
@@ -394,7 +408,11 @@ mod tests {
     fn a_subject_that_does_not_start_says_why() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("broken");
-        std::fs::write(&script, "#!/bin/sh\nfor n in $(seq 100); do echo line $n; done; echo no such key >&2; exit 7\n").unwrap();
+        std::fs::write(
+            &script,
+            "#!/bin/sh\nfor n in $(seq 100); do echo line $n; done; echo no such key >&2; exit 7\n",
+        )
+        .unwrap();
         std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let mut broken = subject(Kind::Nuncio, folder.path());
         broken.binary = script;

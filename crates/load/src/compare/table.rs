@@ -308,7 +308,9 @@ mod tests {
     fn the_page_says_where_it_comes_from_and_what_went_wrong() {
         page(|page| {
             for text in [page.text(), page.markdown()] {
-                for wanted in ["Some CPU", "nuncio-load compare", "does not hold", "lost 2 messages", "3 rounds"] {
+                for wanted in
+                    ["Some CPU", "nuncio-load compare", "does not hold", "lost 2 messages", "3 rounds"]
+                {
                     assert!(text.contains(wanted), "{wanted} is missing in {text}");
                 }
             }

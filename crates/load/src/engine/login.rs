@@ -160,12 +160,7 @@ impl Login {
         }
     }
 
-    fn element(
-        &mut self,
-        element: &[u8],
-        ring: &mut KeyRing,
-        out: &mut Vec<u8>,
-    ) -> Result<Act, Nonsense> {
+    fn element(&mut self, element: &[u8], ring: &mut KeyRing, out: &mut Vec<u8>) -> Result<Act, Nonsense> {
         let what = name(element);
         if what == b"error" {
             return Err(stream_error(element));
@@ -245,8 +240,7 @@ impl Login {
         if !has(features, offered.as_bytes()) {
             return Err(Nonsense(format!("does not offer {}", mechanism.as_str())));
         }
-        let (exchange, initial) =
-            Exchange::start(mechanism, self.wish.account, &self.name, &self.password)?;
+        let (exchange, initial) = Exchange::start(mechanism, self.wish.account, &self.name, &self.password)?;
         let attribute = format!(" mechanism='{}'", mechanism.as_str());
         sasl(out, "auth", &attribute, &initial);
         self.exchange = Some(exchange);

@@ -59,11 +59,16 @@ pub(crate) trait Flow {
     /// Why the scenario cannot go on.
     fn up(&mut self, at: At, session: Session, reply: &mut Vec<u8>) -> Result<(), String>;
 
-    /// A stanza came. What is appended to `reply` is sent, in one record with the answers to other stanzas that came with it.
+    /// A stanza came. What is appended to `reply` is sent.
     ///
     /// # Errors
     /// Why the scenario cannot go on.
     fn stanza(&mut self, at: At, stanza: &[u8], reply: &mut Vec<u8>) -> Result<(), String>;
+
+    /// The answers to how many stanzas that came together may leave in one record and one write.
+    fn together(&self) -> usize {
+        usize::MAX
+    }
 }
 
 struct Conn {
@@ -94,6 +99,7 @@ pub(crate) struct Engine<'t> {
     ring: KeyRing,
     input: Vec<u8>,
     reply: Vec<u8>,
+    cuts: Vec<usize>,
     /// Connections that are logging in.
     pending: usize,
     open: usize,
@@ -121,6 +127,7 @@ impl<'t> Engine<'t> {
             ring: KeyRing::default(),
             input: vec![0; READ],
             reply: Vec::new(),
+            cuts: Vec::new(),
             pending: 0,
             open: 0,
             heard: Instant::now(),
@@ -151,7 +158,9 @@ impl<'t> Engine<'t> {
             .map_err(|error| format!("cannot watch a socket: {error}"))?;
         let bare = match self.target.start {
             Start::StartTls => None,
-            Start::DirectTls | Start::Relay => Some(self.tls.connection().map_err(|error| error.to_string())?),
+            Start::DirectTls | Start::Relay => {
+                Some(self.tls.connection().map_err(|error| error.to_string())?)
+            }
         };
         let scan = if self.target.start == Start::Relay { Scan::default() } else { Scan::with_header() };
         let conn = Conn {
@@ -201,7 +210,9 @@ impl<'t> Engine<'t> {
         let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         let polled = self.poll.poll(&mut events, wait);
         let result = match polled {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(format!("poller failed: {error}")),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                Err(format!("poller failed: {error}"))
+            }
             _ => events.iter().try_for_each(|event| self.event(event, flow)),
         };
         self.events = events;
@@ -228,11 +239,14 @@ impl<'t> Engine<'t> {
             at: At { conn: id, tag: conn.tag, now },
             ring: &mut self.ring,
             reply: &mut self.reply,
+            cuts: &mut self.cuts,
+            answered: 0,
             tls: &self.tls,
             heard: &mut self.heard,
         };
         let done = conn.event(event, &mut self.input, &mut work, flow);
         self.reply.clear();
+        self.cuts.clear();
         if !was_up && conn.login.is_none() {
             self.pending -= 1;
         }
@@ -324,6 +338,10 @@ struct Work<'e> {
     at: At,
     ring: &'e mut KeyRing,
     reply: &'e mut Vec<u8>,
+    /// Where `reply` must be cut into writes.
+    cuts: &'e mut Vec<usize>,
+    /// Stanzas answered since the last cut.
+    answered: usize,
     tls: &'e BareConfig,
     heard: &'e mut Instant,
 }
@@ -395,11 +413,7 @@ impl Conn {
         let mut fed = Ok(Next::Go);
         let Self { bare, scan, login, handled, unsent, begun, closing, .. } = self;
         let mut feed = |chunk: &[u8], work: &mut Work<'_>| {
-            if !*closing {
-                feed(scan, login, handled, *begun, chunk, work, flow)
-            } else {
-                Ok(Next::Go)
-            }
+            if !*closing { feed(scan, login, handled, *begun, chunk, work, flow) } else { Ok(Next::Go) }
         };
         let mut ended = false;
         if let Some(tls) = bare {
@@ -413,7 +427,8 @@ impl Conn {
                 .map_err(|error| error.to_string())?;
             fed.map_err(|nonsense| nonsense.0)?;
             ended = progress.closed;
-            if progress.up && !was_up
+            if progress.up
+                && !was_up
                 && let Some(login) = login
             {
                 login.secured(work.reply);
@@ -428,18 +443,32 @@ impl Conn {
             }
         }
         if !work.reply.is_empty() {
-            match bare {
-                Some(tls) if tls.is_up() => {
-                    tls.write(work.reply, unsent).map_err(|error| error.to_string())?;
-                }
-                _ => unsent.extend_from_slice(work.reply),
-            }
-            work.reply.clear();
-        }
-        if !self.unsent.is_empty() {
+            self.answer(work).map_err(|error| error.to_string())?;
+        } else if !self.unsent.is_empty() {
             self.flush().map_err(|error| error.to_string())?;
         }
         Ok(ended)
+    }
+
+    /// Sends the replies.
+    fn answer(&mut self, work: &mut Work<'_>) -> io::Result<()> {
+        let whole = work.reply.len();
+        let mut begin = 0;
+        for end in work.cuts.drain(..).chain(std::iter::once(whole)) {
+            let part = work.reply.get(begin..end).unwrap_or_default();
+            begin = end;
+            if part.is_empty() {
+                continue;
+            }
+            match &mut self.bare {
+                Some(tls) if tls.is_up() => tls.write(part, &mut self.unsent).map_err(io::Error::other)?,
+                _ => self.unsent.extend_from_slice(part),
+            }
+            self.flush()?;
+        }
+        work.reply.clear();
+        work.answered = 0;
+        Ok(())
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
@@ -520,6 +549,11 @@ fn feed(
             Found::Element(element) => match first {
                 Some(b'm' | b'p' | b'i') => {
                     flow.stanza(work.at, element, work.reply)?;
+                    work.answered += 1;
+                    if work.answered >= flow.together() {
+                        work.cuts.push(work.reply.len());
+                        work.answered = 0;
+                    }
                     Ok(Next::Go)
                 }
                 _ if scan::name(element) == b"error" => Err(login::stream_error(element)),

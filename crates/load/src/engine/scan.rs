@@ -85,7 +85,11 @@ impl Scan {
                 self.partial = all;
             }
         }
-        if self.partial.len() > MOST { Err(Nonsense(format!("sends an element of more than {MOST} bytes"))) } else { Ok(()) }
+        if self.partial.len() > MOST {
+            Err(Nonsense(format!("sends an element of more than {MOST} bytes")))
+        } else {
+            Ok(())
+        }
     }
 
     /// Returns how many bytes are done with; `at` and `depth` say how far the rest was looked at.
@@ -108,7 +112,8 @@ impl Scan {
                     return Err(Nonsense::of(bytes.get(start..).unwrap_or_default()));
                 }
             }
-            let Some(open) = bytes.get(at..).and_then(|rest| memchr(b'<', rest)).map(|found| found + at) else {
+            let Some(open) = bytes.get(at..).and_then(|rest| memchr(b'<', rest)).map(|found| found + at)
+            else {
                 self.at = bytes.len() - start;
                 return Ok(start);
             };
@@ -261,7 +266,9 @@ mod tests {
 
     #[test]
     fn what_is_no_xml_is_told() {
-        for text in ["HTTP/1.1 400 Bad Request\r\n", "<!DOCTYPE a>", "\u{0}\u{1}", "<stream><a><!-- --></a>", "<>"] {
+        for text in
+            ["HTTP/1.1 400 Bad Request\r\n", "<!DOCTYPE a>", "\u{0}\u{1}", "<stream><a><!-- --></a>", "<>"]
+        {
             assert!(scanned(&[text.as_bytes()]).is_err(), "{text}");
         }
     }

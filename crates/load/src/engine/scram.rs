@@ -158,9 +158,7 @@ impl Exchange {
     pub(crate) fn success(&self, additional: &[u8]) -> Result<(), String> {
         let proven = match &self.expected {
             None => self.mechanism == Mechanism::Plain,
-            Some(expected) => {
-                STANDARD.decode(additional).is_ok_and(|message| message == expected.as_bytes())
-            }
+            Some(expected) => STANDARD.decode(additional).is_ok_and(|message| message == expected.as_bytes()),
         };
         if proven { Ok(()) } else { Err("login: the server does not know the password".to_owned()) }
     }
@@ -222,7 +220,10 @@ mod tests {
                     "pencil",
                     vector.nonce.to_owned(),
                 );
-                assert_eq!(STANDARD.decode(initial).unwrap(), format!("n,,n=user,r={}", vector.nonce).as_bytes());
+                assert_eq!(
+                    STANDARD.decode(initial).unwrap(),
+                    format!("n,,n=user,r={}", vector.nonce).as_bytes()
+                );
                 let response =
                     exchange.challenge(STANDARD.encode(vector.challenge).as_bytes(), &mut ring).unwrap();
                 assert_eq!(STANDARD.decode(response).unwrap(), vector.response.as_bytes());
@@ -238,10 +239,15 @@ mod tests {
     fn a_challenge_that_is_none_is_refused() {
         let mut ring = KeyRing::default();
         let rounds = format!("r=abcd,s=AAAA,i={}", MOST_ROUNDS + 1);
-        for challenge in ["", "r=abcd", "r=xyz,s=AAAA,i=4096", "r=abcd,s=!,i=4096", "r=abcd,s=AAAA,i=0", &rounds] {
+        for challenge in
+            ["", "r=abcd", "r=xyz,s=AAAA,i=4096", "r=abcd,s=!,i=4096", "r=abcd,s=AAAA,i=0", &rounds]
+        {
             let (mut exchange, _) =
                 Exchange::with_nonce(Mechanism::ScramSha1, 0, "user", "pencil", "abc".to_owned());
-            assert!(exchange.challenge(STANDARD.encode(challenge).as_bytes(), &mut ring).is_err(), "{challenge}");
+            assert!(
+                exchange.challenge(STANDARD.encode(challenge).as_bytes(), &mut ring).is_err(),
+                "{challenge}"
+            );
         }
         let (mut exchange, _) = Exchange::with_nonce(Mechanism::Plain, 0, "user", "pencil", "abc".to_owned());
         assert!(exchange.challenge(b"====", &mut ring).is_err());

@@ -67,9 +67,9 @@ impl<'t> Bench<'t> {
     /// # Errors
     /// The process to watch cannot be watched.
     pub(crate) fn new(target: &'t Target, scenario: &str) -> Result<Self, String> {
-        let probe = target.process.map(|pid| {
-            Probe::new(pid).map_err(|error| format!("process {pid} cannot be measured: {error}"))
-        });
+        let probe = target
+            .process
+            .map(|pid| Probe::new(pid).map_err(|error| format!("process {pid} cannot be measured: {error}")));
         let report =
             Report { scenario: scenario.to_owned(), target: target.name.clone(), ..Report::default() };
         Ok(Self { target, report, probe: probe.transpose()?, begun: None })

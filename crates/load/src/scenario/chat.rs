@@ -1,7 +1,7 @@
 //! Pairs of accounts that write to each other.
 //!
 //! `window` messages of each pair are on their way at any time: whoever gets one answers it at once. With a window of one that is
-//! ping-pong; with more, what arrives together is answered together, in one record and one write.
+//! ping-pong. Each message leaves in a record and a write of its own, as from people who type, unless `together` allows more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
@@ -27,6 +27,8 @@ pub struct Chat {
     pub pairs: u32,
     /// Messages on their way in each pair.
     pub window: u32,
+    /// Messages that may leave in one record and one write, if several are due at once.
+    pub together: u32,
     /// Bytes of a body.
     pub body: usize,
     /// The measured time.
@@ -45,6 +47,7 @@ impl Kind for Chat {
     fn check(&self) -> Result<(), String> {
         within("pairs", self.pairs, 1, MOST_CONNECTIONS / 2)?;
         within("window", self.window, 1, 1000)?;
+        within("together", self.together, 1, 1000)?;
         within("body", self.body, LENGTH, 65_536)?;
         within("seconds", self.seconds.0, 0.1, LONGEST)?;
         within("warmup", self.warmup.0, 0.0, LONGEST)?;
@@ -200,6 +203,7 @@ struct Pairs {
     reader: Reader,
     managed: bool,
     window: usize,
+    together: usize,
     stopping: bool,
     on_their_way: u64,
     meter: Meter,
@@ -212,6 +216,7 @@ impl Pairs {
             reader: Reader::new(),
             managed: chat.managed,
             window: chat.window as usize,
+            together: chat.together as usize,
             stopping: false,
             on_their_way: 0,
             meter: Meter::default(),
@@ -233,12 +238,15 @@ impl Pairs {
         }
         let mut out = Vec::new();
         for side in self.sides.iter_mut().step_by(2) {
-            out.clear();
-            for _ in 0..self.window {
-                side.send(now, &mut out);
-            }
             self.on_their_way += self.window as u64;
-            engine.send(side.conn, &out)?;
+            let mut rest = self.window;
+            while rest > 0 {
+                let count = rest.min(self.together);
+                out.clear();
+                (0..count).for_each(|_| side.send(now, &mut out));
+                engine.send(side.conn, &out)?;
+                rest -= count;
+            }
         }
         Ok(())
     }
@@ -257,6 +265,10 @@ impl Side {
 }
 
 impl Flow for Pairs {
+    fn together(&self) -> usize {
+        self.together
+    }
+
     fn up(&mut self, at: At, session: Session, _: &mut Vec<u8>) -> Result<(), String> {
         if let Some(side) = self.sides.get_mut(at.tag as usize) {
             side.conn = at.conn;
