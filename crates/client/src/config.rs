@@ -1,10 +1,6 @@
 //! Settings of a client.
 
-use std::fmt;
-use std::future::Future;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,69 +8,25 @@ use nuncio_net::tls::{PairFiles, Roots};
 use nuncio_stream::Pace;
 use nuncio_stream::Start;
 use nuncio_stream::c2s::Idle;
+use nuncio_stream::iq::Leniency;
 use nuncio_stream::sasl::client::{Credentials, Policy};
-use nuncio_xmpp::jid::{BareJid, to_ascii};
+use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::xml::Limits;
 
-/// Addresses of a host, or why there are none.
-pub type Resolved<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>>;
-
-/// Finds the addresses of a host.
-pub trait Resolve: fmt::Debug + Send + Sync {
-    /// The addresses of `name` in order of preference. Without a port the resolver chooses it, by SRV records if it knows them
-    /// (RFC 6120 §3.2).
-    fn resolve<'a>(&'a self, name: &'a str, port: Option<u16>, start: Start) -> Resolved<'a>;
-}
-
-/// The operating system's resolver. It knows no SRV records: without a port it takes the fallback of RFC 6120 §3.2.2 (5222, or
-/// 5223 for direct TLS).
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, name: &'a str, port: Option<u16>, start: Start) -> Resolved<'a> {
-        let port = port.unwrap_or_else(|| usual_port(start));
-        Box::pin(async move {
-            let name = to_ascii(name)
-                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "name has no form for DNS"))?;
-            Ok(tokio::net::lookup_host((name.as_str(), port)).await?.collect())
-        })
-    }
-}
-
-/// The port where nothing names one.
-pub(crate) const fn usual_port(start: Start) -> u16 {
-    match start {
-        Start::Tcp => 5222,
-        Start::DirectTls => 5223,
-    }
-}
+use crate::backoff::Backoff;
+use crate::resolve::{Resolve, SystemResolver};
 
 /// Where to connect first. The certificate must be for the account's domain in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Server {
-    /// Wherever the account's domain is.
+    /// Wherever the account's domain says that its clients are served: by its SRV records for STARTTLS and direct TLS in one order
+    /// (RFC 6120 §3.2.1, XEP-0368), else at its own addresses.
     #[default]
     Domain,
-    /// A host and, if not the usual one, a port.
+    /// A host and, if not the usual one, a port. SRV records are not asked for (RFC 6120 §3.2.3).
     Host(String, Option<u16>),
     /// This address.
     Address(SocketAddr),
-}
-
-/// Answers that are accepted beyond RFC 6120 §8.1.2.1 rule 3, for requests to the own account only (S4-02).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Leniency {
-    /// From the own full address.
-    pub full_address: bool,
-    /// From the own domain, as servers of RFC 3920 answer.
-    pub domain: bool,
-}
-
-impl Default for Leniency {
-    fn default() -> Self {
-        Self { full_address: true, domain: false }
-    }
 }
 
 /// Settings of a client. `Debug` shows no password.
@@ -90,7 +42,8 @@ pub struct ClientConfig {
     pub certificate: Option<PairFiles>,
     /// Where to connect first.
     pub server: Server,
-    /// Whether TLS comes by STARTTLS or before the first byte (XEP-0368).
+    /// Whether TLS comes by STARTTLS or before the first byte (XEP-0368), wherever no SRV record says it. It comes in any case. Without
+    /// SRV records and a port it also chooses the port, 5222 or 5223.
     pub start: Start,
     /// Which mechanisms are acceptable; all but PLAIN by default.
     pub policy: Policy,
@@ -104,7 +57,8 @@ pub struct ClientConfig {
     pub idle: Option<Idle>,
     /// What the server may send.
     pub limits: Limits,
-    /// How long TCP may take for each address.
+    /// How long TCP may take for each address, and a lookup for its answer. Where a host has several addresses the next one is tried
+    /// after 250 ms beside the first (RFC 8305).
     pub connect_timeout: Duration,
     /// From TCP to a bound resource.
     pub negotiation: Duration,
@@ -122,8 +76,11 @@ pub struct ClientConfig {
     pub inbox: usize,
     /// Which answers to requests to the own account are accepted.
     pub leniency: Leniency,
-    /// Finds addresses.
+    /// Finds servers.
     pub resolver: Arc<dyn Resolve>,
+    /// Whether, and after which waits, a session connects again by itself when its connection is over and it makes sense to try: see
+    /// [`crate::Disconnected::retry_in`]. None to leave that to the caller of [`crate::Session::reconnect`].
+    pub reconnect: Option<Backoff>,
 }
 
 impl ClientConfig {
@@ -154,6 +111,7 @@ impl ClientConfig {
             inbox: 10_000,
             leniency: Leniency::default(),
             resolver: Arc::new(SystemResolver),
+            reconnect: None,
         }
     }
 }

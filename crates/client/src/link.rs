@@ -1,9 +1,9 @@
 //! A session's task: connects, follows redirects, runs the stream, and keeps what outlives a connection.
 
 use std::collections::VecDeque;
-use std::future::pending;
+use std::future::{Future, pending};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,26 +11,20 @@ use bytes::Bytes;
 use nuncio_net::{Options, Security, drive};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::Start;
-use nuncio_stream::client::{self, Client, Command, End, Never, Place, Reason, Resumption};
-use nuncio_stream::redirect::{Decision, Host, SeeOtherHost};
+use nuncio_stream::client::{self, Client, Command, End, Never, Reason, Resumption};
 use nuncio_stream::sasl::client::Proven;
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::sleep;
 
-use crate::config::{Server, usual_port};
+use crate::backoff::Backoff;
 use crate::cut::Cut;
-use crate::session::{Disconnected, Event, Inner, Online, Outgoing, Shared, Why};
-
-/// A place to connect to, before it is resolved.
-struct Target {
-    host: Host,
-    port: Option<u16>,
-    redirects: u8,
-}
+use crate::session::{Disconnected, Event, Inner, Online, Outgoing, Shared};
+use crate::target::{self, Spot, Target};
+use crate::why::Why;
 
 /// What a session is made of, connected or not.
 pub(crate) struct Link {
@@ -48,6 +42,9 @@ pub(crate) struct Link {
     /// Stanzas for the next stream, before anything new.
     again: VecDeque<Bytes>,
     resumption: Option<Resumption>,
+    /// What was spoken where the last connection led.
+    start: Start,
+    backoff: Option<Backoff>,
     jid: Option<Jid>,
     tls: Option<TlsFacts>,
     login: Option<Proven>,
@@ -63,6 +60,8 @@ impl Link {
         closing: oneshot::Receiver<Option<StreamError>>,
     ) -> Self {
         Self {
+            start: inner.config.start,
+            backoff: inner.config.reconnect.clone(),
             inner,
             shared,
             commands,
@@ -80,43 +79,70 @@ impl Link {
         }
     }
 
-    /// Connects, and again whenever it is told to.
+    /// Connects, and again whenever it is told to or its policy says so.
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<()>) {
         loop {
-            let end = Box::pin(self.connection()).await;
-            tracing::debug!(account = %self.inner.config.account, why = %end.why, "disconnected");
-            if self.events.send(Event::Disconnected(Box::new(end))).await.is_err()
-                || orders.recv().await.is_none()
-            {
+            let mut end = Box::pin(self.connection()).await;
+            end.retry_in = self.backoff.as_mut().filter(|_| end.may_retry).map(Backoff::wait);
+            let retry_in = end.retry_in;
+            tracing::debug!(account = %self.inner.config.account, why = %end.why, ?retry_in, "disconnected");
+            if retry_in.is_some() {
+                // An order from before this end is not meant for it.
+                while orders.try_recv().is_ok() {}
+            }
+            if self.events.send(Event::Disconnected(Box::new(end))).await.is_err() {
+                return;
+            }
+            let again = match retry_in {
+                None => orders.recv().await.is_some(),
+                Some(wait) => tokio::select! {
+                    order = orders.recv() => order.is_some(),
+                    slept = unless_closed(&mut self.closing, sleep(wait)) => slept.is_some(),
+                },
+            };
+            if !again {
                 return;
             }
         }
     }
 
-    /// One connection, or several if it is redirected.
+    /// One connection, or several: if there are several places, or if it is redirected.
     async fn connection(&mut self) -> Disconnected {
-        let mut targets = self.targets();
-        let mut last = None;
-        while let Some(target) = targets.pop_front() {
-            let (io, place) = match self.open(&target).await {
-                Ok(opened) => opened,
-                Err(error) => {
-                    last = Some(error);
+        let inner = Arc::clone(&self.inner);
+        let (mut targets, mut spots) = (self.targets(), VecDeque::new());
+        let mut failed = None;
+        loop {
+            let Some(spot) = spots.pop_front() else {
+                let Some(target) = targets.pop_front() else { break };
+                match unless_closed(&mut self.closing, target.spots(&inner.config)).await {
+                    Some(Ok(found)) => spots.extend(found),
+                    Some(Err(error)) => failed = Some(graver(failed, self.ended(Why::Connect(error), false))),
+                    None => return self.ended(Why::Stream(Reason::Host), false),
+                }
+                continue;
+            };
+            let io = match unless_closed(&mut self.closing, target::open(&inner.config, &spot)).await {
+                Some(Ok(io)) => io,
+                Some(Err(error)) => {
+                    tracing::debug!(host = %spot.place.host, port = spot.place.port, %error, "no connection");
+                    failed = Some(graver(failed, self.ended(Why::Connect(error), false)));
                     continue;
                 }
+                None => return self.ended(Why::Stream(Reason::Host), false),
             };
-            let from = place.clone();
-            let refused = self.stream(io, place).await;
+            let refused = self.stream(io, &spot).await;
+            // Whoever is there has not proven to be the account's server: then it may be in another place.
+            let stranger = self.tls.is_none();
             let Some(end) = self.end.take() else {
                 return self.ended(Why::Stream(Reason::Lost), false);
             };
             self.keep(end.resumption, end.unsent);
-            let reason = match (end.reason, refused) {
-                (Reason::Redirected(decision), _) => match follow(&decision, &from) {
+            let why = match (end.reason, refused) {
+                (Reason::Redirected(decision), _) => match Target::redirected(&decision, &spot) {
                     Some(target) => {
-                        tracing::info!(account = %self.inner.config.account, host = %target.host, port = ?target.port, "redirected");
-                        targets = VecDeque::from([target]);
-                        last = None;
+                        tracing::info!(account = %inner.config.account, to = ?target, "redirected");
+                        (targets, failed) = (VecDeque::from([target]), None);
+                        spots.clear();
                         continue;
                     }
                     None => Why::Stream(Reason::Redirected(decision)),
@@ -125,15 +151,19 @@ impl Link {
                 (Reason::PeerError(error), None) => {
                     if error.condition == StreamCondition::Reset {
                         // S0-28: the security context is void; resuming the session after a new login is not.
-                        self.inner.connector.forget_sessions();
+                        inner.connector.forget_sessions();
                     }
                     Why::Stream(Reason::PeerError(error))
                 }
                 (reason, None) => Why::Stream(reason),
             };
-            return self.ended(reason, end.clean);
+            let ended = self.ended(why, end.clean);
+            if !stranger || matches!(ended.why, Why::Stream(Reason::Host)) {
+                return ended;
+            }
+            failed = Some(graver(failed, ended));
         }
-        self.ended(Why::Connect(last.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())), false)
+        failed.unwrap_or_else(|| self.ended(Why::Connect(io::ErrorKind::AddrNotAvailable.into()), false))
     }
 
     fn ended(&self, why: Why, clean: bool) -> Disconnected {
@@ -142,62 +172,18 @@ impl Link {
             Why::Tls(_) => false,
             Why::Stream(reason) => reason.may_retry(),
         };
-        Disconnected { why, clean, resumable: self.resumption.is_some(), may_retry }
+        Disconnected { why, clean, resumable: self.resumption.is_some(), may_retry, retry_in: None }
     }
 
     /// Where to connect, best first: where the server wants to see the session again (XEP-0198 §5), then as configured.
     fn targets(&self) -> VecDeque<Target> {
         let location = self.resumption.as_ref().and_then(|old| old.location.as_deref());
-        let mut targets: VecDeque<_> = location
-            .and_then(|location| location.parse::<SeeOtherHost>().ok())
-            .map(|other| Target { host: other.host, port: other.port, redirects: 0 })
-            .into_iter()
-            .collect();
-        let config = &self.inner.config;
-        let (host, port) = match &config.server {
-            Server::Domain => (Host::Name(config.account.domain().to_owned()), None),
-            Server::Host(name, port) => (Host::Name(name.clone()), *port),
-            Server::Address(address) => (host_of(address.ip()), Some(address.port())),
-        };
-        targets.push_back(Target { host, port, redirects: 0 });
-        targets
-    }
-
-    /// A TCP connection to the first address of the target that takes one.
-    async fn open(&self, target: &Target) -> io::Result<(TcpStream, Place)> {
-        let config = &self.inner.config;
-        let start = config.start;
-        let addresses = match &target.host {
-            Host::Name(name) => {
-                let resolved =
-                    timeout(config.connect_timeout, config.resolver.resolve(name, target.port, start));
-                resolved.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??
-            }
-            Host::V4(ip) => vec![address(IpAddr::V4(*ip), target.port, start)],
-            Host::V6(ip) => vec![address(IpAddr::V6(*ip), target.port, start)],
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, format!("{} has no address", target.host));
-        for address in addresses {
-            match timeout(config.connect_timeout, TcpStream::connect(address)).await {
-                Ok(Ok(io)) => {
-                    // A chat is small packets; none should wait for another.
-                    drop(io.set_nodelay(true));
-                    let place = Place {
-                        host: target.host.clone(),
-                        port: address.port(),
-                        redirects: target.redirects,
-                    };
-                    return Ok((io, place));
-                }
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(last)
+        let location = location.and_then(|location| Target::location(location, self.start));
+        location.into_iter().chain([Target::configured(&self.inner.config)]).collect()
     }
 
     /// Runs the stream over a connection. Returns why TLS was refused, if it was.
-    async fn stream(&mut self, io: TcpStream, place: Place) -> Option<String> {
+    async fn stream(&mut self, io: TcpStream, spot: &Spot) -> Option<String> {
         let inner = Arc::clone(&self.inner);
         let config = &inner.config;
         let settings = client::ClientConfig {
@@ -213,10 +199,11 @@ impl Link {
             ..client::ClientConfig::new(
                 config.account.clone(),
                 config.credentials.clone(),
-                config.start,
-                place,
+                spot.start,
+                spot.place.clone(),
             )
         };
+        self.start = spot.start;
         (self.jid, self.tls, self.login, self.end) = (None, None, None, None);
         self.managed = config.stream_management;
         let options = Options {
@@ -225,7 +212,7 @@ impl Link {
                 connector: Arc::clone(&inner.connector),
                 server_name: inner.server_name.clone(),
             },
-            direct_tls: config.start == Start::DirectTls,
+            direct_tls: spot.start == Start::DirectTls,
             close_timeout: config.closing,
             ..Options::new(inner.clock, Arc::clone(&inner.metrics))
         };
@@ -275,17 +262,28 @@ impl Link {
             self.lose();
         }
         self.jid = Some(jid.clone());
+        if let Some(backoff) = &mut self.backoff {
+            backoff.reset();
+        }
         if let (Some(tls), Some(login)) = (self.tls.clone(), self.login.clone()) {
             self.tell(Event::Online(Box::new(Online { jid, resumed, tls, login }))).await;
         }
     }
 
     async fn stanza(&self, stanza: Stanza) {
-        if let Kind::Iq(IqType::Result | IqType::Error) = stanza.kind() {
-            if !self.shared.lock().pending.settle(&stanza, self.jid.as_ref()) {
-                self.shared.ignored.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(from = ?stanza.from(), id = ?stanza.id(), "an answer that nobody asked for is ignored");
+        let ignored = {
+            let pending = &mut self.shared.lock().pending;
+            match stanza.kind() {
+                Kind::Iq(IqType::Result | IqType::Error) if pending.settle(&stanza, self.jid.as_ref()) => {
+                    return;
+                }
+                Kind::Iq(IqType::Result | IqType::Error) => true,
+                _ => pending.is_forged(&stanza),
             }
+        };
+        if ignored {
+            self.shared.ignored.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(from = ?stanza.from(), id = ?stanza.id(), "an answer that nobody asked for, or a forged push or carbon, is ignored");
             return;
         }
         self.tell(Event::Stanza(stanza)).await;
@@ -366,6 +364,38 @@ async fn asked(closing: &mut Option<oneshot::Receiver<Option<StreamError>>>) -> 
     }
 }
 
+/// What comes of `wanted`; none if somebody wishes to close first.
+async fn unless_closed<T>(
+    closing: &mut Option<oneshot::Receiver<Option<StreamError>>>,
+    wanted: impl Future<Output = T>,
+) -> Option<T> {
+    let mut wanted = pin!(wanted);
+    loop {
+        tokio::select! {
+            biased;
+            wish = asked(closing) => {
+                *closing = None;
+                if wish.is_some() {
+                    return None;
+                }
+            }
+            done = &mut wanted => return Some(done),
+        }
+    }
+}
+
+/// The graver of two failures to connect; if one of them may pass, so may the whole.
+fn graver(before: Option<Disconnected>, now: Disconnected) -> Disconnected {
+    let weight = |end: &Disconnected| match end.why {
+        Why::Connect(_) => 0,
+        Why::Stream(_) => 1,
+        Why::Tls(_) => 2,
+    };
+    let Some(before) = before else { return now };
+    let may_retry = before.may_retry || now.may_retry;
+    Disconnected { may_retry, ..if weight(&before) > weight(&now) { before } else { now } }
+}
+
 /// A link as the host of its stream.
 struct Glue<'a>(&'a mut Link);
 
@@ -383,27 +413,4 @@ impl nuncio_sansio::Host<Client> for Glue<'_> {
     }
 
     async fn closed(&mut self) {}
-}
-
-/// Where a redirect leads; none if it is not followed. Everything but the place stays as it was (S0-31).
-fn follow(decision: &Decision, from: &Place) -> Option<Target> {
-    let redirects = from.redirects.saturating_add(1);
-    let (host, port) = match decision {
-        Decision::SameHost { port } => (from.host.clone(), Some(*port)),
-        Decision::Address { host, port } => (host.clone(), *port),
-        Decision::Resolve { name, port } => (Host::Name(name.clone()), *port),
-        Decision::Refuse(_) => return None,
-    };
-    Some(Target { host, port, redirects })
-}
-
-fn host_of(ip: IpAddr) -> Host {
-    match ip {
-        IpAddr::V4(ip) => Host::V4(ip),
-        IpAddr::V6(ip) => Host::V6(ip),
-    }
-}
-
-fn address(ip: IpAddr, port: Option<u16>, start: Start) -> SocketAddr {
-    SocketAddr::new(ip, port.unwrap_or_else(|| usual_port(start)))
 }

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nuncio_net::tls::ConnectError;
@@ -24,6 +24,7 @@ use tokio::task::AbortHandle;
 use crate::config::ClientConfig;
 use crate::link::Link;
 use crate::pending::{Pending, RequestError};
+use crate::why::Why;
 
 /// What a session tells.
 #[derive(Debug)]
@@ -46,7 +47,7 @@ pub enum Event {
         /// The number.
         number: u64,
     },
-    /// The connection is over. Nothing more comes until [`Session::reconnect`].
+    /// The connection is over. Nothing more comes until [`Session::reconnect`], or until the wait in [`Disconnected::retry_in`] is over.
     Disconnected(Box<Disconnected>),
 }
 
@@ -74,20 +75,9 @@ pub struct Disconnected {
     pub resumable: bool,
     /// Whether it makes sense to try again with the same settings, after a wait ([`crate::Backoff`]).
     pub may_retry: bool,
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub enum Why {
-    /// No TCP connection, or no address.
-    #[error("no connection: {0}")]
-    Connect(#[from] io::Error),
-    /// The TLS handshake failed: mostly, the server could not prove that it speaks for the account's domain.
-    #[error("TLS handshake failed: {0}")]
-    Tls(String),
-    /// The stream ended.
-    #[error("the stream ended: {0:?}")]
-    Stream(Reason),
+    /// After which wait the session connects again by itself ([`crate::ClientConfig::reconnect`]); none if it does not.
+    /// [`Session::reconnect`] cuts the wait short.
+    pub retry_in: Option<Duration>,
 }
 
 /// Why there is no session.
@@ -152,17 +142,18 @@ impl Client {
         })))
     }
 
-    /// Connects, logs in and binds a resource.
+    /// Connects, logs in and binds a resource. The first attempt decides, whatever [`ClientConfig::reconnect`] says; that is for later.
     ///
     /// # Errors
     /// See [`LoginError`].
     pub async fn connect(config: ClientConfig) -> Result<Session, LoginError> {
         let mut session = Self::new(config)?.start();
-        session.online().await?;
+        session.come(false).await?;
         Ok(session)
     }
 
-    /// Begins to connect. What is sent on the session before it is online waits (S0-07).
+    /// Begins to connect. What is sent on the session before it is online waits (S0-07). With [`ClientConfig::reconnect`] it tries until
+    /// it succeeds or trying makes no sense any more.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -293,18 +284,18 @@ impl Sender {
         to: Option<&Jid>,
         payload: Builder,
     ) -> Result<Stanza, RequestError> {
-        let id = self.inner.entropy.token();
-        let bytes = iq(kind, &id).to(to.cloned()).child(payload).build().bytes(ns::CLIENT);
         let permit = self.commands.reserve().await.map_err(|_| SendError::Closed)?;
-        // Gone with this future, so that a caller who loses patience leaves nothing behind.
-        let (answered, _forget) = {
+        let (id, answered) = {
             let mut state = self.shared.lock();
             let number = state.numbered + 1;
-            let answered = state.pending.insert(to, &id, number)?;
+            let (id, answered) = state.pending.ask(to, number, &*self.inner.entropy)?;
             state.numbered = number;
-            permit.send(Outgoing::Stanza(number, bytes));
-            (answered, Forget { shared: &self.shared, to, id: &id })
+            let request = iq(kind, &id).to(to.cloned()).child(payload).build();
+            permit.send(Outgoing::Stanza(number, request.bytes(ns::CLIENT)));
+            (id, answered)
         };
+        // Gone with this future, so that a caller who loses patience leaves nothing behind.
+        let _forget = Forget { shared: &self.shared, to, id: &id };
         let answer = match tokio::time::timeout(self.inner.config.request_timeout, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => return Err(RequestError::Lost),
@@ -318,7 +309,8 @@ impl Sender {
         Ok(answer)
     }
 
-    /// IQ answers that were ignored, since nobody had asked, or another (S4-05).
+    /// Stanzas that were ignored: IQ answers that nobody had asked for, or another (S4-05), and roster pushes, block list pushes and
+    /// carbons that did not come from the own account (S4-10).
     #[must_use]
     pub fn ignored(&self) -> u64 {
         self.shared.ignored.load(std::sync::atomic::Ordering::Relaxed)
@@ -362,17 +354,24 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Waits until the session is online. Events that come meanwhile are kept for [`Session::next`].
+    /// Waits until the session is online, also over failures after which it tries again by itself. Events that come meanwhile are kept
+    /// for [`Session::next`].
     ///
     /// # Errors
     /// [`LoginError::Disconnected`].
     pub async fn online(&mut self) -> Result<&Online, LoginError> {
+        self.come(true).await
+    }
+
+    async fn come(&mut self, patient: bool) -> Result<&Online, LoginError> {
         while self.online.is_none() {
             if self.down {
                 return Err(LoginError::Disconnected(Box::new(gone())));
             }
             match self.receive().await {
-                Some(Event::Disconnected(end)) => return Err(LoginError::Disconnected(end)),
+                Some(Event::Disconnected(end)) if !(patient && end.retry_in.is_some()) => {
+                    return Err(LoginError::Disconnected(end));
+                }
                 Some(event) => self.inbox.push_back(event),
                 None => return Err(LoginError::Disconnected(Box::new(gone()))),
             }
@@ -404,7 +403,8 @@ impl Session {
         let event = self.events.recv().await;
         match &event {
             Some(Event::Online(online)) => self.online = Some(Online::clone(online)),
-            Some(Event::Disconnected(_)) | None => (self.online, self.down) = (None, true),
+            Some(Event::Disconnected(end)) => (self.online, self.down) = (None, end.retry_in.is_none()),
+            None => (self.online, self.down) = (None, true),
             Some(_) => {}
         }
         event
@@ -432,7 +432,7 @@ impl Session {
     /// See [`Sender::get`].
     ///
     /// # Errors
-    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends.
+    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends and does not come back by itself.
     pub async fn get(&mut self, to: Option<&Jid>, payload: Builder) -> Result<Stanza, RequestError> {
         self.request(IqType::Get, to, payload).await
     }
@@ -440,7 +440,7 @@ impl Session {
     /// See [`Sender::set`].
     ///
     /// # Errors
-    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends.
+    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends and does not come back by itself.
     pub async fn set(&mut self, to: Option<&Jid>, payload: Builder) -> Result<Stanza, RequestError> {
         self.request(IqType::Set, to, payload).await
     }
@@ -448,7 +448,7 @@ impl Session {
     /// See [`Sender::request`]. Events that come meanwhile are kept for [`Session::next`].
     ///
     /// # Errors
-    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends.
+    /// See [`RequestError`]; also [`RequestError::Lost`] when the connection ends and does not come back by itself.
     pub async fn request(
         &mut self,
         kind: IqType,
@@ -456,7 +456,7 @@ impl Session {
         payload: Builder,
     ) -> Result<Stanza, RequestError> {
         let sender = self.sender.clone();
-        let ended = |event: &Event| matches!(event, Event::Disconnected(_));
+        let ended = |event: &Event| matches!(event, Event::Disconnected(end) if end.retry_in.is_none());
         match self.meanwhile(sender.request(kind, to, payload), ended).await {
             Ok(answer) => answer,
             Err(Cut::Ended) => Err(RequestError::Lost),
@@ -499,7 +499,8 @@ impl Session {
     }
 
     /// Connects again, after [`Event::Disconnected`]. The old session goes on if the server still has it; else a new one begins, and what
-    /// the server has not acknowledged is sent again. Whether to, and after which wait, is up to the caller; see [`crate::Backoff`].
+    /// the server has not acknowledged is sent again. Whether to, and after which wait, is up to the caller; see [`crate::Backoff`]. A
+    /// session that connects again by itself does so at once instead of after its wait, as is good when the network has come back.
     pub fn reconnect(&mut self) {
         self.down = false;
         // One order is enough; a second one would connect once too often.
@@ -551,5 +552,5 @@ enum Cut {
 /// The task is gone; a panic at most.
 fn gone() -> Disconnected {
     let why = Why::Stream(Reason::Lost);
-    Disconnected { why, clean: false, resumable: false, may_retry: true }
+    Disconnected { why, clean: false, resumable: false, may_retry: true, retry_in: None }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nuncio_client::{Client, ClientConfig, Event, Pace, Resolve, Resolved, Roots, Server, Session, Start};
+use nuncio_client::{
+    Client, ClientConfig, Event, Pace, Resolve, Resolved, Roots, Server, Service, Services, Session, Start,
+};
 use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
 use nuncio_net::{Clock, NetMetrics, Options, OsEntropy, Security, TlsHosts, ca, drive};
 use nuncio_sansio::Host;
@@ -135,7 +137,11 @@ impl Drop for Fake {
 
 impl Fake {
     pub(crate) async fn start(tls: Arc<TlsHosts>, start: Start) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), tls, start).await
+    }
+
+    pub(crate) async fn at(address: SocketAddr, tls: Arc<TlsHosts>, start: Start) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let world = Arc::new(Mutex::new(World::default()));
         let live = Arc::new(Mutex::new(Vec::new()));
@@ -423,20 +429,45 @@ pub(crate) async fn raw(words: Vec<(&'static str, String)>) -> (SocketAddr, mpsc
     (address, heard)
 }
 
-/// Knows the addresses of names.
+/// Knows names: their addresses, and where their clients are served.
 #[derive(Debug, Default)]
-pub(crate) struct Names(pub(crate) HashMap<String, SocketAddr>);
+pub(crate) struct Names {
+    pub(crate) addresses: HashMap<String, Vec<IpAddr>>,
+    pub(crate) services: HashMap<String, Services>,
+    /// What was looked up, in order: `srv NAME` and `host NAME`.
+    pub(crate) asked: Mutex<Vec<String>>,
+}
+
+impl Names {
+    /// A name that is served on one address.
+    pub(crate) fn one(name: &str, address: SocketAddr, start: Start) -> Self {
+        let mut names = Self::default();
+        names.serve(name, &[(name, address, start)]);
+        names
+    }
+
+    /// Hosts where a domain is served, in this order.
+    pub(crate) fn serve(&mut self, domain: &str, hosts: &[(&str, SocketAddr, Start)]) {
+        let mut found = Vec::new();
+        for (host, address, start) in hosts {
+            self.addresses.insert((*host).to_owned(), vec![address.ip()]);
+            found.push(Service { host: (*host).to_owned(), port: address.port(), start: *start });
+        }
+        self.services.insert(domain.to_owned(), Services::At(found));
+    }
+}
 
 impl Resolve for Names {
-    fn resolve<'a>(&'a self, name: &'a str, port: Option<u16>, _: Start) -> Resolved<'a> {
-        let found = self.0.get(name).copied();
-        Box::pin(async move {
-            let mut address = found.ok_or(io::ErrorKind::NotFound)?;
-            if let Some(port) = port {
-                address.set_port(port);
-            }
-            Ok(vec![address])
-        })
+    fn services<'a>(&'a self, domain: &'a str) -> Resolved<'a, Services> {
+        self.asked.lock().unwrap().push(format!("srv {domain}"));
+        let found = self.services.get(domain).cloned().unwrap_or(Services::Unknown);
+        Box::pin(async move { Ok(found) })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Resolved<'a, Vec<IpAddr>> {
+        self.asked.lock().unwrap().push(format!("host {host}"));
+        let found = self.addresses.get(host).cloned();
+        Box::pin(async move { found.ok_or_else(|| io::ErrorKind::NotFound.into()) })
     }
 }
 

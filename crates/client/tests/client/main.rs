@@ -5,4 +5,6 @@
 mod fake;
 mod redirects;
 mod requests;
+mod returning;
 mod sessions;
+mod targets;

@@ -1,6 +1,5 @@
 //! `<see-other-host/>` (RFC 6120 §4.9.3.19): S0-30 to S0-32.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,8 +52,8 @@ async fn a_redirect_changes_no_reference_identifier() {
     let evil = Fake::start(certificates.hosts(EVIL), Start::Tcp).await;
     for target in [evil.address.to_string(), format!("{EVIL}:{}", evil.address.port()), EVIL.to_owned()] {
         good.world.lock().unwrap().redirect = Some(target.clone());
-        let names = HashMap::from([(EVIL.to_owned(), evil.address)]);
-        let config = ClientConfig { resolver: Arc::new(Names(names)), ..config(&certificates, good.address) };
+        let resolver = Arc::new(Names::one(EVIL, evil.address, Start::Tcp));
+        let config = ClientConfig { resolver, ..config(&certificates, good.address) };
         let end = refused(config).await;
         assert!(matches!(&end.why, Why::Tls(why) if why.contains("certificate")), "{target}: {:?}", end.why);
         assert!(!end.may_retry);
@@ -121,10 +120,9 @@ async fn a_good_redirect_is_followed() {
         let tls = certificates.hosts(DOMAIN);
         let one = Fake::start(Arc::clone(&tls), start).await;
         let two = Fake::start(tls, start).await;
-        let names = HashMap::from([("other.example".to_owned(), two.address)]);
         for target in [two.address.to_string(), "other.example".to_owned()] {
             one.world.lock().unwrap().redirect = Some(target);
-            let resolver = Arc::new(Names(names.clone()));
+            let resolver = Arc::new(Names::one("other.example", two.address, start));
             let session =
                 connect(ClientConfig { start, resolver, ..config(&certificates, one.address) }).await;
             assert_eq!(session.jid().unwrap().domain(), DOMAIN);
