@@ -24,6 +24,12 @@ impl Clock {
         Time::from_origin(self.origin.elapsed())
     }
 
+    /// What time it is at an instant; the origin before it.
+    #[must_use]
+    pub fn time(&self, at: Instant) -> Time {
+        Time::from_origin(at.saturating_duration_since(self.origin))
+    }
+
     /// The instant of a point in time; none if it lies beyond what the system can express.
     #[must_use]
     pub fn instant(&self, time: Time) -> Option<Instant> {

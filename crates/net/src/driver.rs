@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::clock::Clock;
+use crate::guard::Renegotiation;
 use crate::metrics::{NetMetrics, label};
 use crate::rate::{Bucket, RateLimit};
 use crate::tls::{Connector, Kind, TlsHosts};
@@ -133,48 +134,63 @@ pub struct Ended {
 /// The machine is drained once before the first input, so that one that speaks first does. An [`Eof`] is its last input from
 /// the peer: [`Eof::Reset`] also stands for a failed handshake, a peer that does not read, and a renegotiation. A machine
 /// that does not close within [`Options::close_timeout`] after it is closed by force.
-pub async fn drive<Io, M, H>(io: Io, machine: M, mut host: H, options: Options) -> Ended
+pub fn drive<Io, M, H>(
+    io: Io,
+    machine: M,
+    host: H,
+    options: Options,
+) -> impl Future<Output = Ended> + use<Io, M, H>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send,
     M: Machine + Send,
     H: Host<M>,
 {
-    let mut wire = Wire::new(io, options.peer, Arc::clone(&options.metrics));
+    // Made outside of the future, which then holds it once; what an async function is called with it would hold twice.
+    let trouble = Trouble { peer: options.peer, metrics: Arc::clone(&options.metrics) };
+    let now = Instant::now();
     let mut driver = Driver {
         machine,
-        wire: &mut wire,
-        host: &mut host,
-        options: &options,
+        wire: Wire::new(io, Arc::clone(&options.metrics)),
+        host,
+        bucket: options.rate.as_ref().map(|limit| Bucket::full(limit.get(), now)),
+        options,
+        now,
         eof: None,
         deadline: None,
         slowed: false,
     };
-    let why = contained(driver.run(), &options).await.unwrap_or(Why::Panicked);
-    drop(driver);
-    let (bytes_in, bytes_out) = wire.counted();
-    drop(wire);
-    // Its own panic, if any, is logged; there is nobody else to tell.
-    let _told = contained(host.closed(), &options).await;
-    tracing::debug!(
-        peer = options.peer.map(tracing::field::display),
-        ?why,
-        bytes_in,
-        bytes_out,
-        "connection ended"
-    );
-    Ended { why, bytes_in, bytes_out }
+    async move {
+        let why = contained(pin!(driver.run()), &trouble).await.unwrap_or(Why::Panicked);
+        let (bytes_in, bytes_out) = driver.wire.counted();
+        driver.wire.finish();
+        // Its own panic, if any, is logged; there is nobody else to tell.
+        let _told = contained(Box::pin(driver.host.closed()).as_mut(), &trouble).await;
+        tracing::debug!(
+            peer = trouble.peer.map(tracing::field::display),
+            ?why,
+            bytes_in,
+            bytes_out,
+            "connection ended"
+        );
+        Ended { why, bytes_in, bytes_out }
+    }
+}
+
+/// Who is told of a panic.
+struct Trouble {
+    peer: Option<SocketAddr>,
+    metrics: Arc<NetMetrics>,
 }
 
 /// Runs a future whose panic shall cost nobody else. None if it panicked.
-async fn contained<T>(future: impl Future<Output = T>, options: &Options) -> Option<T> {
-    let mut future = pin!(future);
+async fn contained<T>(mut future: Pin<&mut impl Future<Output = T>>, trouble: &Trouble) -> Option<T> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
         Err(payload) => {
-            options.metrics.panicked();
+            trouble.metrics.panicked();
             tracing::error!(
-                peer = options.peer.map(tracing::field::display),
+                peer = trouble.peer.map(tracing::field::display),
                 panic = message(&*payload),
                 "a connection's task panicked"
             );
@@ -195,15 +211,19 @@ fn message(payload: &(dyn Any + Send)) -> &str {
 /// What ends a wait.
 enum Turn<C> {
     Command(C),
-    Got(Got),
+    Got(Result<Got, Renegotiation>),
     Timer,
 }
 
-struct Driver<'a, Io, M, H> {
+struct Driver<Io, M, H> {
     machine: M,
-    wire: &'a mut Wire<Io>,
-    host: &'a mut H,
-    options: &'a Options,
+    wire: Wire<Io>,
+    host: H,
+    options: Options,
+    /// What the peer may still send, if there is a limit.
+    bucket: Option<Bucket>,
+    /// When the driver last woke up. The time is asked for once each time.
+    now: Instant,
     /// What the machine was told of the end of the peer's direction, and when it must have closed at last.
     eof: Option<(Eof, Instant)>,
     /// What the machine waits for.
@@ -212,7 +232,7 @@ struct Driver<'a, Io, M, H> {
     slowed: bool,
 }
 
-impl<Io, M, H> Driver<'_, Io, M, H>
+impl<Io, M, H> Driver<Io, M, H>
 where
     Io: AsyncRead + AsyncWrite + Unpin + Send,
     M: Machine + Send,
@@ -220,13 +240,9 @@ where
 {
     async fn run(&mut self) -> Why {
         if self.options.direct_tls {
-            match Box::pin(self.secure(Kind::Direct, None)).await {
-                Some(facts) => self.machine.handle(self.options.clock.now(), Input::Tls(facts)),
-                None => self.end(Eof::Reset),
-            }
+            self.secured(Kind::Direct, None).await;
         }
-        let mut bucket = self.options.rate.as_ref().map(|limit| Bucket::full(limit.get(), Instant::now()));
-        let mut sleep = pin!(sleep_until(Instant::now()));
+        let mut sleep = pin!(sleep_until(self.now));
         let mut streak = 0;
         loop {
             if let Some(close) = self.drain().await {
@@ -238,22 +254,25 @@ where
             }
             match self.eof {
                 Some((Eof::Reset, _)) => return Why::Broken,
-                Some((_, until)) if Instant::now() >= until => return Why::Broken,
+                Some((_, until)) if self.now >= until => return Why::Broken,
                 _ => {}
             }
-            let turn = self.turn(sleep.as_mut(), bucket.as_mut(), streak >= STREAK).await;
+            let turn = self.turn(sleep.as_mut(), streak >= STREAK).await;
             streak = if matches!(turn, Turn::Command(_)) && streak < STREAK { streak + 1 } else { 0 };
-            let now = self.options.clock.now();
             match turn {
-                Turn::Command(command) => self.machine.handle(now, Input::Command(command)),
-                Turn::Got(Got::Bytes(count)) => {
-                    if let (Some(bucket), Some(limit)) = (bucket.as_mut(), &self.options.rate) {
-                        bucket.take(limit.get(), count as u64, Instant::now());
+                Turn::Command(command) => self.machine.handle(self.time(), Input::Command(command)),
+                Turn::Got(Ok(Got::Bytes(count))) => {
+                    if let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.rate) {
+                        bucket.take(limit.get(), count as u64, self.now);
                     }
                 }
-                Turn::Got(Got::Eof(eof)) => self.end(eof),
-                Turn::Timer if self.deadline.is_some_and(|deadline| deadline <= now) => {
-                    self.machine.handle(now, Input::Time);
+                Turn::Got(Ok(Got::Eof(eof))) => self.end(eof),
+                Turn::Got(Err(Renegotiation)) => {
+                    self.renegotiated();
+                    self.end(Eof::Reset);
+                }
+                Turn::Timer if self.deadline.is_some_and(|deadline| deadline <= self.time()) => {
+                    self.machine.handle(self.time(), Input::Time);
                 }
                 Turn::Timer => {}
             }
@@ -269,6 +288,20 @@ where
         }
     }
 
+    fn time(&self) -> Time {
+        self.options.clock.time(self.now)
+    }
+
+    /// The peer has attempted a renegotiation: drops the connection, writes nothing (S2-04), and tells the operator (S2-08).
+    fn renegotiated(&mut self) {
+        self.wire.kill();
+        self.options.metrics.renegotiation();
+        tracing::warn!(
+            peer = self.options.peer.map(tracing::field::display),
+            "the peer attempted a TLS renegotiation; its connection was dropped"
+        );
+    }
+
     /// Tells the machine that the peer's direction is over; once.
     fn end(&mut self, eof: Eof) {
         if eof == Eof::Truncated {
@@ -281,9 +314,9 @@ where
         if eof == Eof::Reset {
             self.wire.kill();
         }
-        let until = Instant::now() + self.options.close_timeout;
+        let until = self.now + self.options.close_timeout;
         if self.eof.is_none() {
-            self.machine.handle(self.options.clock.now(), Input::Eof(eof));
+            self.machine.handle(self.time(), Input::Eof(eof));
         }
         self.eof = Some((eof, until));
     }
@@ -291,19 +324,19 @@ where
     /// Drains the machine. Returns how to close, if that is what it wants.
     async fn drain(&mut self) -> Option<Close> {
         loop {
-            match self.machine.poll(self.options.clock.now()) {
+            match self.machine.poll(self.time()) {
                 Output::Send(bytes) => self.wire.push(bytes),
+                // What the host does is large while it lasts, and most of the time it does nothing.
                 Output::Ask(question) => {
-                    let answer = alongside(self.wire, self.host.ask(question)).await;
-                    self.machine.handle(self.options.clock.now(), Input::Answer(answer));
+                    let asked = Box::pin(self.host.ask(question));
+                    let answer = alongside(&mut self.wire, &mut self.now, asked).await;
+                    self.machine.handle(self.time(), Input::Answer(answer));
                 }
-                Output::Event(event) => alongside(self.wire, self.host.event(event)).await,
-                Output::StartTls { domain } => {
-                    match Box::pin(self.secure(Kind::StartTls, domain.as_deref())).await {
-                        Some(facts) => self.machine.handle(self.options.clock.now(), Input::Tls(facts)),
-                        None => self.end(Eof::Reset),
-                    }
+                Output::Event(event) => {
+                    let told = Box::pin(self.host.event(event));
+                    alongside(&mut self.wire, &mut self.now, told).await;
                 }
+                Output::StartTls { domain } => self.secured(Kind::StartTls, domain).await,
                 Output::Close(close) => return Some(close),
                 Output::Wait(deadline) => {
                     self.deadline = deadline;
@@ -314,31 +347,31 @@ where
     }
 
     /// Waits for the next thing to happen, and writes meanwhile.
-    async fn turn(
-        &mut self,
-        mut sleep: Pin<&mut Sleep>,
-        bucket: Option<&mut Bucket>,
-        socket_first: bool,
-    ) -> Turn<M::Command> {
+    async fn turn(&mut self, mut sleep: Pin<&mut Sleep>, socket_first: bool) -> Turn<M::Command> {
         let mut until = self.deadline.and_then(|deadline| self.options.clock.instant(deadline));
         let mut by = |other: Option<Instant>| until = until.into_iter().chain(other).min();
         by(self.eof.map(|(_, until)| until));
         let mut may_read = self.eof.is_none() && self.machine.wants_bytes();
         if may_read
-            && let (Some(bucket), Some(limit)) = (bucket, &self.options.rate)
-            && let Err(wait) = bucket.ready(limit.get(), Instant::now())
+            && let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.rate)
+            && let Err(wait) = bucket.ready(limit.get(), self.now)
         {
             if !std::mem::replace(&mut self.slowed, true) {
                 self.options.metrics.budget_hit(label::BYTES_PER_SECOND);
             }
             may_read = false;
-            by(Some(Instant::now() + wait));
+            by(Some(self.now + wait));
         }
         self.slowed &= !may_read;
-        let Self { machine, wire, host, options, .. } = self;
+        let Self { machine, wire, host, options, now, .. } = self;
         let mut command = pin!(host.command());
         let mut full = wire.waiting() >= options.out_watermark;
+        // What this turn begins with, the last one has ended with.
+        let mut woken = false;
         poll_fn(|cx| {
+            if std::mem::replace(&mut woken, true) {
+                *now = Instant::now();
+            }
             let mut asked = false;
             if !full && !socket_first {
                 asked = true;
@@ -351,12 +384,13 @@ where
                 full = wire.waiting() >= options.out_watermark;
             }
             if wire.write_broken() && !may_read {
-                return Poll::Ready(Turn::Got(Got::Eof(Eof::Reset)));
+                return Poll::Ready(Turn::Got(Ok(Got::Eof(Eof::Reset))));
             }
             if may_read && wire.waiting() < options.out_limit {
-                let read =
-                    wire.poll_read(cx, |bytes| machine.handle(options.clock.now(), Input::Bytes(bytes)));
-                if let Poll::Ready(got) = read {
+                let time = options.clock.time(*now);
+                if let Poll::Ready(got) =
+                    wire.poll_read(cx, |bytes| machine.handle(time, Input::Bytes(bytes)))
+                {
                     return Poll::Ready(Turn::Got(got));
                 }
             }
@@ -369,10 +403,12 @@ where
             // Whatever waits to be written may have begun to wait just now.
             let stall = wire.stalled_since().map(|since| since + options.write_stall);
             if let Some(until) = until.into_iter().chain(stall).min() {
-                if sleep.deadline() != until {
+                // Deadlines move away with every stanza. The sleep stays where it is, and wakes up once for nothing.
+                if sleep.deadline() > until || sleep.is_elapsed() {
                     sleep.as_mut().reset(until);
                 }
                 if sleep.as_mut().poll(cx).is_ready() {
+                    *now = Instant::now();
                     return Poll::Ready(Turn::Timer);
                 }
             }
@@ -382,7 +418,17 @@ where
     }
 
     fn stalled(&self) -> bool {
-        self.wire.stalled_since().is_some_and(|since| since.elapsed() >= self.options.write_stall)
+        self.wire.stalled_since().is_some_and(|since| self.now >= since + self.options.write_stall)
+    }
+
+    /// Handshakes, and tells the machine what came of it.
+    async fn secured(&mut self, kind: Kind, domain: Option<String>) {
+        let facts = Box::pin(self.secure(kind, domain.as_deref())).await;
+        self.now = Instant::now();
+        match facts {
+            Some(facts) => self.machine.handle(self.time(), Input::Tls(facts)),
+            None => self.end(Eof::Reset),
+        }
     }
 
     /// Everything sent so far goes out in clear, then comes the handshake. None if it failed.
@@ -421,7 +467,7 @@ where
             Ok(Err(error)) => {
                 metrics.handshake(label::NONE, label::FAILED);
                 if matches!(error, HandshakeError::Renegotiation(_)) {
-                    self.wire.renegotiated();
+                    self.renegotiated();
                     return None;
                 }
                 error
@@ -467,7 +513,7 @@ where
     /// Reads and drops what the peer still sends, until its end.
     async fn linger(&mut self) {
         let mut left = LINGER_BYTES;
-        while let Got::Bytes(count) = poll_fn(|cx| self.wire.poll_read(cx, |_| ())).await {
+        while let Ok(Got::Bytes(count)) = poll_fn(|cx| self.wire.poll_read(cx, |_| ())).await {
             left = left.saturating_sub(count as u64);
             if left == 0 {
                 return;
@@ -477,16 +523,24 @@ where
 }
 
 /// Awaits the host and writes meanwhile, so that a host that waits for somebody never keeps a peer from what it is owed.
-async fn alongside<Io, T>(wire: &mut Wire<Io>, future: impl Future<Output = T>) -> T
+async fn alongside<Io, T>(
+    wire: &mut Wire<Io>,
+    now: &mut Instant,
+    mut future: Pin<Box<impl Future<Output = T>>>,
+) -> T
 where
     Io: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut future = pin!(future);
+    let mut waited = false;
     poll_fn(|cx| {
         // First the host: mostly it is ready at once, and what follows goes out together.
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
+            if waited {
+                *now = Instant::now();
+            }
             return Poll::Ready(value);
         }
+        waited = true;
         if wire.has_pending() {
             let _written_or_not = wire.poll_flush(cx);
         }

@@ -1,18 +1,18 @@
 //! TLS without a socket, a buffer or a runtime: bytes in, bytes out, for programs that do their own input and output.
 //!
-//! The load generator and its relay are such programs; a server's connections go through [`crate::driver`]. What comes is
-//! decrypted where it lies, what goes is appended to the caller's buffer, and a connection that is quiet keeps nothing but the
-//! state of the TLS library.
+//! The load generator and its relay are such programs, and [`crate::driver`] is built on it. What comes is decrypted where it
+//! lies, what goes is appended to the caller's buffer, and a connection that is quiet keeps nothing but the state of the TLS
+//! library.
 
 use std::sync::Arc;
 
 use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection};
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, ServerConfig, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{RootCertStore, version};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::{CommonState, RootCertStore, version};
 
 use super::{ALPN_CLIENT, ConnectError, Kind, PairFiles, Roots, TlsError, files, provider};
 
@@ -40,7 +40,7 @@ impl BareConfig {
     /// Files that cannot be read, no root, a name that is none.
     pub fn client(roots: &Roots, server_name: &str, kind: Kind, classic: bool) -> Result<Self, ConnectError> {
         let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(certificates(roots)?);
+        store.add_parsable_certificates(roots.certificates()?);
         if store.is_empty() {
             return Err(ConnectError::NoRoots);
         }
@@ -84,24 +84,10 @@ impl BareConfig {
     /// # Errors
     /// The TLS library refuses, for want of randomness say.
     pub fn connection(&self) -> Result<Bare, BareError> {
-        let inner = match &self.0 {
-            Role::Client(config, name) => {
-                Inner::Client(UnbufferedClientConnection::new(Arc::clone(config), name.clone())?)
-            }
-            Role::Server(config) => Inner::Server(UnbufferedServerConnection::new(Arc::clone(config))?),
-        };
-        Ok(Bare { inner, left: Vec::new(), up: false, closed: false })
-    }
-}
-
-fn certificates(roots: &Roots) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    match roots {
-        Roots::Der(all) => Ok(all.iter().cloned().map(CertificateDer::from).collect()),
-        Roots::Files(all) => {
-            let read = all.iter().map(|file| files::certificates(file)).collect::<Result<Vec<_>, _>>();
-            read.map(|all| all.into_iter().flatten().collect())
-                .map_err(|problem| TlsError { problems: vec![problem] })
-        }
+        Ok(match &self.0 {
+            Role::Client(config, name) => Bare::client(Arc::clone(config), name.clone())?,
+            Role::Server(config) => Bare::server(Arc::clone(config))?,
+        })
     }
 }
 
@@ -144,6 +130,7 @@ pub struct Bare {
     left: Vec<u8>,
     up: bool,
     closed: bool,
+    failed: bool,
 }
 
 enum Inner {
@@ -193,16 +180,24 @@ macro_rules! step {
 /// library must see the same bytes each time. An update of the keys goes first if one is due.
 macro_rules! send {
     ($inner:expr, $left:expr, $out:expr, $room:expr, |$traffic:ident, $to:ident| $write:expr) => {{
+        let mut room = $room;
         loop {
             let UnbufferedStatus { discard, state, .. } = $inner.process_tls_records(&mut $left);
             let done = match state? {
                 ConnectionState::WriteTraffic(mut $traffic) => {
                     let start = $out.len();
-                    $out.resize(start + $room, 0);
+                    $out.resize(start + room, 0);
                     let $to = $out.get_mut(start..).unwrap_or_default();
                     let written = $write;
                     $out.truncate(start + written.as_ref().copied().unwrap_or(0));
-                    Some(written.map(drop).map_err(|_| BareError::NotOpen))
+                    match written {
+                        // The answer to an update of the peer's keys goes first.
+                        Err(EncryptError::InsufficientSize(needed)) if needed.required_size > room => {
+                            room = needed.required_size;
+                            None
+                        }
+                        written => Some(written.map(drop).map_err(|_| BareError::NotOpen)),
+                    }
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
                     encode(&mut |room| data.encode(room), $out)?;
@@ -246,30 +241,72 @@ fn encode(
 }
 
 impl Bare {
+    /// The initiating role. It has something to send at once.
+    pub(crate) fn client(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+    ) -> Result<Self, rustls::Error> {
+        Ok(Self::new(Inner::Client(UnbufferedClientConnection::new(config, name)?)))
+    }
+
+    /// The receiving role.
+    pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
+        Ok(Self::new(Inner::Server(UnbufferedServerConnection::new(config)?)))
+    }
+
+    const fn new(inner: Inner) -> Self {
+        Self { inner, left: Vec::new(), up: false, closed: false, failed: false }
+    }
+
+    /// What both roles know of the connection.
+    pub(crate) fn common(&self) -> &CommonState {
+        match &self.inner {
+            Inner::Client(inner) => inner,
+            Inner::Server(inner) => inner,
+        }
+    }
+
     /// Takes what came from the socket; it is decrypted in place. `plain` gets what was inside, record by record; what the
     /// handshake must send is appended to `out`.
     ///
     /// # Errors
-    /// The peer breaks TLS. The connection is over then.
+    /// The peer breaks TLS. The connection is over then; the alert that says so has been appended to `out`.
     pub fn read(
         &mut self,
         incoming: &mut [u8],
         out: &mut Vec<u8>,
         mut plain: impl FnMut(&[u8]),
     ) -> Result<Progress, BareError> {
+        if self.failed {
+            return Err(BareError::NotOpen);
+        }
+        let result = self.take(incoming, out, &mut plain);
+        if result.is_err() {
+            self.failed = true;
+            self.last_words(out);
+        }
+        result.map(|()| Progress { up: self.up, closed: self.closed })
+    }
+
+    fn take(
+        &mut self,
+        incoming: &mut [u8],
+        out: &mut Vec<u8>,
+        plain: &mut impl FnMut(&[u8]),
+    ) -> Result<(), BareError> {
         if self.left.is_empty() {
-            let used = self.process(incoming, out, &mut plain)?;
+            let used = self.process(incoming, out, plain)?;
             self.left.extend_from_slice(incoming.get(used..).unwrap_or_default());
         } else {
             let mut all = std::mem::take(&mut self.left);
             all.extend_from_slice(incoming);
-            let used = self.process(&mut all, out, &mut plain)?;
+            let used = self.process(&mut all, out, plain)?;
             if used < all.len() {
                 all.drain(..used);
                 self.left = all;
             }
         }
-        Ok(Progress { up: self.up, closed: self.closed })
+        Ok(())
     }
 
     fn process(
@@ -281,10 +318,7 @@ impl Bare {
         let mut used = 0;
         loop {
             let rest = bytes.get_mut(used..).unwrap_or_default();
-            let (discard, step) = match &mut self.inner {
-                Inner::Client(inner) => step!(inner.process_tls_records(rest), out, plain),
-                Inner::Server(inner) => step!(inner.process_tls_records(rest), out, plain),
-            };
+            let (discard, step) = self.next(rest, out, plain)?;
             used += discard;
             match step {
                 Step::Again => {}
@@ -301,16 +335,48 @@ impl Bare {
         }
     }
 
+    fn next(
+        &mut self,
+        bytes: &mut [u8],
+        out: &mut Vec<u8>,
+        plain: &mut impl FnMut(&[u8]),
+    ) -> Result<(usize, Step), BareError> {
+        Ok(match &mut self.inner {
+            Inner::Client(inner) => step!(inner.process_tls_records(bytes), out, plain),
+            Inner::Server(inner) => step!(inner.process_tls_records(bytes), out, plain),
+        })
+    }
+
     /// Appends `plain` to `out` as records, as few as possible.
     ///
     /// # Errors
-    /// The handshake is not done, or this side has closed.
+    /// The handshake is not done, this side has closed, or its keys are worn out and TLS 1.2 cannot change them; then
+    /// `close_notify` has been appended.
     pub fn write(&mut self, plain: &[u8], out: &mut Vec<u8>) -> Result<(), BareError> {
+        if self.failed {
+            return Err(BareError::NotOpen);
+        }
         let records = plain.len().div_ceil(RECORD).max(1);
         let room = plain.len() + records * RECORD_OVERHEAD;
+        let sent = self.seal(plain, out, room);
+        if sent.is_err() {
+            self.last_words(out);
+        }
+        sent
+    }
+
+    fn seal(&mut self, plain: &[u8], out: &mut Vec<u8>, room: usize) -> Result<(), BareError> {
         match &mut self.inner {
             Inner::Client(inner) => send!(inner, self.left, out, room, |to, room| to.encrypt(plain, room)),
             Inner::Server(inner) => send!(inner, self.left, out, room, |to, room| to.encrypt(plain, room)),
+        }
+    }
+
+    /// The alert that the library has ready after an error. It must not look for more in a buffer that may be gone, so it is asked
+    /// for nothing else.
+    fn last_words(&mut self, out: &mut Vec<u8>) {
+        while self.common().wants_write() {
+            let Ok((_, Step::Again)) = self.next(&mut [], out, &mut |_: &[u8]| ()) else { break };
         }
     }
 
@@ -319,10 +385,17 @@ impl Bare {
     /// # Errors
     /// The handshake is not done, or this side has closed before.
     pub fn close(&mut self, out: &mut Vec<u8>) -> Result<(), BareError> {
+        if self.failed {
+            return Err(BareError::NotOpen);
+        }
         let room = 2 * RECORD_OVERHEAD;
         match &mut self.inner {
-            Inner::Client(inner) => send!(inner, self.left, out, room, |to, room| to.queue_close_notify(room)),
-            Inner::Server(inner) => send!(inner, self.left, out, room, |to, room| to.queue_close_notify(room)),
+            Inner::Client(inner) => {
+                send!(inner, self.left, out, room, |to, room| to.queue_close_notify(room))
+            }
+            Inner::Server(inner) => {
+                send!(inner, self.left, out, room, |to, room| to.queue_close_notify(room))
+            }
         }
     }
 

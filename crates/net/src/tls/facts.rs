@@ -4,47 +4,55 @@ use aws_lc_rs::digest::{self, SHA256, SHA384, SHA512};
 use bytes::Bytes;
 use nuncio_sansio::{ClientCertificate, TlsFacts, TlsVersion};
 use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use rustls::{Connection, HandshakeKind, ProtocolVersion};
+use rustls::{CommonState, HandshakeKind, ProtocolVersion};
 use webpki::{EndEntityCert, KeyUsage};
 use x509_parser::der_parser::oid;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::signature_algorithm::SignatureAlgorithm;
 
+use super::exporter::Exporter;
 use super::{provider, shared};
 
-/// Collects the facts. `own_end_point`: of the receiving role, the binding of the certificate that was shown.
-pub(crate) fn facts(
-    conn: &Connection,
-    own_end_point: Option<&Bytes>,
-    client_roots: &[TrustAnchor<'_>],
-) -> Result<TlsFacts, rustls::Error> {
+/// What belongs to a role.
+pub(crate) enum Side<'a> {
+    /// The receiving one.
+    Server {
+        /// The server name of the ClientHello.
+        name: Option<String>,
+        /// The binding of the certificate that was shown.
+        end_point: Option<&'a Bytes>,
+        /// Who vouches for clients.
+        client_roots: &'a [TrustAnchor<'a>],
+    },
+    /// The initiating one.
+    Client,
+}
+
+/// Collects the facts of a finished handshake.
+pub(crate) fn facts(conn: &CommonState, exporter: Option<&Exporter>, side: Side<'_>) -> TlsFacts {
     let version = match conn.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => TlsVersion::Tls13,
         _ => TlsVersion::Tls12,
     };
     // The exporter is unique on TLS 1.2 only together with the extended master secret (RFC 9266 §4), which the library does
-    // not tell.
-    let exporter = match version {
-        TlsVersion::Tls13 => {
-            Some(conn.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(b""))?)
-        }
-        TlsVersion::Tls12 => None,
-    };
+    // not tell; and it tells the secret of TLS 1.3 only.
+    let exporter = exporter.filter(|_| version == TlsVersion::Tls13);
+    let exporter = exporter.and_then(|exporter| exporter.export(b"EXPORTER-Channel-Binding"));
     let peer = conn.peer_certificates().unwrap_or_default();
-    let (server_name, server_end_point, client_certificate) = match conn {
-        Connection::Server(server) => {
+    let (server_name, server_end_point, client_certificate) = match side {
+        Side::Server { name, end_point, client_roots } => {
             let judged = peer.split_first().map(|(leaf, above)| ClientCertificate {
                 chain: shared(peer),
                 xmpp_addresses: xmpp_addresses(leaf),
                 trusted: trusted(leaf, above, client_roots),
             });
-            (server.server_name().map(str::to_owned), own_end_point.cloned(), judged)
+            (name, end_point.cloned(), judged)
         }
-        Connection::Client(_) => (None, peer.first().and_then(|leaf| end_point_binding(leaf)), None),
+        Side::Client => (None, peer.first().and_then(|leaf| end_point_binding(leaf)), None),
     };
     let suite = conn.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite()));
-    Ok(TlsFacts {
+    TlsFacts {
         version,
         suite: suite.unwrap_or_default().replacen("TLS13_", "TLS_", 1),
         resumed: conn.handshake_kind() == Some(HandshakeKind::Resumed),
@@ -52,7 +60,7 @@ pub(crate) fn facts(
         exporter,
         server_end_point,
         client_certificate,
-    })
+    }
 }
 
 /// Whether a chain leads to one of these authorities, now. Either extended key usage does: public authorities no longer issue

@@ -6,6 +6,7 @@
 
 pub mod bare;
 mod connect;
+mod exporter;
 mod facts;
 mod files;
 mod verify;
@@ -23,7 +24,8 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, Se
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 pub use connect::{ConnectError, Connector, Roots};
-pub(crate) use facts::facts;
+pub(crate) use exporter::Exporter;
+pub(crate) use facts::{Side, facts};
 pub use facts::{end_point_binding, xmpp_addresses};
 pub use files::{Problem, TlsError, Warning};
 
@@ -408,6 +410,7 @@ fn configure(
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.max_early_data_size = 0;
+        config.key_log = Arc::new(exporter::Hear);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
     Ok((one(&[])?, one(&[ALPN_CLIENT])?))
