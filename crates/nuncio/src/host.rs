@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use nuncio_net::Permit;
+use nuncio_net::listen::Counted;
 use nuncio_router::Router;
 use nuncio_router::c2s::ClientHost;
 use nuncio_sansio::Host;
@@ -13,31 +14,33 @@ use nuncio_stream::c2s::{Answer, C2s, Command, Event, Question};
 pub(crate) struct Client {
     host: ClientHost,
     permit: Permit,
+    _counted: Counted,
 }
 
 impl Client {
-    pub(crate) fn new(router: Arc<Router>, peer: IpAddr, permit: Permit) -> Self {
-        Self { host: ClientHost::new(router, peer), permit }
+    pub(crate) fn new(router: Arc<Router>, peer: IpAddr, permit: Permit, counted: Counted) -> Self {
+        Self { host: ClientHost::new(router, peer), permit, _counted: counted }
     }
 }
 
+// No future of its own around the router's, which would be held twice.
 impl Host<C2s> for Client {
-    async fn ask(&mut self, question: Question) -> Answer {
-        self.host.ask(question).await
+    fn ask(&mut self, question: Question) -> impl Future<Output = Answer> + Send {
+        self.host.ask(question)
     }
 
-    async fn event(&mut self, event: Event) {
+    fn event(&mut self, event: Event) -> impl Future<Output = ()> + Send {
         if let Event::Authenticated(_) = event {
             self.permit.authenticated();
         }
-        self.host.event(event).await;
+        self.host.event(event)
     }
 
-    async fn command(&mut self) -> Command {
-        self.host.command().await
+    fn command(&mut self) -> impl Future<Output = Command> + Send {
+        self.host.command()
     }
 
-    async fn closed(&mut self) {
-        self.host.closed().await;
+    fn closed(&mut self) -> impl Future<Output = ()> + Send {
+        self.host.closed()
     }
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use nuncio_net::http::{HttpLimits, HttpServer, Reply, Routes};
 use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
 use nuncio_net::{
-    Budget, BudgetLimits, Clock, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit, Security,
-    TlsHosts, ca,
+    Budget, BudgetLimits, Clock, Incoming, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit,
+    Security, TlsHosts, ca,
 };
 use nuncio_router::host::Points;
 use nuncio_router::{Router, SystemClock};
@@ -110,11 +110,16 @@ fn stream_config(config: &Config, points: &Points) -> C2sConfig {
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),
         tries: u8::try_from(limits.failed_logins_per_stream).unwrap_or(5),
-        idle: Some(Idle { after: Duration::from_secs(config.timeouts.idle_seconds), ..Idle::default() }),
+        idle: Some(idle(Duration::from_secs(config.timeouts.idle_seconds))),
         nonzas: points.nonzas(),
         stream_management: points.xeps().iter().any(|(_, xep)| xep.number == 198),
         ..C2sConfig::default()
     }
+}
+
+/// Whoever is asked sooner has no longer to answer than he may be silent.
+fn idle(after: Duration) -> Idle {
+    Idle { after, answer_within: Idle::default().answer_within.min(after) }
 }
 
 fn budget_limits(limits: &Limits) -> BudgetLimits {
@@ -138,7 +143,7 @@ struct Door {
     entropy: Arc<OsEntropy>,
     clock: Clock,
     metrics: Arc<NetMetrics>,
-    rate: Rate,
+    rate: Arc<RateLimit>,
     handshake: Duration,
     write: Duration,
     close: Duration,
@@ -148,26 +153,22 @@ impl Door {
     /// Accepts clients until dropped.
     async fn accept(self: Arc<Self>, mut listener: Listener, direct: bool) {
         loop {
-            let incoming = listener.accept().await;
-            let door = Arc::clone(&self);
-            tokio::spawn(async move {
-                let start = if direct { Start::DirectTls } else { Start::Tcp };
-                let now = door.clock.now();
-                let machine = C2s::new(Arc::clone(&door.stream), door.entropy.clone(), start, now);
-                let host = Client::new(Arc::clone(&door.router), incoming.peer.ip(), incoming.permit);
-                let options = Options {
-                    peer: Some(incoming.peer),
-                    security: Security::Server(Arc::clone(&door.tls)),
-                    direct_tls: direct,
-                    handshake_timeout: door.handshake,
-                    write_stall: door.write,
-                    close_timeout: door.close,
-                    rate: Some(Arc::new(RateLimit::new(door.rate))),
-                    ..Options::new(door.clock, Arc::clone(&door.metrics))
-                };
-                nuncio_net::drive(incoming.stream, machine, host, options).await;
-                drop(incoming.counted);
-            });
+            let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
+            let start = if direct { Start::DirectTls } else { Start::Tcp };
+            let machine = C2s::new(Arc::clone(&self.stream), self.entropy.clone(), start, self.clock.now());
+            let host = Client::new(Arc::clone(&self.router), peer.ip(), permit, counted);
+            let options = Options {
+                peer: Some(peer),
+                security: Security::Server(Arc::clone(&self.tls)),
+                direct_tls: direct,
+                handshake_timeout: self.handshake,
+                write_stall: self.write,
+                close_timeout: self.close,
+                rate: Some(Arc::clone(&self.rate)),
+                ..Options::new(self.clock, Arc::clone(&self.metrics))
+            };
+            // Nothing around it: the task is as large as its future, and there is one for each client.
+            tokio::spawn(nuncio_net::drive(stream, machine, host, options));
         }
     }
 }
@@ -254,10 +255,10 @@ pub(crate) async fn serve(
         entropy: Arc::new(OsEntropy),
         clock: Clock::start(),
         metrics,
-        rate: Rate {
+        rate: Arc::new(RateLimit::new(Rate {
             per_second: config.limits.bytes_per_second.into(),
             burst: u64::from(config.limits.bytes_per_second).max(config.limits.stanza_bytes as u64),
-        },
+        })),
         handshake: Duration::from_secs(config.timeouts.login_seconds),
         write: Duration::from_secs(config.timeouts.write_seconds),
         close: Duration::from_secs(config.timeouts.close_seconds),
