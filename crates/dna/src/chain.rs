@@ -1,0 +1,286 @@
+//! Chains of certificates: built and checked by webpki, with the trust that the operator chose.
+//!
+//! The purpose that is asked for is serverAuth in both directions: public authorities no longer issue clientAuth, and a server that opens a stream
+//! is a server still. A certificate without `extKeyUsage` is for everything (RFC 5280 §4.2.1.12).
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rustls_pki_types::{CertificateDer, TrustAnchor};
+use webpki::{
+    CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
+    anchor_from_trusted_cert,
+};
+
+use crate::x509::{Facts, printable};
+use crate::{Reason, Time, x509};
+
+/// A chain of more certificates is not looked at: the work that it could cause grows with its factorial.
+pub const MAX_CERTIFICATES: usize = 8;
+
+/// Whom we trust: roots, and the revocation lists that they and their subordinates published.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    anchors: Vec<Anchor>,
+    lists: Vec<Arc<CertRevocationList<'static>>>,
+    status_required: bool,
+}
+
+/// A certificate that is trusted by itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Anchor {
+    pub(crate) certificate: CertificateDer<'static>,
+    anchor: TrustAnchor<'static>,
+}
+
+impl Anchor {
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Reason> {
+        let anchor = anchor_from_trusted_cert(certificate)
+            .map_err(|error| Reason::CertificateMalformed { detail: error.to_string() })?;
+        Ok(Self { anchor: anchor.to_owned(), certificate: certificate.clone().into_owned() })
+    }
+}
+
+impl Trust {
+    /// Trusts nobody.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts this authority's certificate (DER). Its dates and purposes are not looked at; its name constraints are.
+    ///
+    /// # Errors
+    /// [`Reason::CertificateMalformed`] when it is no certificate.
+    pub fn add_anchor(&mut self, certificate: &CertificateDer<'_>) -> Result<(), Reason> {
+        self.anchors.push(Anchor::of(certificate)?);
+        Ok(())
+    }
+
+    /// Takes an issuer's revocation list (DER, RFC 5280 §5). It counts for the certificates of that issuer only, and only until its `nextUpdate`;
+    /// after that, the issuer's certificates are refused until there is a newer one.
+    ///
+    /// # Errors
+    /// [`Reason::RevocationListUnusable`] when it is no list, or one of a kind that is not supported (indirect, delta).
+    pub fn add_revocation_list(&mut self, list: &[u8]) -> Result<(), Reason> {
+        let list = OwnedCertRevocationList::from_der(list)
+            .map_err(|error| Reason::RevocationListUnusable { detail: error.to_string() })?;
+        self.lists.push(Arc::new(list.into()));
+        Ok(())
+    }
+
+    /// Whether certificates are refused whose issuer has no revocation list here. Off at first.
+    pub const fn require_revocation_lists(&mut self, required: bool) {
+        self.status_required = required;
+    }
+
+    /// How many authorities are trusted.
+    #[must_use]
+    pub const fn anchors(&self) -> usize {
+        self.anchors.len()
+    }
+
+    pub(crate) fn authorities(&self) -> &[Anchor] {
+        &self.anchors
+    }
+
+    /// The same lists, not required, for chains that lead to other anchors.
+    pub(crate) fn with_anchors(&self, anchors: Vec<Anchor>) -> Self {
+        Self { anchors, lists: self.lists.clone(), status_required: false }
+    }
+}
+
+/// A chain that was found to be valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    /// The issuers, from the peer's to the anchor. The anchor is missing where only its key is known.
+    pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// The first `notAfter` of what the peer sent.
+    pub(crate) not_after: Time,
+}
+
+/// What a path is asked before it is taken: its issuers, the anchor last.
+pub(crate) type Accept<'a> = dyn Fn(&[CertificateDer<'static>]) -> bool + 'a;
+
+/// Builds and checks a chain from the first certificate to one of the anchors of `trust`.
+///
+/// `extra` are more intermediate certificates. `accept` may decline a path that is valid; then others are tried, and if all are declined the
+/// answer is `Ok(None)`.
+///
+/// # Errors
+/// Why no path is valid. There may be several reasons: what an operator would want to hear first comes first.
+pub(crate) fn verify(
+    trust: &Trust,
+    chain: &[CertificateDer<'static>],
+    extra: &[CertificateDer<'static>],
+    now: Time,
+    accept: &Accept<'_>,
+) -> Result<Option<Path>, Vec<Reason>> {
+    let [leaf, rest @ ..] = chain else { return Err(vec![Reason::NoCertificate]) };
+    if chain.len() > MAX_CERTIFICATES {
+        return Err(vec![Reason::ChainTooLong { certificates: chain.len() }]);
+    }
+    let facts = Facts::of(leaf).map_err(|reason| vec![reason])?;
+    let anchors: Vec<_> = trust.anchors.iter().map(|anchor| anchor.anchor.clone()).collect();
+    // What cannot be read leads nowhere, and must not hide why nothing else does.
+    let readable = |sent: &&CertificateDer<'static>| EndEntityCert::try_from(*sent).is_ok();
+    let intermediates: Vec<_> = rest.iter().filter(readable).chain(extra).cloned().collect();
+    let lists: Vec<_> = trust.lists.iter().map(Arc::as_ref).collect();
+    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+        let unknown =
+            if trust.status_required { UnknownStatusPolicy::Deny } else { UnknownStatusPolicy::Allow };
+        options
+            .with_depth(RevocationCheckDepth::Chain)
+            .with_status_policy(unknown)
+            .with_expiration_policy(ExpirationPolicy::Enforce)
+            .build()
+    });
+    if trust.status_required && revocation.is_none() {
+        return Err(vec![Reason::RevocationUnknown]);
+    }
+    let declined = RefCell::new(false);
+    let taken = RefCell::new(Vec::new());
+    let ask = |path: &VerifiedPath<'_>| {
+        let issuers = issuers(path, trust);
+        if accept(&issuers) {
+            *taken.borrow_mut() = issuers;
+            Ok(())
+        } else {
+            *declined.borrow_mut() = true;
+            Err(Error::UnknownIssuer)
+        }
+    };
+    let checked = EndEntityCert::try_from(leaf).and_then(|parsed| {
+        parsed
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &anchors,
+                &intermediates,
+                now.unix(),
+                KeyUsage::server_auth(),
+                revocation,
+                Some(&ask),
+            )
+            .map(drop)
+    });
+    match checked {
+        Ok(()) => {
+            let authorities = taken.into_inner();
+            let sent = authorities.iter().filter(|issuer| intermediates.contains(issuer));
+            let ends = sent.filter_map(|issuer| Facts::of(issuer).ok()).map(|facts| facts.not_after);
+            Ok(Some(Path { not_after: ends.fold(facts.not_after, Ord::min), authorities }))
+        }
+        Err(_) if *declined.borrow() => Ok(None),
+        Err(error) => Err(explain(&error, &facts, now)),
+    }
+}
+
+/// The issuers of a path, from the peer's to the anchor's own certificate.
+fn issuers(path: &VerifiedPath<'_>, trust: &Trust) -> Vec<CertificateDer<'static>> {
+    let between = path.intermediate_certificates().map(|found| found.der().into_owned());
+    let anchor = trust.anchors.iter().find(|known| {
+        known.anchor.subject == path.anchor().subject
+            && known.anchor.subject_public_key_info == path.anchor().subject_public_key_info
+            && known.anchor.name_constraints == path.anchor().name_constraints
+    });
+    between.chain(anchor.map(|anchor| anchor.certificate.clone())).collect()
+}
+
+/// Checks that the topmost certificate of the chain was issued by this key, and the chain below it (RFC 7671 §5.2.3).
+pub(crate) fn verify_by_key(
+    trust: &Trust,
+    chain: &[CertificateDer<'static>],
+    key: &[u8],
+    now: Time,
+) -> Result<Path, Vec<Reason>> {
+    let top = chain.last().ok_or_else(|| vec![Reason::NoCertificate])?;
+    let parsed = EndEntityCert::try_from(top)
+        .map_err(|error| vec![Reason::CertificateMalformed { detail: error.to_string() }])?;
+    // webpki takes the content of the key's SEQUENCE, as it takes the issuer's name.
+    let spki = x509::content(key).ok_or_else(|| vec![Reason::BadSignature])?;
+    let anchor = TrustAnchor {
+        subject: parsed.issuer().into(),
+        subject_public_key_info: spki.into(),
+        name_constraints: None,
+    };
+    let anchor = Anchor { certificate: top.clone(), anchor: anchor.to_owned() };
+    let path = verify(&trust.with_anchors(vec![anchor]), chain, &[], now, &|_| true)?;
+    let mut path = path.ok_or_else(|| vec![Reason::BadSignature])?;
+    // Of this anchor only the key is known; the certificate that stood in for it is one below.
+    path.authorities.pop();
+    Ok(path)
+}
+
+fn explain(error: &Error, facts: &Facts, now: Time) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if facts.is_self_issued
+        && matches!(
+            error,
+            Error::UnknownIssuer
+                | Error::CaUsedAsEndEntity
+                | Error::CertExpired { .. }
+                | Error::CertNotValidYet { .. }
+        )
+    {
+        reasons.push(Reason::SelfSigned { subject: facts.subject.clone() });
+    }
+    reasons.extend(facts.out_of_date(now));
+    let other = match error {
+        Error::CertExpired { .. }
+        | Error::CertNotValidYet { .. }
+        | Error::UnknownIssuer
+        | Error::CaUsedAsEndEntity
+            if !reasons.is_empty() =>
+        {
+            None
+        }
+        error => Some(reason(error, facts)),
+    };
+    reasons.extend(other);
+    reasons
+}
+
+/// webpki's errors, named for operators.
+fn reason(error: &Error, facts: &Facts) -> Reason {
+    match error {
+        Error::UnknownIssuer => Reason::UnknownIssuer { issuer: facts.issuer.clone() },
+        Error::CertExpired { not_after, .. } => Reason::IssuerExpired { not_after: (*not_after).into() },
+        Error::CertNotValidYet { not_before, .. } => {
+            Reason::IssuerNotYetValid { not_before: (*not_before).into() }
+        }
+        Error::CaUsedAsEndEntity => Reason::AuthorityAsServer,
+        Error::EndEntityUsedAsCa => Reason::IssuerNotAuthority,
+        Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
+            let present =
+                if facts.purposes.is_empty() { "nothing".to_owned() } else { facts.purposes.join(", ") };
+            Reason::WrongPurpose { present }
+        }
+        Error::InvalidSignatureForPublicKey => Reason::BadSignature,
+        Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+        | Error::SignatureAlgorithmMismatch => Reason::UnsupportedSignature,
+        Error::PathLenConstraintViolated => Reason::PathTooLong,
+        Error::MaximumNameConstraintComparisonsExceeded
+        | Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumPathDepthExceeded
+        | Error::MaximumSignatureChecksExceeded => Reason::PathTooCostly,
+        Error::NameConstraintViolation | Error::MalformedNameConstraint => Reason::NameConstrained,
+        Error::UnsupportedCriticalExtension => Reason::CriticalExtension,
+        Error::CertRevoked => Reason::Revoked,
+        Error::UnknownRevocationStatus => Reason::RevocationUnknown,
+        Error::CrlExpired { next_update, .. } => {
+            Reason::RevocationListExpired { next_update: (*next_update).into() }
+        }
+        Error::InvalidCrlSignatureForPublicKey
+        | Error::IssuerNotCrlSigner
+        | Error::UnsupportedCrlSignatureAlgorithmContext(_)
+        | Error::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+            Reason::RevocationListUnusable { detail: error.to_string() }
+        }
+        Error::BadDer | Error::BadDerTime | Error::InvalidCertValidity | Error::MalformedExtensions => {
+            Reason::CertificateMalformed { detail: error.to_string() }
+        }
+        other => Reason::ChainInvalid { detail: printable(&other.to_string()) },
+    }
+}

@@ -1,0 +1,4 @@
+//! Policies against the invariants of `nuncio_dna::fuzz::policy`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nuncio_dna::fuzz::policy(data));

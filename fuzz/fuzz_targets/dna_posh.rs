@@ -1,0 +1,4 @@
+//! POSH documents against the invariants of `nuncio_dna::fuzz::posh`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nuncio_dna::fuzz::posh(data));
