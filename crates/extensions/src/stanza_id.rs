@@ -6,7 +6,7 @@ use nuncio_router::{At, ConfigError, Extension, Host, Xep};
 use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{Marks, Stanza};
-use nuncio_xmpp::xml::Builder;
+use nuncio_xmpp::xml::escape_attr;
 use std::sync::Arc;
 
 /// See the module.
@@ -70,6 +70,13 @@ impl Stamp for Assign {
             return;
         }
         let id = at.cx.router.entropy().token();
-        edit.add(Builder::new("stanza-id", ns::SID).attr("id", id).attr("by", account.jid.as_str()));
+        // Every message gets one: written at once, without a tree.
+        let mut child = Vec::with_capacity(128);
+        child.extend_from_slice(b"<stanza-id xmlns='urn:xmpp:sid:0' id='");
+        child.extend_from_slice(id.as_bytes());
+        child.extend_from_slice(b"' by='");
+        escape_attr(&mut child, account.jid.as_str());
+        child.extend_from_slice(b"'/>");
+        edit.add_closed(child.into());
     }
 }

@@ -1,7 +1,9 @@
 //! One client stream and the router: what [`nuncio_stream::c2s::C2s`] asks, hears and is told.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nuncio_sansio::{Host, TlsFacts};
@@ -13,10 +15,12 @@ use nuncio_xmpp::error::{Condition, StreamCondition, StreamError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
 use nuncio_xmpp::xml::Builder;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::limits::Culprit;
-use crate::points::{Ask, At, Place, Reply};
+use crate::points::{Ask, At, Boxed, Place, Reply};
+use crate::route::Begun;
 use crate::router::Router;
 use crate::session::{Outgoing, Session};
 
@@ -38,6 +42,8 @@ pub struct ClientHost {
     /// Whether the connection was lost rather than the stream ended.
     lost: bool,
     stopping: watch::Receiver<bool>,
+    /// The client was asked whether it is there. Never locked: the lock lends a future to the host that others may look at.
+    probe: Mutex<Option<Boxed<'static, bool>>>,
 }
 
 struct Bound {
@@ -59,6 +65,7 @@ impl ClientHost {
             closed: false,
             lost: true,
             stopping,
+            probe: Mutex::new(None),
         }
     }
 
@@ -186,18 +193,23 @@ impl ClientHost {
         let wait = session.meter.lock().charge(stanza.size());
         if !wait.is_zero() {
             self.router.metrics().slowed.inc();
-            tokio::time::sleep(wait).await;
+            Box::pin(tokio::time::sleep(wait)).await;
         }
         let turn = session.turn.lock().await;
         if !session.out.lock().is_of(*connection) {
             return;
         }
-        let submitted = self.router.submit(session, stanza).await;
+        let submitted = match self.router.begin(session, stanza) {
+            Ok(Begun::Done(ticket)) => Ok(ticket),
+            // A large future, which is seldom needed.
+            Ok(Begun::Waits(rest)) => Ok(Box::pin(self.router.finish(session, rest)).await),
+            Err(error) => Err(error),
+        };
         let full = {
             let mut inbound = session.inbound.lock();
             inbound.last = number;
             match submitted {
-                Ok(Some(ticket)) => inbound.open.push_back((number, ticket)),
+                Ok(Some(ticket)) => inbound.taken(number, ticket),
                 Ok(None) => return,
                 Err(error) => {
                     tracing::info!(stream = %self.stream, account = %session.jid().bare(), %error, "stream refused");
@@ -215,43 +227,49 @@ impl ClientHost {
         }
     }
 
+    /// The next thing to tell the stream of a bound session: acknowledgements first.
+    fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Command> {
+        let Some(Bound { session, connection }) = &self.bound else { return Poll::Pending };
+        match session.inbound.lock().poll_told(cx) {
+            Poll::Ready(Ok(number)) => return Poll::Ready(Command::Handled { number }),
+            Poll::Ready(Err(fault)) => {
+                tracing::error!(account = %session.jid().bare(), %fault, "what a client sent cannot be stored");
+                let error = StreamError::new(StreamCondition::InternalServerError);
+                return Poll::Ready(Command::Close(Some(error)));
+            }
+            Poll::Pending => {}
+        }
+        if self.closed {
+            return Poll::Pending;
+        }
+        if let Poll::Ready((next, settled)) = session.poll_next(*connection, cx) {
+            if let Some(delivery) = settled {
+                self.router.settled(&session.lane, &[delivery]);
+            }
+            return Poll::Ready(match next {
+                Outgoing::Stanza(bytes) => Command::Stanza(bytes),
+                Outgoing::Nonza(bytes) => Command::Nonza(bytes),
+                Outgoing::Close(error) => Command::Close(error),
+            });
+        }
+        if let Some(probe) = self.probe.get_mut()
+            && let Poll::Ready(unanswered) = probe.as_mut().poll(cx)
+        {
+            *self.probe.get_mut() = None;
+            if unanswered {
+                return Poll::Ready(Command::Unanswered);
+            }
+        }
+        Poll::Pending
+    }
+
     /// A stanza that the stream has answered by itself.
     fn answered(&mut self, number: u64, reply: Option<Stanza>) {
         self.number = number;
         if let Some(bound) = self.current() {
             self.router.tell(&bound.session, reply);
-            let mut inbound = bound.session.inbound.lock();
-            inbound.last = number;
-            inbound.open.push_back((number, nuncio_store::Ticket::done()));
+            bound.session.inbound.lock().taken(number, nuncio_store::Ticket::done());
         }
-    }
-}
-
-/// What is durable by now, as far as it is in order.
-async fn handled(session: &Session) -> Command {
-    let front = session.inbound.lock().open.front().map(|(_, ticket)| ticket.clone());
-    let Some(front) = front else {
-        return std::future::pending().await;
-    };
-    let mut outcome = front.await;
-    let mut inbound = session.inbound.lock();
-    let mut number = None;
-    while outcome.is_ok() {
-        let Some((front, _)) = inbound.open.pop_front() else { break };
-        number = Some(front);
-        match inbound.open.front().and_then(|(_, ticket)| ticket.peek()) {
-            Some(next) => outcome = next,
-            None => break,
-        }
-    }
-    match (number, outcome) {
-        (Some(number), _) => Command::Handled { number },
-        (None, Err(fault)) => {
-            tracing::error!(account = %session.jid().bare(), %fault, "what a client sent cannot be stored");
-            inbound.open.clear();
-            Command::Close(Some(StreamError::new(StreamCondition::InternalServerError)))
-        }
-        (None, Ok(())) => Command::Close(Some(StreamError::new(StreamCondition::InternalServerError))),
     }
 }
 
@@ -325,7 +343,7 @@ impl Host<C2s> for ClientHost {
             Event::Resumed { jid, h } => {
                 tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, h, "resumed");
             }
-            Event::Stanza { number, stanza } => Box::pin(self.stanza(number, stanza)).await,
+            Event::Stanza { number, stanza } => self.stanza(number, stanza).await,
             Event::Answered { number, reply } => self.answered(number, reply),
             Event::Nonza(element) => {
                 if let Some(bound) = self.current()
@@ -344,6 +362,10 @@ impl Host<C2s> for ClientHost {
                         }
                     }
                 }
+            }
+            Event::Quiet { within } => {
+                let probe = self.current().and_then(|bound| self.router.probe(&bound.session, within));
+                *self.probe.get_mut() = probe;
             }
             Event::Finishing => tracing::debug!(stream = %self.stream, "the client has closed its stream"),
             Event::Ended(end) => {
@@ -365,7 +387,7 @@ impl Host<C2s> for ClientHost {
             self.closed = true;
             return Command::Close(Some(error));
         }
-        let Some(Bound { session, connection }) = &self.bound else {
+        let Some(Bound { session, .. }) = &self.bound else {
             if self.closed || self.stopping.wait_for(|stopping| *stopping).await.is_err() {
                 return std::future::pending().await;
             }
@@ -375,20 +397,7 @@ impl Host<C2s> for ClientHost {
         if !self.closed && session.wants_more() {
             Box::pin(self.router.flush_more(session)).await;
         }
-        let command = tokio::select! {
-            biased;
-            told = handled(session) => told,
-            (next, settled) = session.next(*connection), if !self.closed => {
-                if let Some(delivery) = settled {
-                    self.router.settled(&session.lane, &[delivery]);
-                }
-                match next {
-                    Outgoing::Stanza(bytes) => Command::Stanza(bytes),
-                    Outgoing::Nonza(bytes) => Command::Nonza(bytes),
-                    Outgoing::Close(error) => Command::Close(error),
-                }
-            }
-        };
+        let command = poll_fn(|cx| self.poll_command(cx)).await;
         self.closed |= matches!(command, Command::Close(_));
         command
     }

@@ -180,7 +180,10 @@ impl Points {
         let mut verdict = Verdict::Pass;
         for (wants, police) in &self.police[gate as usize] {
             if wants.takes(stanza) {
-                verdict = verdict.join(police.judge(at, stanza));
+                match police.judge(at, stanza) {
+                    Verdict::Pass => {}
+                    other => verdict = verdict.join(other),
+                }
             }
         }
         verdict

@@ -22,9 +22,11 @@ pub mod lane;
 pub mod limits;
 pub mod metrics;
 pub mod offline;
+mod outbox;
 pub mod points;
 pub mod presence;
 pub mod refuse;
+mod request;
 pub mod roster;
 mod route;
 mod router;
@@ -37,6 +39,7 @@ pub use config::{DomainConfig, Limits, Refusable, RouterConfig, ServiceContacts}
 pub use host::{ConfigError, Extension, Host, Xep};
 pub use lane::{AccountState, Lane, SessionState, Step, Stepped};
 pub use points::{Ask, At, Boxed, Cx, Place, Reply};
+pub use request::RequestError;
 pub use router::{Parts, Router, StartError};
 pub use session::{Session, SessionId};
 

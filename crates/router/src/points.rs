@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use nuncio_store::Fault;
 use nuncio_xmpp::error::{Condition, StanzaError};
@@ -201,7 +202,13 @@ type Which = Box<dyn Fn(ElementRef<'_>) -> bool>;
 #[derive(Default)]
 pub struct Edit {
     pub(crate) strip: Vec<Which>,
-    pub(crate) add: Vec<Builder>,
+    pub(crate) add: Vec<Addition>,
+}
+
+/// A child that is added.
+pub(crate) enum Addition {
+    Built(Builder),
+    Closed(Bytes),
 }
 
 impl Edit {
@@ -212,7 +219,12 @@ impl Edit {
 
     /// Adds a child.
     pub fn add(&mut self, child: Builder) {
-        self.add.push(child);
+        self.add.push(Addition::Built(child));
+    }
+
+    /// Adds a child that is written already: one element, well-formed, with all of its declarations.
+    pub fn add_closed(&mut self, child: Bytes) {
+        self.add.push(Addition::Closed(child));
     }
 
     pub(crate) fn apply(self, stanza: &mut Stanza) {
@@ -220,7 +232,10 @@ impl Edit {
             stanza.strip(which);
         }
         for child in self.add {
-            stanza.add(&child);
+            match child {
+                Addition::Built(child) => stanza.add(&child),
+                Addition::Closed(child) => stanza.add_closed(child),
+            }
         }
     }
 }

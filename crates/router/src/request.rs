@@ -120,7 +120,7 @@ impl Router {
         if let Some(at) = arrival.ask {
             self.spawn(Arc::clone(self).ask_beside(at, stanza));
         }
-        arrival.refusal.map_or(Ok(()), Err)
+        arrival.refusal.map_or(Ok(()), |error| Err(*error))
     }
 
     /// A result or error came to one of our domains, or to an account rather than a resource of it.

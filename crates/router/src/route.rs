@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::choose::{self, Addressed, Choice, Resource};
 use crate::delivery::{Delivery, Fate};
-use crate::lane::{Lane, Parcel, SessionState, Step, Stepped};
+use crate::lane::{Lane, SessionState, Step, Stepped};
 use crate::offline;
 use crate::points::{
     Ask, At, Boxed, Copies, CopyAt, Order, Place, PoliceAt, Reply, StampAt, Standing, Verdict,
@@ -26,7 +26,7 @@ use crate::session::{Session, SessionId};
 const READS: usize = 16;
 
 /// Where a stanza goes.
-enum Target {
+pub(crate) enum Target {
     Account(Arc<Lane>),
     Server,
     /// An address of ours that nobody has.
@@ -39,27 +39,27 @@ enum Target {
 
 /// What came of an arrival.
 #[derive(Default)]
-struct Arrival {
+pub(crate) struct Arrival {
     /// Whose outbox has something in it now.
-    lane: Option<Arc<Lane>>,
+    pub(crate) lane: Option<Arc<Lane>>,
     /// What was written for it.
-    ticket: Option<Ticket>,
+    pub(crate) ticket: Option<Ticket>,
     /// An error for the sender.
-    refusal: Option<StanzaError>,
+    pub(crate) refusal: Option<Box<StanzaError>>,
     /// A request that a handler is asked with.
-    ask: Option<At>,
+    pub(crate) ask: Option<At>,
     /// What the sender hears in place of the recipient: presence, which is no error.
-    answer: Option<Stanza>,
+    pub(crate) answer: Option<Box<Stanza>>,
 }
 
 impl Arrival {
     fn refused(condition: Condition) -> Self {
-        Self { refusal: Some(StanzaError::new(condition)), ..Self::default() }
+        Self { refusal: Some(Box::new(StanzaError::new(condition))), ..Self::default() }
     }
 }
 
 /// What Leaving gave.
-enum Left {
+pub(crate) enum Left {
     /// Something came or went in the spool since it was read: once more.
     Again(Stanza),
     /// The session is over: nothing was done.
@@ -70,6 +70,26 @@ enum Left {
     Goes(Stanza),
     /// The sender gets this error, if it may get one.
     Refused(Option<Stanza>),
+}
+
+/// How far a stanza came without waiting.
+pub(crate) enum Begun {
+    /// To its end; see [`Router::submit`].
+    Done(Option<Ticket>),
+    /// There is more to do.
+    Waits(Rest),
+}
+
+/// What is left to do for a stanza.
+pub(crate) enum Rest {
+    /// It is broadcast: offline messages may be due.
+    Broadcast(Stanza),
+    /// It has left, and something waits in the sender's outbox.
+    Posted(Stepped<Left>),
+    /// Its recipient's account is not in memory.
+    Away(Ticket, Stanza, BareJid),
+    /// It has arrived; the recipient's outbox waits, or a handler.
+    Arrived(Ticket, Stanza, Arrival),
 }
 
 impl Router {
@@ -83,13 +103,73 @@ impl Router {
     pub async fn submit(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        mut stanza: Stanza,
+        stanza: Stanza,
     ) -> Result<Option<Ticket>, StreamError> {
+        Ok(match self.begin(session, stanza)? {
+            Begun::Done(ticket) => ticket,
+            Begun::Waits(rest) => self.finish(session, rest).await,
+        })
+    }
+
+    /// Takes a stanza as far as it goes without waiting for anything: mostly to its end, since accounts that talk are in memory.
+    /// What is left is for [`Router::finish`], before the next stanza of this session.
+    ///
+    /// # Errors
+    /// The stream is to be closed with this error.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut stanza: Stanza,
+    ) -> Result<Begun, StreamError> {
         self.admit(session, &mut stanza)?;
         let Some(stanza) = self.enter(session, stanza) else {
-            return Ok(Some(Ticket::done()));
+            return Ok(Begun::Done(Some(Ticket::done())));
         };
-        Ok(self.leave(session, stanza).await)
+        if Step::is_broadcast(&stanza) {
+            return Ok(Begun::Waits(Rest::Broadcast(stanza)));
+        }
+        let left = session.lane.step(self, |step| step.leave(session, stanza, None));
+        if left.posted {
+            return Ok(Begun::Waits(Rest::Posted(left)));
+        }
+        Ok(self.left(session, left))
+    }
+
+    /// The part of [`Router::begin`] that waits.
+    pub(crate) async fn finish(self: &Arc<Self>, session: &Arc<Session>, rest: Rest) -> Option<Ticket> {
+        let mut rest = rest;
+        loop {
+            let begun = match rest {
+                Rest::Broadcast(stanza) => {
+                    let left = self.leave_broadcast(session, stanza).await;
+                    if left.posted {
+                        self.route_outbox(&session.lane).await;
+                    }
+                    self.left(session, left)
+                }
+                Rest::Posted(left) => {
+                    self.route_outbox(&session.lane).await;
+                    self.left(session, left)
+                }
+                Rest::Away(ticket, stanza, account) => {
+                    let target = self.load_target(account).await;
+                    self.go(session, ticket, stanza, &target)
+                }
+                Rest::Arrived(ticket, stanza, arrival) => {
+                    if let Some(lane) = &arrival.lane {
+                        self.route_outbox(lane).await;
+                    }
+                    if let Some(at) = arrival.ask {
+                        self.ask(at, stanza, session).await;
+                    }
+                    return Some(ticket);
+                }
+            };
+            match begun {
+                Begun::Done(ticket) => return ticket,
+                Begun::Waits(more) => rest = more,
+            }
+        }
     }
 
     /// Puts the sender's address on (RFC 6120 §8.1.2.1, RFC 6121 §3), and an address to those that have none (RFC 6120 §10.3).
@@ -154,28 +234,21 @@ impl Router {
 
     // ---- leave -------------------------------------------------------------------------------------------------------------
 
-    /// The gate of the sender's account.
-    async fn leave(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Option<Ticket> {
-        let lane = &session.lane;
-        let left = if Step::is_broadcast(&stanza) {
-            Box::pin(self.leave_broadcast(session, stanza)).await
-        } else {
-            lane.step(self, |step| step.leave(session, stanza, None))
-        };
-        if left.posted {
-            self.route_outbox(lane).await;
-        }
-        Some(match left.value {
-            Left::Over => return None,
+    /// The gate of the sender's account is passed, and what it made the account send is routed.
+    fn left(self: &Arc<Self>, session: &Arc<Session>, left: Stepped<Left>) -> Begun {
+        Begun::Done(match left.value {
+            Left::Over => None,
             // What it sent, such as a request for a subscription, counts too.
-            Left::Done | Left::Again(_) => Ticket::join([left.ticket, lane.written()]),
+            Left::Done | Left::Again(_) => Some(Ticket::join([left.ticket, session.lane.written()])),
             Left::Refused(reply) => {
                 self.tell(session, reply);
-                left.ticket
+                Some(left.ticket)
             }
             Left::Goes(stanza) => {
-                let went = self.go(session, stanza).await;
-                Ticket::join([left.ticket, went])
+                return match self.located(&stanza) {
+                    Ok(target) => self.go(session, left.ticket, stanza, &target),
+                    Err(account) => Begun::Waits(Rest::Away(left.ticket, stanza, account)),
+                };
             }
         })
     }
@@ -200,20 +273,17 @@ impl Router {
     }
 
     /// From the sender's gate to the recipient's, and the answer back.
-    async fn go(self: &Arc<Self>, session: &Arc<Session>, stanza: Stanza) -> Ticket {
-        let target = self.locate(&stanza).await;
-        let arrival = self.arrive(&target, &stanza, session.is_managed());
-        if let Some(lane) = &arrival.lane {
-            self.route_outbox(lane).await;
-        }
-        if let Some(error) = arrival.refusal {
+    fn go(self: &Arc<Self>, session: &Arc<Session>, left: Ticket, stanza: Stanza, target: &Target) -> Begun {
+        let mut arrival = self.arrive(target, &stanza, session.is_managed());
+        let ticket = Ticket::join(std::iter::once(left).chain(arrival.ticket.take()));
+        if let Some(error) = arrival.refusal.take() {
             self.metrics().bounced.inc();
-            self.tell(session, stanza.error(error));
+            self.tell(session, stanza.error(*error));
         }
-        if let Some(at) = arrival.ask {
-            self.ask(at, stanza, session).await;
+        if arrival.lane.is_some() || arrival.ask.is_some() {
+            return Begun::Waits(Rest::Arrived(ticket, stanza, arrival));
         }
-        arrival.ticket.unwrap_or_else(Ticket::done)
+        Begun::Done(Some(ticket))
     }
 
     /// Says something to a session, as the server that answers it.
@@ -231,7 +301,7 @@ impl Router {
     // ---- locate ------------------------------------------------------------------------------------------------------------
 
     /// Where the address lives.
-    async fn locate(self: &Arc<Self>, stanza: &Stanza) -> Target {
+    pub(crate) async fn locate(self: &Arc<Self>, stanza: &Stanza) -> Target {
         match self.located(stanza) {
             Ok(target) => target,
             Err(account) => Box::pin(self.load_target(account)).await,
@@ -239,7 +309,7 @@ impl Router {
     }
 
     /// Where the address lives, or the account that has to be loaded to know.
-    fn located(&self, stanza: &Stanza) -> Result<Target, BareJid> {
+    pub(crate) fn located(&self, stanza: &Stanza) -> Result<Target, BareJid> {
         let Some(to) = stanza.to() else {
             return Ok(Target::Nobody);
         };
@@ -259,7 +329,7 @@ impl Router {
         }
     }
 
-    async fn load_target(self: &Arc<Self>, bare: BareJid) -> Target {
+    pub(crate) async fn load_target(self: &Arc<Self>, bare: BareJid) -> Target {
         match self.lane(&bare).await {
             Ok(Some(lane)) => Target::Account(lane),
             Ok(None) => Target::Nobody,
@@ -271,63 +341,10 @@ impl Router {
         }
     }
 
-    /// What waits in an account's outbox is routed, in order, and so is what that puts into other outboxes. Returns
-    /// once everything is routed that was in this one when it was called.
-    pub(crate) async fn route_outbox(self: &Arc<Self>, lane: &Arc<Lane>) {
-        let mine = lane.outbox(|outbox| outbox.pushed);
-        let mut work = vec![Arc::clone(lane)];
-        while let Some(next) = work.pop() {
-            let Some(drain) = Drain::begin(self, &next) else {
-                continue;
-            };
-            while let Some(front) = drain.front() {
-                let target = match self.located(&front.stanza) {
-                    Ok(target) => target,
-                    Err(account) => {
-                        drain.keep(front.clone());
-                        let target = Box::pin(self.load_target(account)).await;
-                        drain.kept();
-                        target
-                    }
-                };
-                // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
-                let arrival = self.arrive(&target, &front.stanza, false);
-                if let Some(ticket) = arrival.ticket.filter(|ticket| !ticket.is_done()) {
-                    next.outbox(|outbox| outbox.written = Some(ticket));
-                }
-                if let Some(error) = arrival.refusal
-                    && front.bounces
-                    && let Some(bounce) = front.stanza.error(error)
-                {
-                    self.metrics().bounced.inc();
-                    next.outbox(|outbox| outbox.push(bounce));
-                }
-                if let Some(answer) = arrival.answer {
-                    next.outbox(|outbox| outbox.push(answer));
-                }
-                if let Some(at) = arrival.ask {
-                    let (router, stanza) = (Arc::clone(self), front.stanza);
-                    self.spawn(router.ask_beside(at, stanza));
-                }
-                work.extend(arrival.lane);
-            }
-        }
-        // Somebody else may be at it.
-        loop {
-            let drained = lane.drained.notified();
-            let mut drained = std::pin::pin!(drained);
-            drained.as_mut().enable();
-            if lane.outbox(|outbox| outbox.routed >= mine || !outbox.draining) {
-                return;
-            }
-            drained.await;
-        }
-    }
-
     // ---- arrive ------------------------------------------------------------------------------------------------------------
 
     /// The gate of the recipient. `durable`: the sender counts on what it is told was handled (XEP-0198).
-    fn arrive(self: &Arc<Self>, target: &Target, stanza: &Stanza, durable: bool) -> Arrival {
+    pub(crate) fn arrive(self: &Arc<Self>, target: &Target, stanza: &Stanza, durable: bool) -> Arrival {
         match target {
             Target::Account(lane) => {
                 let stepped = lane.step(self, |step| step.arrive(stanza, durable));
@@ -341,7 +358,11 @@ impl Router {
                     Arrival { ask: Some(At::Server), ..Arrival::default() }
                 }
                 Kind::Message(_) => Arrival::refused(Condition::ServiceUnavailable),
-                Kind::Iq(_) | Kind::Presence(_) => Arrival::default(),
+                Kind::Iq(IqType::Result | IqType::Error) => {
+                    self.answered(stanza);
+                    Arrival::default()
+                }
+                Kind::Presence(_) => Arrival::default(),
             },
             // Not told apart from an account that is not available (RFC 6121 §8.5.1, RFC 6120 §13.10.2).
             Target::Nobody => {
@@ -352,7 +373,9 @@ impl Router {
                     }
                     Some(Choice::Bounce(condition)) => Arrival::refused(condition),
                     Some(Choice::Deliver(_) | Choice::Offline | Choice::Drop) => Arrival::default(),
-                    None => Arrival { answer: presence::stranger(stanza), ..Arrival::default() },
+                    None => {
+                        Arrival { answer: presence::stranger(stanza).map(Box::new), ..Arrival::default() }
+                    }
                 }
             }
             Target::Elsewhere => Arrival::refused(Condition::RemoteServerNotFound),
@@ -380,7 +403,7 @@ impl Router {
     }
 
     /// A handler answers a request that no session here waits for.
-    fn ask_beside(self: Arc<Self>, at: At, stanza: Stanza) -> Boxed<'static, ()> {
+    pub(crate) fn ask_beside(self: Arc<Self>, at: At, stanza: Stanza) -> Boxed<'static, ()> {
         Box::pin(async move {
             let reply = match self.handler(at, &stanza) {
                 Some(_) => self.answer(at, &stanza, None).await,
@@ -450,56 +473,6 @@ impl Router {
     }
 }
 
-/// Somebody routes an outbox; only one at a time. If that is interrupted, the rest is routed beside.
-struct Drain<'a> {
-    router: &'a Arc<Router>,
-    lane: &'a Arc<Lane>,
-}
-
-impl<'a> Drain<'a> {
-    fn begin(router: &'a Arc<Router>, lane: &'a Arc<Lane>) -> Option<Self> {
-        let begun = lane.outbox(|outbox| {
-            let idle = !outbox.waiting.is_empty() && !outbox.draining;
-            outbox.draining |= idle;
-            idle
-        });
-        begun.then_some(Self { router, lane })
-    }
-
-    /// The next parcel, which is being routed from here on: those before it are. None ends the draining in the same moment.
-    fn front(&self) -> Option<Parcel> {
-        let front = self.lane.outbox(|outbox| {
-            let front = outbox.waiting.pop_front();
-            outbox.routed = outbox.pushed - outbox.waiting.len() as u64 - u64::from(front.is_some());
-            outbox.draining = front.is_some();
-            front
-        });
-        self.lane.drained.notify_waiters();
-        front
-    }
-
-    /// While something is awaited the parcel stays where it is found if this future is dropped.
-    fn keep(&self, front: Parcel) {
-        self.lane.outbox(|outbox| outbox.waiting.push_front(front));
-    }
-
-    fn kept(&self) {
-        self.lane.outbox(|outbox| _ = outbox.waiting.pop_front());
-    }
-}
-
-impl Drop for Drain<'_> {
-    fn drop(&mut self) {
-        let rest =
-            self.lane.outbox(|outbox| std::mem::take(&mut outbox.draining) && !outbox.waiting.is_empty());
-        self.lane.drained.notify_waiters();
-        if rest {
-            let (router, lane) = (Arc::clone(self.router), Arc::clone(self.lane));
-            self.router.spawn(async move { Box::pin(router.route_outbox(&lane)).await });
-        }
-    }
-}
-
 impl Step<'_> {
     // ---- leave, in the sender's lane ---------------------------------------------------------------------------------------
 
@@ -558,7 +531,7 @@ impl Step<'_> {
             Verdict::Pass => {}
             Verdict::Refuse(error) => {
                 self.router.metrics().refused.inc();
-                return Arrival { refusal: Some(error), ..Arrival::default() };
+                return Arrival { refusal: Some(Box::new(error)), ..Arrival::default() };
             }
             Verdict::Drop => {
                 self.router.metrics().refused.inc();
@@ -567,7 +540,7 @@ impl Step<'_> {
         }
         match stanza.kind() {
             Kind::Message(kind) => {
-                Arrival { refusal: self.choose(kind, stanza, durable), ..Arrival::default() }
+                Arrival { refusal: self.choose(kind, stanza, durable).map(Box::new), ..Arrival::default() }
             }
             Kind::Presence(_) => {
                 if self.router.points().has_stamps(StampAt::Arriving, stanza) {
@@ -586,6 +559,8 @@ impl Step<'_> {
             Kind::Iq(kind @ (IqType::Result | IqType::Error)) => {
                 if let Some(Choice::Deliver(ids)) = choose::iq(kind, self.addressed(stanza), false) {
                     ids.into_iter().for_each(|id| _ = self.deliver(id, stanza));
+                } else if stanza.to().is_none_or(Jid::is_bare) {
+                    self.router.answered(stanza);
                 }
                 Arrival::default()
             }
@@ -608,7 +583,7 @@ impl Step<'_> {
         if self.router.handler(At::Resource, stanza).is_some() {
             return Arrival { ask: Some(At::Resource), ..Arrival::default() };
         }
-        Arrival { refusal: self.deliver_iq(stanza), ..Arrival::default() }
+        Arrival { refusal: self.deliver_iq(stanza).map(Box::new), ..Arrival::default() }
     }
 
     /// A request goes to the resource if it is there and its presence is known to the asker (RFC 6121 §8.5.3.1 and §8.5.3.2.3: both
@@ -616,7 +591,9 @@ impl Step<'_> {
     fn deliver_iq(&mut self, stanza: &Stanza) -> Option<StanzaError> {
         let (Kind::Iq(kind), to) = (stanza.kind(), self.addressed(stanza)) else { return None };
         let sees = match (to, stanza.from()) {
-            (Addressed::Full(Some(id)), Some(from)) => self.sees(from, Some(id)),
+            (Addressed::Full(Some(id)), Some(from)) => {
+                self.sees(from, Some(id)) || self.router.is_own_domain(from)
+            }
             _ => false,
         };
         match choose::iq(kind, to, sees) {
@@ -763,12 +740,5 @@ impl Step<'_> {
             self.router.metrics().bounced.inc();
             self.post_unpoliced(bounce, false);
         }
-    }
-}
-
-impl crate::lane::Outbox {
-    fn push(&mut self, stanza: Stanza) {
-        self.waiting.push_back(Parcel { stanza, bounces: false });
-        self.pushed += 1;
     }
 }

@@ -305,7 +305,7 @@ impl Step<'_> {
         let (connected, resumable) = {
             let out = state.session.out.lock();
             let resumable = out.sm.as_ref().is_some_and(|sm| sm.id.is_some());
-            (matches!(out.phase, Phase::Connected(_)), resumable)
+            (matches!(out.phase, Phase::Connected), resumable)
         };
         if !connected && offered == Offered::Over {
             return;

@@ -5,22 +5,26 @@ mod queue;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nuncio_store::Ticket;
+use nuncio_store::{Fault, Ticket};
 use nuncio_stream::Authenticated;
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::delivery::Delivery;
 use crate::lane::Lane;
 use crate::limits::Meter;
 pub(crate) use queue::{Entry, Push, Queue};
+
+/// So many places for stanzas that are not durable yet are kept when none is left.
+const OPEN_KEPT: usize = 4;
 
 /// A session's number, never used again while the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,6 +72,8 @@ pub(crate) struct Out {
     close: Option<Option<StreamError>>,
     /// Whether the session is kept although we close its stream ourselves.
     pub(crate) kept: bool,
+    /// Wakes the connection's task, which waits for something to send.
+    waker: Option<Waker>,
     /// The generation of the connection; an older one has nothing to say any more.
     connection: u64,
     /// The last words of connections that were taken off the session.
@@ -75,10 +81,10 @@ pub(crate) struct Out {
 }
 
 /// Whether there is a connection.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub(crate) enum Phase {
-    /// Its task is woken by this.
-    Connected(Arc<Notify>),
+    /// There is.
+    Connected,
     /// Waits to be resumed.
     Hibernated,
     /// Over.
@@ -105,9 +111,41 @@ pub(crate) struct Inbound {
     pub(crate) last: u64,
     /// What is handled and not yet told to be: the number on the stream, and when it is durable.
     pub(crate) open: VecDeque<(u64, Ticket)>,
+    /// Everything up to this number is handled and durable, which is not yet told. It is before all that is open.
+    done: Option<u64>,
 }
 
 impl Inbound {
+    /// A stanza was handled.
+    pub(crate) fn taken(&mut self, number: u64, durable: Ticket) {
+        self.last = number;
+        if self.open.is_empty() && matches!(durable.peek(), Some(Ok(()))) {
+            self.done = Some(number);
+        } else {
+            self.open.push_back((number, durable));
+        }
+    }
+
+    /// What is durable by now and not yet told, as far as it is in order; or why the next will never be.
+    pub(crate) fn poll_told(&mut self, cx: &mut Context<'_>) -> Poll<Result<u64, Fault>> {
+        while let Some((number, durable)) = self.open.front_mut() {
+            match Pin::new(durable).poll(cx) {
+                Poll::Ready(Ok(())) => self.done = Some(*number),
+                Poll::Ready(Err(fault)) if self.done.is_none() => {
+                    self.open.clear();
+                    return Poll::Ready(Err(fault));
+                }
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+            self.open.pop_front();
+        }
+        if self.open.is_empty() {
+            // A session that says nothing holds no buffer.
+            self.open.shrink_to(OPEN_KEPT);
+        }
+        self.done.take().map_or(Poll::Pending, |number| Poll::Ready(Ok(number)))
+    }
+
     /// Our `h`, modulo 2^32, once everything that is open is durable.
     pub(crate) const fn h(&self) -> u32 {
         // Modulo 2^32 is what XEP-0198 §4 counts in.
@@ -146,7 +184,8 @@ impl Session {
             lane,
             out: Mutex::new(Out {
                 queue,
-                phase: Phase::Connected(Arc::new(Notify::new())),
+                phase: Phase::Connected,
+                waker: None,
                 sm: None,
                 close: None,
                 kept: false,
@@ -182,7 +221,7 @@ impl Session {
 
     /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
-        matches!(self.out.lock().phase, Phase::Connected(_))
+        matches!(self.out.lock().phase, Phase::Connected)
     }
 
     /// Whether it is over.
@@ -206,7 +245,7 @@ impl Session {
         while tokio::time::Instant::now() < end {
             let (here, waiting) = {
                 let out = self.out.lock();
-                (matches!(out.phase, Phase::Connected(_)), out.queue.has_ready())
+                (matches!(out.phase, Phase::Connected), out.queue.has_ready())
             };
             if !here || !waiting {
                 return;
@@ -216,38 +255,38 @@ impl Session {
     }
 
     /// The next thing that connection number `connection` has to send, and the delivery that is settled by it (without stream management
-    /// nothing else will tell). Cancel-safe. After [`Outgoing::Close`] it never resolves again.
-    pub(crate) async fn next(&self, connection: u64) -> (Outgoing, Option<Arc<Delivery>>) {
-        loop {
-            let wake = {
-                let mut out = self.out.lock();
-                match &out.phase {
-                    Phase::Connected(wake) if out.connection == connection => {
-                        let wake = Arc::clone(wake);
-                        let managed = out.sm.is_some();
-                        if let Some(next) = out.queue.pop(managed) {
-                            return next;
-                        }
-                        if let Some(close) = out.close.take() {
-                            return (Outgoing::Close(close), None);
-                        }
-                        Some(wake)
-                    }
-                    _ => {
-                        let last = out.farewells.iter().position(|(number, _)| *number == connection);
-                        if let Some(place) = last {
-                            let (_, farewell) = out.farewells.swap_remove(place);
-                            return (Outgoing::Close(farewell), None);
-                        }
-                        None
-                    }
-                }
-            };
-            match wake {
-                Some(wake) => wake.notified().await,
-                None => std::future::pending().await,
-            }
+    /// nothing else will tell). After [`Outgoing::Close`] it is never ready again.
+    pub(crate) fn poll_next(
+        &self,
+        connection: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Outgoing, Option<Arc<Delivery>>)> {
+        let mut out = self.out.lock();
+        if !out.is_of(connection) {
+            let last = out.farewells.iter().position(|(number, _)| *number == connection);
+            let Some(place) = last else { return Poll::Pending };
+            let (_, farewell) = out.farewells.swap_remove(place);
+            return Poll::Ready((Outgoing::Close(farewell), None));
         }
+        let managed = out.sm.is_some();
+        if let Some(next) = out.queue.pop(managed) {
+            return Poll::Ready(next);
+        }
+        if let Some(close) = out.close.take() {
+            return Poll::Ready((Outgoing::Close(close), None));
+        }
+        match &mut out.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// The connection's task has something to do. It is woken outside of the lock, which is the first thing that it takes.
+    fn wake(mut out: MutexGuard<'_, Out>) {
+        let waker = out.waker.take();
+        drop(out);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Offers a rendered stanza. `pace` has been decided.
@@ -255,14 +294,15 @@ impl Session {
         let mut out = self.out.lock();
         match &out.phase {
             Phase::Ended => return Offered::Refused,
-            Phase::Connected(_) | Phase::Hibernated => {}
+            Phase::Connected | Phase::Hibernated => {}
         }
         let pushed = out.queue.push(entry, pace);
-        out.wake();
+        let asleep = matches!(out.phase, Phase::Hibernated);
+        Self::wake(out);
         match pushed {
             Push::Taken => Offered::Taken,
             // Without a connection nothing can be ended: the queue may fill up to its second bound.
-            Push::Over if matches!(out.phase, Phase::Hibernated) => Offered::Taken,
+            Push::Over if asleep => Offered::Taken,
             Push::Over => Offered::Over,
             Push::Refused => Offered::Refused,
         }
@@ -277,14 +317,14 @@ impl Session {
     pub fn nonza(&self, bytes: Bytes) {
         let mut out = self.out.lock();
         out.queue.push_nonza(bytes);
-        out.wake();
+        Self::wake(out);
     }
 
     /// Lets the stanzas go that pacers hold back.
     pub fn release(&self) {
         let mut out = self.out.lock();
         out.queue.release();
-        out.wake();
+        Self::wake(out);
     }
 
     /// The number of its connection.
@@ -297,38 +337,32 @@ impl Session {
         let mut out = self.out.lock();
         out.close.get_or_insert(with);
         out.kept = keep;
-        out.wake();
+        Self::wake(out);
     }
 }
 
 impl Out {
-    pub(crate) fn wake(&self) {
-        if let Phase::Connected(wake) = &self.phase {
-            wake.notify_one();
-        }
-    }
-
     /// A new connection takes over. Returns its number.
     pub(crate) fn connect(&mut self) -> u64 {
         self.detach(Phase::Ended, Some(StreamError::new(StreamCondition::Conflict)));
         self.close = None;
         self.kept = false;
         self.connection += 1;
-        self.phase = Phase::Connected(Arc::new(Notify::new()));
+        self.phase = Phase::Connected;
         self.connection
     }
 
     /// Takes the connection off, if there is one, with these last words.
     pub(crate) fn detach(&mut self, into: Phase, farewell: Option<StreamError>) {
-        if let Phase::Connected(wake) = std::mem::replace(&mut self.phase, into) {
+        if let Phase::Connected = std::mem::replace(&mut self.phase, into) {
             self.farewells.push((self.connection, farewell));
-            wake.notify_one();
+            self.waker.take().into_iter().for_each(Waker::wake);
         }
     }
 
     /// Whether this connection is the session's.
     pub(crate) const fn is_of(&self, connection: u64) -> bool {
-        matches!(self.phase, Phase::Connected(_)) && self.connection == connection
+        matches!(self.phase, Phase::Connected) && self.connection == connection
     }
 
     /// The connection is gone: what it was to be told is forgotten.
