@@ -32,6 +32,9 @@ pub(crate) const TEXT_STOP: u8 = 4;
 /// A byte that a run of an attribute value cannot pass without a look.
 pub(crate) const VALUE_STOP: u8 = 8;
 
+/// A byte that is not written into an attribute value as it is, or not without a look.
+pub(crate) const ESCAPED: u8 = 16;
+
 /// What each byte may be.
 pub(crate) static CLASS: [u8; 256] = {
     let mut class = [0; 256];
@@ -52,38 +55,61 @@ pub(crate) static CLASS: [u8; 256] = {
         if matches!(b, b'<' | b'&' | b'"' | b'\'' | 0xEF) || b < 0x20 {
             bits |= VALUE_STOP;
         }
+        if matches!(b, b'<' | b'&' | b'>' | b'"' | b'\'' | 0xEF) || b < 0x20 {
+            bits |= ESCAPED;
+        }
         class[byte] = bits;
         byte += 1;
     }
     class
 };
 
-/// How many bytes at the beginning of `run` have none of the bits `stop` ([`TEXT_STOP`] or [`VALUE_STOP`]).
+/// Whether any byte has a bit of a class that ends a run.
+fn has_special<const N: usize>(chunk: &[u8; N]) -> bool {
+    // Without branches, so that a chunk is compared at once. Every byte with a bit of such a class is among these.
+    let mut special = 0;
+    for byte in chunk {
+        special |= u8::from(*byte < 0x20)
+            | u8::from(*byte == b'<')
+            | u8::from(*byte == b'>')
+            | u8::from(*byte == b'&')
+            | u8::from(*byte == b'\'')
+            | u8::from(*byte == b'"')
+            | u8::from(*byte == 0xEF);
+    }
+    special != 0
+}
+
+fn first_stop(run: &[u8], stop: u8) -> usize {
+    run.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0).unwrap_or(run.len())
+}
+
+/// How many bytes at the beginning of `run` have none of the bits `stop` ([`TEXT_STOP`], [`VALUE_STOP`] or [`ESCAPED`]).
 pub(crate) fn plain_run(run: &[u8], stop: u8) -> usize {
+    let (chunks, rest) = run.as_chunks::<32>();
     let mut passed = 0;
-    let mut chunks = run.chunks_exact(32);
-    for chunk in &mut chunks {
-        // Without branches, so that a chunk is compared at once. Every byte with a bit of the class is among these.
-        let mut special = 0;
-        for byte in chunk {
-            special |= u8::from(*byte < 0x20)
-                | u8::from(*byte == b'<')
-                | u8::from(*byte == b'>')
-                | u8::from(*byte == b'&')
-                | u8::from(*byte == b'\'')
-                | u8::from(*byte == b'"')
-                | u8::from(*byte == 0xEF);
-        }
-        if special != 0 {
-            let at = chunk.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0);
-            if let Some(at) = at {
-                return passed + at;
+    for chunk in chunks {
+        if has_special(chunk) {
+            let plain = first_stop(chunk, stop);
+            if plain < chunk.len() {
+                return passed + plain;
             }
         }
         passed += chunk.len();
     }
-    let rest = chunks.remainder();
-    passed + rest.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0).unwrap_or(rest.len())
+    // What is left, in two chunks that may overlap.
+    let plain = match rest.len() {
+        16.. => ends::<16>(rest),
+        8.. => ends::<8>(rest),
+        _ => false,
+    };
+    passed + if plain { rest.len() } else { first_stop(rest, stop) }
+}
+
+/// Whether the first and the last `N` bytes have none that could end a run.
+fn ends<const N: usize>(run: &[u8]) -> bool {
+    run.first_chunk::<N>().is_some_and(|chunk| !has_special(chunk))
+        && run.last_chunk::<N>().is_some_and(|chunk| !has_special(chunk))
 }
 
 /// The character that begins at `at`, and its length in bytes. `bytes` must be valid UTF-8 there; what is not yields a character that
