@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A federated messaging server that knows, and can say, why it believes who is at the other end.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Reload(Place),
     /// Reset every client's stream, spread over a while: new TLS, new login, no old tickets (RFC 6120 §4.9.3.16).
     Reset(Place),
+    /// Send a message as a client of any server, and wait until that server has it; status 1 if it refuses.
+    Send(Send),
     /// The configuration.
     Config {
         #[command(subcommand)]
@@ -121,6 +123,57 @@ pub(crate) enum Session {
     },
     /// End a session, or all sessions of an account.
     End(One),
+}
+
+/// A message and who sends it.
+#[derive(Args, Debug)]
+pub(crate) struct Send {
+    /// To whom, as in `user@example.org`.
+    pub(crate) jid: String,
+    /// The text; without it standard input is sent, up to 1 MiB.
+    pub(crate) text: Option<String>,
+    /// The account that sends.
+    #[arg(long, value_name = "JID")]
+    pub(crate) from: String,
+    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
+    /// variable NUNCIO_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input; the text may follow.
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) password_stdin: bool,
+    /// Connect there instead of where the account's domain says; the certificate must be for the domain all the same.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) server: Option<String>,
+    /// TLS from the first byte, where DNS does not say it.
+    #[arg(long)]
+    pub(crate) direct_tls: bool,
+    /// Believe these authorities (PEM) instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// The subject.
+    #[arg(long)]
+    pub(crate) subject: Option<String>,
+    /// The type of the message.
+    #[arg(long = "type", value_enum, default_value_t = Kind::Chat)]
+    pub(crate) kind: Kind,
+    /// Only these SASL mechanisms, such as SCRAM-SHA-256; all but PLAIN if none is named.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mechanism: Vec<String>,
+    /// How long everything may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Types of messages that make sense for a script (RFC 6121 §5.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Kind {
+    Chat,
+    Normal,
+    Headline,
 }
 
 #[derive(Debug, Subcommand)]

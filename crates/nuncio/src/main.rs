@@ -10,6 +10,7 @@ mod import;
 mod logging;
 mod operate;
 mod place;
+mod send;
 mod serve;
 
 use std::process::ExitCode;
@@ -74,6 +75,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Reset(place) => {
             operate::print(&operate::beside(&read(&place)?, "reset", serde_json::json!({})).await?, false)
         }
+        Command::Send(given) => send::send(given).await,
         Command::Config { act: ConfigAct::Check(place) } => {
             let config = read(&place)?;
             serve::check(&config).await?;

@@ -19,7 +19,7 @@ use crate::{place, serve};
 /// A command was asked for wrongly: exit status 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct WrongUse(String);
+pub(crate) struct WrongUse(pub(crate) String);
 
 /// The commands of a running server.
 pub(crate) struct Operator {

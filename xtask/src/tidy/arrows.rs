@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
-    ("nuncio", &["xmpp", "sansio", "stream", "net", "store", "router", "extensions"]),
+    ("nuncio", &["xmpp", "sansio", "stream", "net", "store", "router", "extensions", "client"]),
 ];
 
 /// Crates that are part of no room.

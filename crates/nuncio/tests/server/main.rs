@@ -10,6 +10,7 @@ mod harness;
 mod kill;
 mod operation;
 mod raw;
+mod send;
 mod stopping;
 mod talking;
 mod tls;
