@@ -1,4 +1,4 @@
-"""The runner: `python -m peer raw|conversations|clients|kill|soak --subject NAME...`; `cargo xtask interop` starts it."""
+"""The runner: `python -m peer raw|conversations|clients|library|kill|soak --subject NAME...`; `cargo xtask interop` starts it."""
 
 from __future__ import annotations
 
@@ -72,9 +72,10 @@ async def run_cases(args) -> int:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="peer")
-    parser.add_argument("suite", choices=["raw", "conversations", "clients", "kill", "soak"])
+    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak"])
     parser.add_argument("--subject", default="nuncio", choices=["nuncio", "prosody", "ejabberd"])
     parser.add_argument("--binary", type=Path, help="the nuncio binary")
+    parser.add_argument("--client", type=Path, help="library: the example `resume` of the client library")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--width", type=int, default=8, help="how many cases run at once")
     parser.add_argument("--lines", type=int, default=40, help="lines of transcript shown of a failed case")
@@ -87,6 +88,8 @@ async def main() -> int:
     args = parser.parse_args()
     if args.binary:
         args.binary = args.binary.resolve()
+    if args.client:
+        args.client = args.client.resolve()
     args.folder = Path(tempfile.mkdtemp(prefix="nuncio-interop-"))
     os.chmod(args.folder, 0o755)
     # Whoever started this may be ended without a chance to say so.
@@ -97,6 +100,9 @@ async def main() -> int:
     try:
         if args.suite == "clients":
             from .clients import run
+            return await run(args)
+        if args.suite == "library":
+            from .library import run
             return await run(args)
         if args.suite == "kill":
             from .kill import run

@@ -30,8 +30,8 @@ struct Suite {
 /// `cargo xtask interop ...`
 pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let (name, mut rest) = match words {
-        [name @ ("clients" | "conversations" | "raw"), rest @ ..] => (*name, rest),
-        _ => bail!("interop clients|conversations|raw"),
+        [name @ ("clients" | "conversations" | "library" | "raw"), rest @ ..] => (*name, rest),
+        _ => bail!("interop clients|conversations|library|raw"),
     };
     let (mut subjects, mut more, mut release) = (Vec::new(), Vec::new(), false);
     loop {
@@ -54,23 +54,23 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
             _ => bail!("not an option: {}", rest.join(" ")),
         };
     }
-    if subjects.is_empty() {
-        subjects = if name == "clients" { vec!["nuncio"] } else { SUBJECTS.to_vec() };
-    }
+    // Stock clients against Nuncio show Nuncio; our client against everybody shows the client.
+    let all =
+        |subjects: &[&'static str]| if subjects.is_empty() { SUBJECTS.to_vec() } else { subjects.to_vec() };
+    let of =
+        |name, subjects: Vec<&'static str>| subjects.into_iter().map(move |subject| Suite { name, subject });
+    let suites: Vec<_> = match name {
+        "clients" if subjects.is_empty() => {
+            of("clients", vec!["nuncio"]).chain(of("library", all(&[]))).collect()
+        }
+        "clients" => of("clients", subjects.clone()).chain(of("library", subjects)).collect(),
+        "raw" => of("raw", all(&subjects)).collect(),
+        "library" => of("library", all(&subjects)).collect(),
+        _ => of("conversations", all(&subjects)).collect(),
+    };
     let root = crate::root()?;
     let mut summary = Summary::default();
-    let suites: Vec<_> = subjects
-        .into_iter()
-        .map(|subject| Suite {
-            name: match name {
-                "clients" => "clients",
-                "raw" => "raw",
-                _ => "conversations",
-            },
-            subject,
-        })
-        .collect();
-    let binary = match suites.iter().any(|suite| suite.subject == "nuncio") {
+    let binary = match suites.iter().any(|suite| suite.subject == "nuncio" || suite.name == "library") {
         true => Some(build(&root, release)?),
         false => None,
     };
@@ -83,7 +83,11 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
 pub(crate) fn everything(root: &Path, binary: &Path, summary: &mut Summary) -> Result<()> {
     let suites: Vec<_> = [("clients", "nuncio"), ("kill", "nuncio")]
         .into_iter()
-        .chain(["raw", "conversations"].into_iter().flat_map(|name| SUBJECTS.map(|subject| (name, subject))))
+        .chain(
+            ["raw", "conversations", "library"]
+                .into_iter()
+                .flat_map(|name| SUBJECTS.map(|subject| (name, subject))),
+        )
         .map(|(name, subject)| Suite { name, subject })
         .collect();
     suites_of(root, Some(binary), &suites, &[], false, summary)
@@ -114,7 +118,14 @@ pub(crate) fn long(
 /// features in its dependencies, and every one of them would be built twice.
 pub(crate) fn build(root: &Path, release: bool) -> Result<PathBuf> {
     let what: &[&str] = if release {
-        &["build", "--release", "--package", "nuncio", "--bin", "nuncio"]
+        &[
+            "build",
+            "--release",
+            "--package=nuncio",
+            "--bin=nuncio",
+            "--package=nuncio-client",
+            "--example=resume",
+        ]
     } else {
         &["test", "--workspace", "--no-run"]
     };
@@ -216,6 +227,10 @@ fn one(
         .stdin(std::process::Stdio::null());
     if let Some(binary) = binary.filter(|_| suite.subject == "nuncio") {
         run.arg("--binary").arg(binary);
+    }
+    if let Some(binary) = binary.filter(|_| suite.name == "library") {
+        // Built with the binary, and put where cargo puts examples.
+        run.arg("--client").arg(binary.with_file_name("examples").join("resume"));
     }
     process::logged(&mut run, &logs.join(format!("{stem}.log")), limit)
 }

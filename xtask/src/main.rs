@@ -15,7 +15,8 @@ const USAGE: &str = "\
 cargo xtask test [--fast]                 everything: tidy, unit and integration tests, instruction counts, then the interop suites
                                           (--fast leaves out the counts, and the suites that need other servers and clients)
 cargo xtask tidy                          format, lints and the project's own rules
-cargo xtask interop clients               stock clients talk through Nuncio
+cargo xtask interop clients [OPTIONS]     stock clients talk through Nuncio; then what `library` does
+cargo xtask interop library [OPTIONS]     our client library logs in to Nuncio, Prosody and ejabberd, loses its connections and resumes
 cargo xtask interop conversations [OPTIONS]
 cargo xtask interop raw [OPTIONS]         the raw-socket table, with Prosody's and ejabberd's scores beside it
     --subject nuncio|prosody|ejabberd     only against this server

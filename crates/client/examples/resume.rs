@@ -1,5 +1,6 @@
-//! Shows against any server that a session survives its connections: `resume HOST:PORT starttls|direct CA DOMAIN`. The accounts are
-//! `alice` and `bob`, their passwords stand in `ALICE` and `BOB`. `cargo xtask interop clients` runs it against three servers.
+//! Shows against any server that a session survives its connections: `resume HOST:PORT starttls|direct CA DOMAIN [MECHANISM...]`. The
+//! accounts are `alice` and `bob`, their passwords stand in `ALICE` and `BOB`. `cargo xtask interop library` runs it against three
+//! servers.
 //!
 //! It prints a line for each thing that it has seen, and ends with an error at the first that is otherwise.
 
@@ -11,7 +12,7 @@ use nuncio_client::xmpp::jid::{BareJid, Jid};
 use nuncio_client::xmpp::ns;
 use nuncio_client::xmpp::stanza::{MessageType, PresenceType, message, presence};
 use nuncio_client::xmpp::xml::Builder;
-use nuncio_client::{Client, ClientConfig, Event, Online, Pace, Roots, Server, Session, Start};
+use nuncio_client::{Client, ClientConfig, Event, Mechanism, Online, Pace, Roots, Server, Session, Start};
 use tokio::time::timeout;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -42,9 +43,11 @@ struct Side {
 #[tokio::main]
 async fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let [address, start, authority, domain] = words.as_slice() else {
-        return Err("wanted: HOST:PORT starttls|direct CA DOMAIN".into());
+    let [address, start, authority, domain, mechanisms @ ..] = words.as_slice() else {
+        return Err("wanted: HOST:PORT starttls|direct CA DOMAIN [MECHANISM...]".into());
     };
+    let mechanisms: Vec<Mechanism> =
+        mechanisms.iter().map(|name| name.parse()).collect::<std::result::Result<_, _>>()?;
     let address: SocketAddr = address.parse()?;
     let start = match start.as_str() {
         "starttls" => Start::Tcp,
@@ -54,12 +57,16 @@ async fn main() -> Result<()> {
     let settings = |name: &str| -> Result<ClientConfig> {
         let account = BareJid::new(&format!("{name}@{domain}"))?;
         let password = std::env::var(name.to_uppercase())?;
-        Ok(ClientConfig {
+        let mut settings = ClientConfig {
             server: Server::Address(address),
             start,
             pace: Pace { every: 5, ..Pace::default() },
             ..ClientConfig::new(account, &password, Roots::Files(vec![authority.into()]))
-        })
+        };
+        if !mechanisms.is_empty() {
+            settings.policy.mechanisms.clone_from(&mechanisms);
+        }
+        Ok(settings)
     };
     let mut alice = Side::login("alice", settings("alice")?).await?;
     let mut bob = Side::login("bob", settings("bob")?).await?;
