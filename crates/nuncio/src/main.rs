@@ -28,7 +28,11 @@ const WRONG: u8 = 2;
 fn main() -> ExitCode {
     // clap itself ends wrong use with status 2.
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads(&cli.command) {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("nuncio: no runtime: {error}");
@@ -46,6 +50,12 @@ fn main() -> ExitCode {
             ExitCode::from(if wrong { WRONG } else { NO })
         }
     }
+}
+
+/// How many threads the configuration of a server wants. A configuration that cannot be read is told of when it is served.
+fn threads(command: &Command) -> Option<usize> {
+    let Command::Serve(place) = command else { return None };
+    usize::try_from(read(place).ok()?.runtime.threads?).ok()
 }
 
 fn read(place: &Place) -> Result<Config, ConfigError> {

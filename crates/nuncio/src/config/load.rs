@@ -276,6 +276,9 @@ impl Check<'_, '_> {
             self.between(key, value.into(), 1, u32::MAX.into());
         }
         self.between("limits.queue_stanzas", limits.queue_stanzas as u64, 16, 1_000_000);
+        if let Some(threads) = config.runtime.threads {
+            self.between("runtime.threads", threads.into(), 1, 1_024);
+        }
         self.between("accounts.scram_iterations", config.accounts.scram_iterations.into(), 4_096, 10_000_000);
         let timeouts = &config.timeouts;
         for (key, value) in [

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     pub(crate) domain: Vec<Domain>,
     /// Where to listen.
     pub(crate) listen: Listen,
+    /// The machine's cores.
+    pub(crate) runtime: Runtime,
     /// The log.
     pub(crate) log: Log,
     /// TLS beyond each domain's certificate.
@@ -46,6 +48,7 @@ impl Default for Config {
                 ..Domain::default()
             }],
             listen: Listen::default(),
+            runtime: Runtime::default(),
             log: Log::default(),
             tls: Tls::default(),
             accounts: Accounts::default(),
@@ -130,6 +133,15 @@ pub(crate) struct Listen {
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<Vec<SocketAddr>>,
+}
+
+/// How the machine is used.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub(crate) struct Runtime {
+    /// Threads that connections run on; absent: as many as there are cores.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<u32>,
 }
 
 /// The log.

@@ -43,6 +43,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("listen.c2s_tls", "Addresses for clients with direct TLS (XEP-0368). Default: port 5223, likewise."),
     opt("listen.http", "Addresses of /metrics and /healthz. Default: 127.0.0.1:5280."),
     opt(
+        "runtime.threads",
+        "Threads that connections run on, 1 to 1024. Default: as many as there are cores.",
+    ),
+    opt(
         "log.level",
         "Filter of the log: `error`, `warn`, `info`, `debug`, `trace`, or per part, as in `info,nuncio_stream=debug`.",
     ),
@@ -92,7 +96,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("timeouts.login_seconds", "From the connection to the bound resource."),
     opt("timeouts.close_seconds", "From our closing tag to the peer's (RFC 6120 §4.4)."),
     opt("timeouts.write_seconds", "A peer that takes nothing for so long is gone."),
-    opt("timeouts.idle_seconds", "Silence after which a client is asked whether it is still there."),
+    opt(
+        "timeouts.idle_seconds",
+        "Silence after which a client is asked whether it is still there; it has as long to answer, but at most 30 seconds.",
+    ),
     opt("timeouts.resume_seconds", "How long a session without a connection waits to be resumed (XEP-0198)."),
     opt(
         "timeouts.reset_seconds",

@@ -59,7 +59,8 @@ async fn accounts_are_made_without_a_server_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_are_imported() {
     let place = Place::new(&[]);
-    let made = place.must(&["account", "import"], "juliet@localhost first secret\n\nromeo@localhost second\n");
+    let made =
+        place.must(&["account", "import"], "juliet@localhost first secret\n\nromeo@localhost second\n");
     assert_eq!(made.trim(), "2 accounts made");
     let server = place.serve();
     connect(server.client_with("juliet", "first secret")).await;

@@ -16,6 +16,7 @@ fn mistakes_are_named() {
             "timeouts.login_seconds = 0",
             &["nuncio.toml:6:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
         ),
+        ("runtime.threads = 0", &["nuncio.toml:6:", "runtime.threads: is 0", "from 1 to 1024"]),
         ("nonsense", &["nuncio.toml:6:", "help: "]),
         (
             "domain = [{ name = \"a b\" }]",
