@@ -77,7 +77,7 @@ pub enum Zone {
 /// What a lookup found at the end of its aliases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer<T> {
-    /// These records, at least one.
+    /// These records. An empty list is a domain's word that it does not offer the service (SRV target ".", RFC 2782).
     Records(Vec<T>),
     /// The name or its records do not exist (NXDOMAIN, NODATA). The lookup's `security` is that of the denial.
     NoRecords,
@@ -188,7 +188,7 @@ impl<T> Lookup<T> {
 /// One SRV record, as far as it matters to a proof (RFC 2782). Order and weights are the dialler's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Srv {
-    /// The host that offers the service. The target "." (no service, RFC 2782) is no host: a domain that says so has no endpoint.
+    /// The host that offers the service.
     pub target: Domain,
     /// Its port.
     pub port: u16,
@@ -209,7 +209,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// The names at which TLSA records are to be looked up, best first: that of the host that all secure aliases lead to, then the host's
-    /// own (RFC 7673 §3.3, RFC 7671 §7). The first that has records counts.
+    /// own (RFC 7673 §3.3, RFC 7671 §7). The first counts that has records, or whose lookup fails.
     #[must_use]
     pub fn tlsa_owners(&self) -> Vec<String> {
         let own = tlsa_owner(&self.host, self.port);

@@ -1,8 +1,8 @@
 //! Invariants over arbitrary bytes, for fuzz targets and for plain tests. Not part of the interface.
 
 use crate::posh::{Document, Fingerprint, Hash, https_host};
-use crate::x509::{Facts, Presented};
-use crate::{Domain, Expression, Service, Tlsa, names, tlsa, x509};
+use crate::x509::Presented;
+use crate::{Certificate, Domain, Expression, Service, Tlsa, names, tlsa, x509};
 
 /// TLSA rdata and texts: what is read is written back; only what is usable matches.
 pub fn tlsa(bytes: &[u8]) {
@@ -50,7 +50,8 @@ pub fn policy(bytes: &[u8]) {
 /// Names in certificates: what is found for a domain is one of those presented.
 pub fn names(bytes: &[u8]) {
     let Ok(wanted) = Domain::new("chat.example.org") else { return };
-    let _ = (Facts::of(bytes), x509::spki(bytes), x509::is_spki(bytes), x509::permits(bytes, &wanted));
+    let _ =
+        (Certificate::read(bytes), x509::spki(bytes), x509::is_spki(bytes), x509::permits(bytes, &wanted));
     let Ok(presented) = Presented::of(bytes) else { return };
     match names::find(&presented, &wanted, Service::XmppServer) {
         Some(names::Identifier::Dns(name)) => assert!(presented.dns.contains(&name)),

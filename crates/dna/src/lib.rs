@@ -7,6 +7,21 @@
 //! There is no socket here, no clock and no randomness: whoever collects the evidence knows nothing of what it proves, and this crate knows nothing of how it was
 //! collected. `nuncio check` and the server ask the same function.
 //!
+//! # Collecting
+//!
+//! - **TLS** asks the peer for a certificate in both directions, checks that it holds the key, and hands over what it sent, unjudged. The claim is known only after
+//!   the stream headers.
+//! - **DNS** asks for [`Service::srv_owners`], for the addresses of each target, and where those are secure for [`dns::Endpoint::tlsa_owners`]. It says of
+//!   every step what validation says; a lookup that failed is [`dns::Answer::Failed`], never "no records".
+//! - **HTTPS** asks for [`posh::url`], and once more where [`posh::follow`] says so; it connects to what [`posh::is_public`] allows and follows redirects that
+//!   [`posh::https_host`] allows.
+//! - **Dialback** makes and checks keys by [`dialback::Secret`]. The stream to the domain's own server is judged like any other, and its proofs go into
+//!   [`dialback::Callback`]. It is worth the trouble only where [`Expression::wants_dialback`].
+//! - **Time**: a judgement is good until [`Decision::Accept`] says; before that, evidence is collected again and judged again. When the policy, the
+//!   trusted authorities or the revocation lists change, everything is judged again.
+//!
+//! Several domains on one connection are several claims with the same certificates (RFC 7712 §4.4); so is the question whether one could be added.
+//!
 //! ```
 //! use nuncio_dna::{Claim, Direction, Domain, Evidence, Policy, Service, Time, Tls, judge};
 //!
@@ -23,6 +38,7 @@
 //! # Ok::<(), nuncio_dna::BadDomain>(())
 //! ```
 
+mod certificate;
 mod chain;
 mod claim;
 mod dane;
@@ -45,6 +61,7 @@ mod x509;
 
 pub use rustls_pki_types::CertificateDer;
 
+pub use certificate::Certificate;
 pub use chain::{MAX_CERTIFICATES, Trust};
 pub use claim::{Claim, Direction, Service};
 pub use domain::{BadDomain, Domain};

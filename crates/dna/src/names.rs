@@ -26,6 +26,15 @@ impl fmt::Display for Identifier {
     }
 }
 
+impl Presented {
+    /// All names that can count for a domain.
+    pub(crate) fn identifiers(&self) -> Vec<Identifier> {
+        let dns = self.dns.iter().cloned().map(Identifier::Dns);
+        let srv = self.srv.iter().cloned().map(Identifier::Srv);
+        dns.chain(srv).chain(self.xmpp.iter().cloned().map(Identifier::XmppAddr)).collect()
+    }
+}
+
 /// The identifier that is for this domain. The names of other services and of people are for nobody's server.
 pub(crate) fn find(presented: &Presented, wanted: &Domain, service: Service) -> Option<Identifier> {
     let dns = presented.dns.iter().find(|name| dns_id(name, wanted)).cloned().map(Identifier::Dns);
@@ -68,14 +77,7 @@ pub(crate) fn mismatch(presented: &Presented, wanted: &[&Domain]) -> Reason {
             return Reason::BadWildcard { presented: printable(partial) };
         }
     }
-    let listed: Vec<_> = presented
-        .dns
-        .iter()
-        .cloned()
-        .map(Identifier::Dns)
-        .chain(presented.srv.iter().cloned().map(Identifier::Srv))
-        .chain(presented.xmpp.iter().cloned().map(Identifier::XmppAddr))
-        .collect();
+    let listed = presented.identifiers();
     let common = presented
         .common
         .iter()

@@ -49,7 +49,7 @@ pub struct Rule {
     pub dane: DaneUse,
     /// How long POSH documents are kept in use beyond their expiry while the web server fails. By default: not at all.
     pub posh_stale: Duration,
-    /// The certificates or keys that are accepted as they are.
+    /// The certificates or keys that are accepted as they are, for every domain that the rule is for: they belong into the rule of one peer.
     pub pins: Vec<Pin>,
 }
 

@@ -1,4 +1,5 @@
 //! Claims and evidence of every kind, and what is judged of them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests, where a panic is the failure")]
 
 mod certs;
 mod corpus;

@@ -1,10 +1,10 @@
 //! S3-18, S3-24: what we publish, others and ourselves understand.
 
 use nuncio_dna::tlsa::{self, Matching, Selector, Usage};
-use nuncio_dna::{CertificateDer, Tlsa};
+use nuncio_dna::{Certificate, Tlsa};
 use rcgen::KeyPair;
 
-use super::certs::{Leaf, leaf};
+use super::certs::{Ca, END, Leaf, leaf};
 use super::domain;
 
 /// `3 1 1` at every endpoint, for the certificate in use and the next one; one line for one key (RFC 7671 §5.1, §8.1).
@@ -54,5 +54,24 @@ fn records_match_in_every_form() {
     let spaced: Tlsa = "3 1 1 ab CD\tef".parse().unwrap();
     assert_eq!(spaced.data, [0xab, 0xcd, 0xef]);
     assert!(Tlsa::from_rdata(&[3, 1, 1]).is_err());
-    assert!(!CertificateDer::from(vec![1]).is_empty());
+}
+
+/// What `explain` shows of a certificate.
+#[test]
+fn a_certificate_tells_what_it_says() {
+    let root = Ca::root("root");
+    let all = Leaf { srv: &["_xmpp-server.a.example"], xmpp: &["b.example"], ..leaf(&["*.a.example"]) };
+    let told = Certificate::read(&root.issue(&all)).unwrap();
+    assert_eq!((told.subject.as_str(), told.issuer.as_str()), ("CN=a server", "CN=root"));
+    let names: Vec<_> = told.names.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["DNS:*.a.example", "SRV:_xmpp-server.a.example", "XmppAddr:b.example"]);
+    assert_eq!(
+        (told.common_names, told.purposes),
+        (vec!["a server".to_owned()], vec!["serverAuth".to_owned()])
+    );
+    assert_eq!((told.not_after, told.is_authority, told.is_self_issued), (END, false, false));
+    assert_eq!(told.fingerprint.len(), 64);
+    let above = Certificate::read(&root.der).unwrap();
+    assert!(above.is_authority && above.is_self_issued && above.names.is_empty());
+    assert_eq!(Certificate::read(b"x").unwrap_err().code(), "certificate-malformed");
 }
