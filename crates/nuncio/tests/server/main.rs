@@ -6,6 +6,7 @@ mod accounts;
 mod budgets;
 mod configuration;
 mod foreign;
+mod forged;
 mod harness;
 mod kill;
 mod operation;
