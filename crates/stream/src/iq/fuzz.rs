@@ -133,7 +133,7 @@ fn run<A: Model>(asker: A, data: &[u8]) {
             3..6 => {
                 // A true answer, a forged one, or one that comes late.
                 let request = table.get(place % table.len().max(1));
-                let id = request.map_or(gone.clone(), |request| request.id.clone());
+                let id = request.map_or_else(|| gone.clone(), |request| request.id.clone());
                 let turned = act >= 128;
                 let (from, to) = match request {
                     Some(request) if turned => {
