@@ -54,7 +54,7 @@ const ALL: &[Bench] = &[
     bench("route-carbons", 500, way::carbons, "the same between two accounts of two sessions with carbons"),
     bench("route-ten", 200, way::ten, "a chat message to an account with ten sessions"),
     bench("route-ping", 1_000, way::ping, "a ping to the server and its answer"),
-    bench("presence-hundred", 40, way::presence, "presence to 100 contacts that are online"),
+    bench("presence-hundred", 50, way::presence, "presence to 100 contacts that are online"),
     bench("whole-message", 1_000, way::whole, "a chat message from bytes to bytes"),
     bench("whole-managed", 1_000, way::whole_managed, "the same with stream management on both sides"),
 ];
