@@ -265,7 +265,7 @@ impl Drop for Flight<'_> {
 
 /// Names whose answers are known to everybody (RFC 6761 §6.3 and §6.4).
 fn reserved(name: &Name, kind: Kind) -> Option<Answer<Data>> {
-    let last = name.iter().filter(|label| !label.is_root()).next_back()?;
+    let last = name.iter().rfind(|label| !label.is_root())?;
     let loopback = last.as_slice() == b"localhost";
     if !loopback && last.as_slice() != b"invalid" {
         return None;
