@@ -15,7 +15,9 @@ mod scenario;
 mod target;
 
 pub use report::{Latency, Memory, Report, ServerCost};
-pub use scenario::{Chat, Mechanism, Scenario, ScenarioError, Seconds};
+pub use scenario::{
+    Chat, Churn, Idle, Login, Mechanism, Offline, Presence, Resume, Roster, Scenario, ScenarioError, Seconds,
+};
 pub use target::{Accounts, Start, Target};
 
 /// Why a scenario ended before its time, and what was reached until then.

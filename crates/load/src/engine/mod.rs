@@ -139,6 +139,11 @@ impl<'t> Engine<'t> {
         self.open
     }
 
+    /// Connections whose session is there.
+    pub(crate) fn sessions(&self) -> u64 {
+        self.open.saturating_sub(self.pending) as u64
+    }
+
     /// Connections that are logging in.
     pub(crate) const fn pending(&self) -> usize {
         self.pending
@@ -182,6 +187,8 @@ impl<'t> Engine<'t> {
         }
         self.pending += 1;
         self.open += 1;
+        // Silence counts from when something was asked for.
+        self.heard = Instant::now();
         Ok(id)
     }
 
@@ -217,6 +224,19 @@ impl<'t> Engine<'t> {
         };
         self.events = events;
         result
+    }
+
+    /// Reads what comes for so long.
+    ///
+    /// # Errors
+    /// As for [`Engine::turn`].
+    pub(crate) fn rest(&mut self, flow: &mut impl Flow, time: Duration) -> Result<(), String> {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.turn(flow, Some(until), false)?;
+        }
+        self.heard = Instant::now();
+        Ok(())
     }
 
     fn silence(&self) -> String {
@@ -272,6 +292,7 @@ impl<'t> Engine<'t> {
         let Some(conn) = self.conns.get_mut(id).and_then(Option::as_mut) else {
             return Err("a message is to be sent over a connection that is gone".to_owned());
         };
+        self.heard = Instant::now();
         conn.send(bytes)
     }
 

@@ -6,8 +6,8 @@ use crate::engine::login::Wish;
 use crate::engine::{At, Engine, Flow, Session};
 use crate::histogram::Histogram;
 use crate::process::{Cpu, Probe, own_cpu, room_for};
-use crate::report::{Report, ServerCost};
-use crate::target::Target;
+use crate::report::{Memory, Report, ServerCost};
+use crate::target::{Start, Target};
 
 /// How many logins run at once when a scenario only wants its connections.
 const LOGINS_AT_ONCE: usize = 32;
@@ -41,6 +41,11 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// So many operations that were not timed one by one.
+    pub(super) fn of(count: u64) -> Self {
+        Self { count, ..Self::default() }
+    }
+
     /// Counts from one point in time to another.
     pub(super) const fn set(&mut self, from: Instant, to: Instant) {
         self.window = Some((from, to));
@@ -81,6 +86,28 @@ impl<'t> Bench<'t> {
     /// They do not; what is needed.
     pub(super) fn room_for(&self, connections: u64) -> Result<(), String> {
         room_for(connections)
+    }
+
+    /// Refuses the relay, where there is no XMPP.
+    ///
+    /// # Errors
+    /// The target is a relay.
+    pub(super) fn xmpp_only(&self) -> Result<(), String> {
+        if self.target.start == Start::Relay {
+            return Err("the relay knows connections and bytes only: it has no such scenario".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Tells what the server's memory was before and after so many connections.
+    pub(super) fn tell_memory(&mut self, both: Option<(u64, u64)>, connections: u64) {
+        self.report.memory = both.map(|(before, after)| Memory {
+            before,
+            after,
+            connections,
+            per_connection: after.saturating_sub(before) as f64 / connections.max(1) as f64,
+            per_connection_at_first: None,
+        });
     }
 
     fn sample(&self) -> Result<Sample, String> {
@@ -188,22 +215,11 @@ pub(super) fn settle(engine: &mut Engine<'_>, flow: &mut impl Flow) -> Result<()
     Ok(())
 }
 
-/// A flow that waits for sessions and remembers nothing but their addresses.
-#[derive(Default)]
-pub(super) struct Addresses {
-    /// By tag.
-    pub(super) all: Vec<String>,
-}
+/// A flow that does nothing.
+pub(super) struct Quiet;
 
-impl Flow for Addresses {
-    fn up(&mut self, at: At, session: Session, _: &mut Vec<u8>) -> Result<(), String> {
-        let tag = at.tag as usize;
-        if self.all.len() <= tag {
-            self.all.resize(tag + 1, String::new());
-        }
-        if let Some(slot) = self.all.get_mut(tag) {
-            *slot = session.jid;
-        }
+impl Flow for Quiet {
+    fn up(&mut self, _: At, _: Session, _: &mut Vec<u8>) -> Result<(), String> {
         Ok(())
     }
 

@@ -126,19 +126,22 @@ impl Shared<'_, '_, '_> {
         let chat = self.chat;
         let pairs = (number..chat.pairs).step_by(self.threads as usize);
         let accounts: Vec<u32> = pairs.flat_map(|pair| [2 * pair, 2 * pair + 1]).collect();
-        let wish = |account: u32, presence: bool| Wish {
+        let wish = |account: u32, pair: u64| Wish {
             account,
             resource: "load".to_owned(),
             managed: chat.managed,
-            presence,
+            presence: true,
             mechanism: chat.mechanism,
-            pair: u64::from(account / 2),
+            pair,
             ..Wish::default()
         };
         let bystanders = (number..chat.bystanders).step_by(self.threads as usize);
-        let others = bystanders.map(|other| (wish(2 * chat.pairs + other, true), u32::MAX));
+        // At a relay a bystander has a pair of its own: the other half might be another thread's.
+        let others = bystanders.map(|other| 2 * chat.pairs + other);
+        let others = others.map(|account| (wish(account, u64::from(account) << 32), u32::MAX));
         flow.expect(&accounts);
-        let wishes = (0_u32..).zip(&accounts).map(|(tag, account)| (wish(*account, true), tag));
+        let wishes =
+            (0_u32..).zip(&accounts).map(|(tag, account)| (wish(*account, u64::from(account / 2)), tag));
         let there = log_in(engine, flow, wishes.chain(others)).and_then(|()| settle(engine, flow));
         self.arrive(there)?;
         let begun = *self.start.get_or_init(Instant::now);

@@ -36,6 +36,16 @@ impl Template {
         Self { bytes, number_at }
     }
 
+    /// Presence with a mark in its status.
+    pub(super) fn presence(tag: u32) -> Self {
+        let head = format!("<presence><status>~nl:{tag:08x}:");
+        let number_at = head.len();
+        let mut bytes = head.into_bytes();
+        bytes.extend_from_slice(&[b'0'; NUMBER_DIGITS]);
+        bytes.extend_from_slice(b"~</status></presence>");
+        Self { bytes, number_at }
+    }
+
     /// Appends the message with this number.
     pub(super) fn append(&self, number: u64, out: &mut Vec<u8>) {
         let at = out.len() + self.number_at;
@@ -64,13 +74,9 @@ impl Reader {
     /// # Errors
     /// The server returned it, with the reason that it gives.
     pub(super) fn read(&self, stanza: &[u8], own: u32) -> Result<Option<(u32, u64)>, String> {
-        let returned = || stanza.starts_with(b"<m") && attr(stanza, b"type") == Some(b"error");
-        let refused = || {
-            let error = memmem::find(stanza, b"<error").and_then(|at| stanza.get(at..)).unwrap_or_default();
-            format!("a message was returned: {}", first_child(error))
-        };
+        let message = stanza.starts_with(b"<m");
         let Some(at) = self.finder.find(stanza) else {
-            return if returned() { Err(refused()) } else { Ok(None) };
+            return refused(stanza).filter(|_| message).map_or(Ok(None), Err);
         };
         let rest = stanza.get(at + MARK.len()..).unwrap_or_default();
         let tag = rest.get(..TAG_DIGITS).and_then(hex);
@@ -79,8 +85,19 @@ impl Reader {
             return Err("a message came back broken".to_owned());
         };
         let tag = u32::try_from(tag).unwrap_or(u32::MAX);
-        if tag == own && returned() { Err(refused()) } else { Ok(Some((tag, number))) }
+        // What comes from somebody else is no message of ours that was returned: no need to look.
+        let why = if message && tag == own { refused(stanza) } else { None };
+        why.map_or(Ok(Some((tag, number))), Err)
     }
+}
+
+/// Why the server returned a stanza; none if it did not.
+pub(super) fn refused(stanza: &[u8]) -> Option<String> {
+    if attr(stanza, b"type") != Some(b"error") {
+        return None;
+    }
+    let error = memmem::find(stanza, b"<error").and_then(|at| stanza.get(at..)).unwrap_or_default();
+    Some(format!("a message was returned: {}", first_child(error)))
 }
 
 fn hex(digits: &[u8]) -> Option<u64> {

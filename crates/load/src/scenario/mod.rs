@@ -4,6 +4,13 @@ mod bench;
 mod mark;
 
 mod chat;
+mod churn;
+mod idle;
+mod login;
+mod offline;
+mod presence;
+mod resume;
+mod roster;
 
 use std::time::Duration;
 
@@ -11,6 +18,13 @@ use serde::Deserialize;
 
 pub(crate) use self::bench::Bench;
 pub use self::chat::Chat;
+pub use self::churn::Churn;
+pub use self::idle::Idle;
+pub use self::login::Login;
+pub use self::offline::Offline;
+pub use self::presence::Presence;
+pub use self::resume::Resume;
+pub use self::roster::Roster;
 pub use crate::engine::scram::Mechanism;
 
 /// What every kind of scenario can do.
@@ -86,6 +100,13 @@ macro_rules! kinds {
 
 kinds! {
     chat::Chat,
+    login::Login,
+    idle::Idle,
+    presence::Presence,
+    roster::Roster,
+    offline::Offline,
+    resume::Resume,
+    churn::Churn,
 }
 
 /// Why a text is no scenario.
