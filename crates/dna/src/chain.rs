@@ -27,10 +27,10 @@ pub struct Trust {
     status_required: bool,
 }
 
-/// A certificate that is trusted by itself.
+/// A certificate, or only a key, that is trusted by itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Anchor {
-    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) certificate: Option<CertificateDer<'static>>,
     anchor: TrustAnchor<'static>,
 }
 
@@ -38,7 +38,19 @@ impl Anchor {
     pub(crate) fn of(certificate: &CertificateDer<'_>) -> Result<Self, Reason> {
         let anchor = anchor_from_trusted_cert(certificate)
             .map_err(|error| Reason::CertificateMalformed { detail: error.to_string() })?;
-        Ok(Self { anchor: anchor.to_owned(), certificate: certificate.clone().into_owned() })
+        Ok(Self { anchor: anchor.to_owned(), certificate: Some(certificate.clone().into_owned()) })
+    }
+
+    /// A `SubjectPublicKeyInfo` that may have issued this certificate.
+    pub(crate) fn of_key(key: &[u8], issued: &CertificateDer<'_>) -> Option<Self> {
+        let issued = EndEntityCert::try_from(issued).ok()?;
+        // webpki takes the content of the key's SEQUENCE, as it takes the issuer's name.
+        let anchor = TrustAnchor {
+            subject: issued.issuer().into(),
+            subject_public_key_info: x509::content(key)?.into(),
+            name_constraints: None,
+        };
+        Some(Self { anchor: anchor.to_owned(), certificate: None })
     }
 }
 
@@ -96,12 +108,14 @@ impl Trust {
 pub(crate) struct Path {
     /// The issuers, from the peer's to the anchor. The anchor is missing where only its key is known.
     pub(crate) authorities: Vec<CertificateDer<'static>>,
+    /// Which of the anchors it leads to.
+    pub(crate) anchor: usize,
     /// The first `notAfter` of what the peer sent.
     pub(crate) not_after: Time,
 }
 
-/// What a path is asked before it is taken: its issuers, the anchor last.
-pub(crate) type Accept<'a> = dyn Fn(&[CertificateDer<'static>]) -> bool + 'a;
+/// What is asked before a path is taken: about its issuers, the anchor last, and which of the anchors that is.
+pub(crate) type Accept<'a> = dyn Fn(&[CertificateDer<'static>], usize) -> bool + 'a;
 
 /// Builds and checks a chain from the first certificate to one of the anchors of `trust`.
 ///
@@ -140,11 +154,11 @@ pub(crate) fn verify(
         return Err(vec![Reason::RevocationUnknown]);
     }
     let declined = RefCell::new(false);
-    let taken = RefCell::new(Vec::new());
+    let taken = RefCell::new((Vec::new(), 0));
     let ask = |path: &VerifiedPath<'_>| {
-        let issuers = issuers(path, trust);
-        if accept(&issuers) {
-            *taken.borrow_mut() = issuers;
+        let (issuers, anchor) = issuers(path, trust);
+        if accept(&issuers, anchor) {
+            *taken.borrow_mut() = (issuers, anchor);
             Ok(())
         } else {
             *declined.borrow_mut() = true;
@@ -166,50 +180,23 @@ pub(crate) fn verify(
     });
     match checked {
         Ok(()) => {
-            let authorities = taken.into_inner();
+            let (authorities, anchor) = taken.into_inner();
             let sent = authorities.iter().filter(|issuer| intermediates.contains(issuer));
             let ends = sent.filter_map(|issuer| Facts::of(issuer).ok()).map(|facts| facts.not_after);
-            Ok(Some(Path { not_after: ends.fold(facts.not_after, Ord::min), authorities }))
+            Ok(Some(Path { not_after: ends.fold(facts.not_after, Ord::min), authorities, anchor }))
         }
         Err(_) if *declined.borrow() => Ok(None),
         Err(error) => Err(explain(&error, &facts, now)),
     }
 }
 
-/// The issuers of a path, from the peer's to the anchor's own certificate.
-fn issuers(path: &VerifiedPath<'_>, trust: &Trust) -> Vec<CertificateDer<'static>> {
+/// The issuers of a path, from the peer's to the anchor's own certificate where that is known, and which anchor it is.
+fn issuers(path: &VerifiedPath<'_>, trust: &Trust) -> (Vec<CertificateDer<'static>>, usize) {
     let between = path.intermediate_certificates().map(|found| found.der().into_owned());
-    let anchor = trust.anchors.iter().find(|known| {
-        known.anchor.subject == path.anchor().subject
-            && known.anchor.subject_public_key_info == path.anchor().subject_public_key_info
-            && known.anchor.name_constraints == path.anchor().name_constraints
-    });
-    between.chain(anchor.map(|anchor| anchor.certificate.clone())).collect()
-}
-
-/// Checks that the topmost certificate of the chain was issued by this key, and the chain below it (RFC 7671 §5.2.3).
-pub(crate) fn verify_by_key(
-    trust: &Trust,
-    chain: &[CertificateDer<'static>],
-    key: &[u8],
-    now: Time,
-) -> Result<Path, Vec<Reason>> {
-    let top = chain.last().ok_or_else(|| vec![Reason::NoCertificate])?;
-    let parsed = EndEntityCert::try_from(top)
-        .map_err(|error| vec![Reason::CertificateMalformed { detail: error.to_string() }])?;
-    // webpki takes the content of the key's SEQUENCE, as it takes the issuer's name.
-    let spki = x509::content(key).ok_or_else(|| vec![Reason::BadSignature])?;
-    let anchor = TrustAnchor {
-        subject: parsed.issuer().into(),
-        subject_public_key_info: spki.into(),
-        name_constraints: None,
-    };
-    let anchor = Anchor { certificate: top.clone(), anchor: anchor.to_owned() };
-    let path = verify(&trust.with_anchors(vec![anchor]), chain, &[], now, &|_| true)?;
-    let mut path = path.ok_or_else(|| vec![Reason::BadSignature])?;
-    // Of this anchor only the key is known; the certificate that stood in for it is one below.
-    path.authorities.pop();
-    Ok(path)
+    let is = |known: &Anchor| known.anchor == *path.anchor();
+    let index = trust.anchors.iter().position(is).unwrap_or(usize::MAX);
+    let anchor = trust.anchors.get(index).and_then(|anchor| anchor.certificate.clone());
+    (between.chain(anchor).collect(), index)
 }
 
 fn explain(error: &Error, facts: &Facts, now: Time) -> Vec<Reason> {

@@ -222,17 +222,16 @@ fn examine(case: &Case<'_>, delegated: Delegated<'_>, outcome: &mut Outcome) -> 
     };
     let mut reasons = Vec::new();
     let names = reference_names(case, delegated);
-    // Usage 3 first: it asks for the least, so that nothing else can spoil it.
-    let mut by_ease = usable.clone();
-    by_ease.sort_by_key(|association| std::cmp::Reverse(association.usage));
-    for association in &by_ease {
-        match compare(case, association, leaf, &names) {
+    // Usage 3 first: it asks for the least, so that nothing else can spoil it. A chain is built once for each usage, however many records there are.
+    for usage in [Usage::DaneEe, Usage::DaneTa, Usage::PkixEe, Usage::PkixTa] {
+        let group: Vec<_> = usable.iter().filter(|association| association.usage == usage).copied().collect();
+        match compare(case, usage, &group, leaf, &names) {
             Ok(None) => {}
-            Ok(Some((identifier, not_after))) => {
+            Ok(Some((association, identifier, not_after))) => {
                 let signed = delegated.expires.min(endpoint.addresses.expires()).min(lookup.expires());
                 let basis = Basis::Tlsa {
                     owner,
-                    record: (association.usage as u8, association.selector as u8, association.matching as u8),
+                    record: (usage as u8, association.selector as u8, association.matching as u8),
                     identifier,
                     fingerprint: fingerprint(leaf),
                 };
@@ -243,7 +242,7 @@ fn examine(case: &Case<'_>, delegated: Delegated<'_>, outcome: &mut Outcome) -> 
                 reasons.push(Reason::TlsaNameMismatch { owner: owner.clone(), wanted, presented });
             }
             Err(Failure::Chain(because)) => {
-                let usage = association.usage as u8;
+                let usage = usage as u8;
                 reasons.push(Reason::TlsaChainInvalid { owner: owner.clone(), usage, because });
             }
         }
@@ -286,62 +285,68 @@ fn first(reasons: Vec<Reason>) -> Failure {
     reasons.into_iter().next().unwrap_or(Reason::BadSignature).into()
 }
 
-/// A match: the name in the certificate, if names count, and when the chain ends.
-type Match = (Option<Identifier>, Time);
+/// A match: by which record, the name in the certificate if names count, and when the chain ends.
+type Match<'a> = (Association<'a>, Option<Identifier>, Time);
 
-/// One record against the peer's chain: a match, no match, or a match that is worth nothing.
-fn compare(
+/// The records of one usage against the peer's chain: a match, no match, or a match that is worth nothing.
+fn compare<'a>(
     case: &Case<'_>,
-    association: &Association<'_>,
+    usage: Usage,
+    group: &[Association<'a>],
     leaf: &CertificateDer<'static>,
     names: &[Domain],
-) -> Result<Option<Match>, Failure> {
-    match association.usage {
+) -> Result<Option<Match<'a>>, Failure> {
+    let matched =
+        |certificate: &[u8]| group.iter().find(|association| association.matches(certificate)).copied();
+    match usage {
         // Neither names nor dates nor chain count (RFC 7671 §5.1).
-        Usage::DaneEe => Ok(association.matches(leaf).then_some((None, Time::NEVER))),
-        Usage::PkixEe if !association.matches(leaf) => Ok(None),
+        Usage::DaneEe => Ok(matched(leaf).map(|association| (association, None, Time::NEVER))),
         Usage::PkixEe => {
+            let Some(association) = matched(leaf) else { return Ok(None) };
             let path = case.path().map_err(|reasons| first(reasons.to_vec()))?;
-            named(case, leaf, path, names).map(Some)
+            named(case, association, leaf, path, names).map(Some)
         }
-        Usage::PkixTa => under_trusted(case, association, leaf, names),
-        Usage::DaneTa => under_published(case, association, leaf, names),
+        Usage::PkixTa if group.is_empty() => Ok(None),
+        Usage::PkixTa => under_trusted(case, &matched, leaf, names),
+        Usage::DaneTa => under_published(case, group, leaf, names),
     }
 }
 
-fn named(
+fn named<'a>(
     case: &Case<'_>,
+    association: Association<'a>,
     leaf: &CertificateDer<'static>,
     path: &Path,
     names: &[Domain],
-) -> Result<Match, Failure> {
+) -> Result<Match<'a>, Failure> {
     let wanted: Vec<_> = names.iter().collect();
     let (identifier, _) = case.identify(leaf, &path.authorities, &wanted)?;
-    Ok((Some(identifier), path.not_after))
+    Ok((association, Some(identifier), path.not_after))
 }
 
-/// Usage 0: a trusted chain that goes through the authority of the record; longer chains are tried until one does (RFC 7671 §5.4).
-fn under_trusted(
+/// Usage 0: a trusted chain that goes through an authority of the records; longer chains are tried until one does (RFC 7671 §5.4).
+fn under_trusted<'a>(
     case: &Case<'_>,
-    association: &Association<'_>,
+    matched: &dyn Fn(&[u8]) -> Option<Association<'a>>,
     leaf: &CertificateDer<'static>,
     names: &[Domain],
-) -> Result<Option<Match>, Failure> {
-    let trusted = case.trust.authorities().iter().map(|anchor| &anchor.certificate);
+) -> Result<Option<Match<'a>>, Failure> {
+    let trusted = case.trust.authorities().iter().filter_map(|anchor| anchor.certificate.as_ref());
     // A trusted certificate that is no root may have one above it, which the record may mean.
     let longer: Vec<_> = trusted
         .filter(|certificate| Facts::of(certificate).is_ok_and(|facts| !facts.is_self_issued))
         .cloned()
         .collect();
-    let through = |authorities: &[CertificateDer<'static>]| {
-        authorities.iter().any(|authority| association.matches(authority))
-    };
+    let by = |authorities: &[CertificateDer<'static>]| authorities.iter().find_map(|one| matched(one));
     let chain = &case.evidence.chain;
-    match chain::verify(case.trust, chain, &longer, case.now, &through) {
+    match chain::verify(case.trust, chain, &longer, case.now, &|authorities, _| by(authorities).is_some()) {
         Ok(None) => Ok(None),
-        Ok(Some(path)) => named(case, leaf, &path, names).map(Some),
+        Ok(Some(path)) => match by(&path.authorities) {
+            Some(association) => named(case, association, leaf, &path, names).map(Some),
+            None => Ok(None),
+        },
         // Without a valid chain it cannot be said whether one would lead through that authority, but the certificates that were sent tell what was meant.
-        Err(reasons) if chain.iter().skip(1).any(|sent| association.matches(sent)) => Err(first(reasons)),
+        Err(reasons) if chain.iter().skip(1).any(|sent| matched(sent).is_some()) => Err(first(reasons)),
         Err(reasons) => match reasons.first() {
             Some(Reason::UnknownIssuer { .. } | Reason::SelfSigned { .. }) | None => Ok(None),
             Some(_) => Err(first(reasons)),
@@ -349,69 +354,107 @@ fn under_trusted(
     }
 }
 
-/// Usage 2: the record's authority is the anchor, trusted or not (RFC 7671 §5.2).
-fn under_published(
-    case: &Case<'_>,
-    association: &Association<'_>,
-    leaf: &CertificateDer<'static>,
-    names: &[Domain],
-) -> Result<Option<Match>, Failure> {
-    let chain = &case.evidence.chain;
-    let whole = match (association.selector, association.matching) {
-        (Selector::Cert, Matching::Full) => Some(CertificateDer::from(association.data.to_vec())),
-        _ => None,
-    };
-    let sent = chain.iter().skip(1).filter(|sent| association.matches(sent)).cloned();
-    let mut failure = None;
-    for authority in whole.into_iter().chain(sent) {
-        match under(case, &authority, leaf, names) {
-            Ok(found) => return Ok(Some(found)),
-            Err(failed) => failure = failure.or(Some(failed)),
-        }
-    }
-    if failure.is_none() && (association.selector, association.matching) == (Selector::Spki, Matching::Full) {
-        return match chain::verify_by_key(case.trust, chain, association.data, case.now) {
-            Ok(path) => named(case, leaf, &path, names).map(Some),
-            // The usual case is that the record is simply another authority's.
-            Err(reasons) => match reasons.first() {
-                Some(Reason::BadSignature | Reason::UnsupportedSignature | Reason::UnknownIssuer { .. }) => {
-                    Ok(None)
-                }
-                _ => Err(first(reasons)),
-            },
-        };
-    }
-    failure.map_or(Ok(None), Err)
+/// An authority that a record of usage 2 names.
+struct Candidate<'a> {
+    association: Association<'a>,
+    anchor: Anchor,
+    /// How many authorities may stand below it.
+    length: Option<u32>,
+    not_after: Time,
 }
 
-/// The chain below this authority, with what its own certificate demands: dates, being an authority, length (RFC 7671 §5.2.1).
-fn under(
+/// Usage 2: an authority of the records is the anchor, trusted or not (RFC 7671 §5.2).
+fn under_published<'a>(
     case: &Case<'_>,
-    authority: &CertificateDer<'static>,
+    group: &[Association<'a>],
     leaf: &CertificateDer<'static>,
     names: &[Domain],
-) -> Result<Match, Failure> {
-    let facts = Facts::of(authority)?;
-    match facts.out_of_date(case.now) {
-        Some(Reason::CertificateExpired { not_after }) => {
-            return Err(Reason::IssuerExpired { not_after }.into());
+) -> Result<Option<Match<'a>>, Failure> {
+    let chain = &case.evidence.chain;
+    let mut candidates = Vec::new();
+    let mut failure = None;
+    let mut is_key_only = true;
+    for &association in group {
+        let whole = match (association.selector, association.matching) {
+            (Selector::Cert, Matching::Full) => Some(CertificateDer::from(association.data.to_vec())),
+            _ => None,
+        };
+        let sent = chain.iter().skip(1).filter(|sent| association.matches(sent)).cloned();
+        let authorities: Vec<_> = whole.into_iter().chain(sent).collect();
+        if authorities.is_empty()
+            && (association.selector, association.matching) == (Selector::Spki, Matching::Full)
+        {
+            // The key may have issued the topmost certificate that was sent (RFC 7671 §5.2.3).
+            let anchor = chain.last().and_then(|top| Anchor::of_key(association.data, top));
+            candidates.extend(anchor.map(|anchor| Candidate {
+                association,
+                anchor,
+                length: None,
+                not_after: Time::NEVER,
+            }));
         }
+        for authority in authorities {
+            is_key_only = false;
+            match candidate(association, &authority, case.now) {
+                Ok(candidate) => candidates.push(candidate),
+                Err(reason) => failure = failure.or(Some(reason)),
+            }
+        }
+    }
+    if candidates.is_empty() {
+        return failure.map_or(Ok(None), |reason| Err(reason.into()));
+    }
+    let trust =
+        case.trust.with_anchors(candidates.iter().map(|candidate| candidate.anchor.clone()).collect());
+    let short = |authorities: &[CertificateDer<'static>], anchor: usize| {
+        // The anchor itself is one of the authorities, where it is known; those between it and the peer are counted.
+        let between = u32::try_from(authorities.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let length = candidates.get(anchor).and_then(|candidate| candidate.length);
+        length.is_none_or(|most| between <= most)
+    };
+    match chain::verify(&trust, chain, &[], case.now, &short) {
+        Ok(None) => Err(Reason::PathTooLong.into()),
+        Ok(Some(path)) => match candidates.get(path.anchor) {
+            None => Ok(None),
+            Some(candidate) => {
+                let (association, identifier, not_after) =
+                    named(case, candidate.association, leaf, &path, names)?;
+                Ok(Some((association, identifier, not_after.min(candidate.not_after))))
+            }
+        },
+        // A key that did not issue the chain is simply another authority's.
+        Err(reasons) if is_key_only && reasons.first().is_none_or(Reason::is_of_another_issuer) => Ok(None),
+        Err(reasons) => Err(failure.map_or_else(|| first(reasons), Failure::from)),
+    }
+}
+
+/// An authority with what its own certificate demands: dates, being an authority, length (RFC 7671 §5.2.1).
+fn candidate<'a>(
+    association: Association<'a>,
+    authority: &CertificateDer<'static>,
+    now: Time,
+) -> Result<Candidate<'a>, Reason> {
+    let facts = Facts::of(authority)?;
+    match facts.out_of_date(now) {
+        Some(Reason::CertificateExpired { not_after }) => return Err(Reason::IssuerExpired { not_after }),
         Some(Reason::CertificateNotYetValid { not_before }) => {
-            return Err(Reason::IssuerNotYetValid { not_before }.into());
+            return Err(Reason::IssuerNotYetValid { not_before });
         }
         _ => {}
     }
-    let Some(length) = facts.authority else { return Err(Reason::IssuerNotAuthority.into()) };
-    let trust = case.trust.with_anchors(vec![Anchor::of(authority)?]);
-    // The authority itself is one of the issuers; those between it and the peer are counted.
-    let short = |authorities: &[CertificateDer<'static>]| {
-        length.is_none_or(|most| {
-            u32::try_from(authorities.len().saturating_sub(1)).is_ok_and(|between| between <= most)
-        })
-    };
-    let path = chain::verify(&trust, &case.evidence.chain, &[], case.now, &short)
-        .map_err(first)?
-        .ok_or_else(|| Failure::Chain(Box::new(Reason::PathTooLong)))?;
-    let (identifier, not_after) = named(case, leaf, &path, names)?;
-    Ok((identifier, not_after.min(facts.not_after)))
+    let length = facts.authority.ok_or(Reason::IssuerNotAuthority)?;
+    Ok(Candidate { association, anchor: Anchor::of(authority)?, length, not_after: facts.not_after })
+}
+
+impl Reason {
+    /// Whether the chain simply leads elsewhere.
+    const fn is_of_another_issuer(&self) -> bool {
+        matches!(
+            self,
+            Self::BadSignature
+                | Self::UnsupportedSignature
+                | Self::UnknownIssuer { .. }
+                | Self::SelfSigned { .. }
+        )
+    }
 }

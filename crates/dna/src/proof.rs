@@ -366,7 +366,7 @@ impl<'a> Case<'a> {
             if self.trust.anchors() == 0 {
                 return Err(vec![Reason::NoTrustAnchors]);
             }
-            let path = chain::verify(self.trust, &self.evidence.chain, &[], self.now, &|_| true)?;
+            let path = chain::verify(self.trust, &self.evidence.chain, &[], self.now, &|_, _| true)?;
             path.ok_or_else(|| vec![Reason::NoTrustAnchors])
         });
         built.as_ref().map_err(Vec::as_slice)

@@ -630,3 +630,32 @@ fn dane_can_be_ignored_for_a_peer() {
     assert!(judgement.is_accepted());
     assert_eq!(codes(&judgement, Prooftype::Dane), ["dane-ignored"]);
 }
+
+/// However many records of a usage there are, the right one is found, and what is told is about the one that was meant.
+#[test]
+fn many_records_are_judged_together() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let private = Ca::root("private");
+    let namesakes: Vec<_> = (0..40).map(|_| Ca::root("private")).collect();
+    let own = private.issue(&leaf(&["them.example"]));
+    let trusted = sub.issue(&leaf(&["them.example"]));
+    let full = |ca: &Ca| Tlsa::of(Usage::DaneTa, Selector::Cert, Matching::Full, &ca.der).unwrap();
+    let key = |ca: &Ca| Tlsa::of(Usage::DaneTa, Selector::Spki, Matching::Full, &ca.der).unwrap();
+    let through = |ca: &Ca| of(Usage::PkixTa, &ca.der);
+    for make in [&full as &dyn Fn(&Ca) -> Tlsa, &key] {
+        let mut records: Vec<_> = namesakes.iter().map(make).collect();
+        let without = run(signed(records.clone()), &[&own], Trust::new());
+        let expected = if make(&private).selector == 0 { "tlsa-chain-invalid!" } else { "tlsa-mismatch!" };
+        assert_eq!(codes(&without, Prooftype::Dane), [expected], "{without}");
+        records.insert(20, make(&private));
+        assert!(run(signed(records), &[&own], Trust::new()).is_accepted());
+    }
+    let mut records: Vec<_> = namesakes.iter().map(through).collect();
+    assert_eq!(
+        codes(&run(signed(records.clone()), &[&trusted, &sub.der], trust(&[&root])), Prooftype::Dane),
+        ["tlsa-mismatch!"]
+    );
+    records.push(through(&root));
+    assert!(run(signed(records), &[&trusted, &sub.der], trust(&[&root])).is_accepted());
+}

@@ -297,3 +297,14 @@ fn one_certificate_proves_each_of_its_domains_and_no_other() {
         assert_eq!(judgement.accepted().map(|proof| proof.domain().as_str()), proven.then_some(remote));
     }
 }
+
+/// A chain of certificates that could all have issued one another is given up, not walked for ever.
+#[test]
+fn a_maze_of_certificates_is_refused() {
+    let root = Ca::root("root");
+    let namesakes: Vec<_> = (0..7).map(|_| Ca::root("maze")).collect();
+    let server = namesakes[0].issue(&leaf(&["them.example"]));
+    let chain: Vec<_> = std::iter::once(&server).chain(namesakes.iter().map(|ca| &ca.der)).collect();
+    let judgement = judge(&incoming("them.example"), &tls(&chain), &policy(trust(&[&root]), "pkix"));
+    assert_eq!(codes(&judgement, Prooftype::Pkix), ["path-too-costly"]);
+}

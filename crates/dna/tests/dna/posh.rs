@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nuncio_dna::posh::{self, FetchFailure, Posh, Retrieval};
+use nuncio_dna::posh::{self, Document, FetchFailure, Hash, Posh, Retrieval};
 use nuncio_dna::{Basis, Direction, Evidence, Judgement, Policy, Prooftype, Rule, Service, Time, Tls, Trust};
 
 use super::certs::{Ca, Der, Leaf, NOW, later, leaf, trust};
@@ -322,4 +322,27 @@ fn a_mismatch_is_no_veto() {
     let plain = Evidence { tls: Tls::None, chain: vec![], ..evidence };
     let judgement = judge(&outgoing("them.example"), &plain, &policy(Trust::new(), "posh"));
     assert_eq!(codes(&judgement, Prooftype::Posh), ["no-tls"]);
+}
+
+/// RFC 7711 §3.1, §3.2: the documents of its examples, the second with a fingerprint that lacks its padding.
+#[test]
+fn the_examples_of_rfc_7711_are_read() {
+    let sha512 = "25N+1hB2Vo42l9lSGqw+n3BKFhDHsyork8ou+D9B43TXeJ1J81mdQEDqm39oR/EHkPBDDG1y5+AG94Kec0xVqA==";
+    let first =
+        format!(r#"{{"sha-256": "4/mggdlVx8A3pvHAWW5sD+qJyMtUHgiRuPjVC48N0XQ=", "sha-512": "{sha512}"}}"#);
+    let unpadded = first.replace("0XQ=", "0XQ");
+    let second = r#"{"sha-256": "otyLADSKjRDjVpj8X7/hmCAD5C7Qe+PedcmYV7cUncE="}"#;
+    for (list, count, secs) in [(first.clone(), 1, 604_800), (format!("{unpadded}, {second}"), 2, 806_400)] {
+        let body = format!(r#"{{ "fingerprints": [ {list} ], "expires": {secs} }}"#);
+        let Ok(Document::Fingerprints { fingerprints, expires }) = Document::parse(body.as_bytes(), OWN)
+        else {
+            panic!("{body}")
+        };
+        assert_eq!((fingerprints.len(), expires), (count, Duration::from_secs(secs)));
+        assert_eq!(fingerprints[0].hash, Hash::Sha512, "the strongest");
+    }
+    let url = "https://hosting.example.net/.well-known/posh/spice.json";
+    let body = format!(r#"{{ "url":"{url}", "expires":86400 }}"#);
+    let reference = Document::Reference { url: url.to_owned(), expires: Duration::from_secs(86_400) };
+    assert_eq!(Document::parse(body.as_bytes(), OWN), Ok(reference));
 }
