@@ -70,13 +70,15 @@ impl Stamp for Assign {
             return;
         }
         let id = at.cx.router.entropy().token();
-        // Every message gets one: written at once, without a tree.
-        let mut child = Vec::with_capacity(128);
-        child.extend_from_slice(b"<stanza-id xmlns='urn:xmpp:sid:0' id='");
+        let by = account.jid.as_str();
+        // Every message gets one: written at once, without a tree, and mostly into just the room that it needs.
+        let [start, middle, end] = ["<stanza-id xmlns='urn:xmpp:sid:0' id='", "' by='", "'/>"].map(str::as_bytes);
+        let mut child = Vec::with_capacity(start.len() + id.len() + middle.len() + by.len() + end.len());
+        child.extend_from_slice(start);
         child.extend_from_slice(id.as_bytes());
-        child.extend_from_slice(b"' by='");
-        escape_attr(&mut child, account.jid.as_str());
-        child.extend_from_slice(b"'/>");
+        child.extend_from_slice(middle);
+        escape_attr(&mut child, by);
+        child.extend_from_slice(end);
         edit.add_closed(child.into());
     }
 }

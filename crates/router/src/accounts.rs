@@ -18,6 +18,7 @@ use crate::facts::{AccountRemoved, PasswordChanged};
 use crate::lane::Step;
 use crate::points::{Login, LoginVerdict};
 use crate::presence;
+use crate::roster::Roster;
 use crate::router::Router;
 
 /// The key of an account's row.
@@ -83,12 +84,22 @@ impl Router {
     /// # Errors
     /// The store failed.
     pub async fn account(&self, of: &BareJid) -> Result<Option<Account>, Fault> {
-        let Some(row) = self.shapes().accounts.get(of.as_str(), ROW).await? else {
-            return Ok(None);
-        };
-        Ok(serde_json::from_slice(&row)
-            .inspect_err(|why| tracing::error!(account = %of, %why, "an account's row cannot be read"))
-            .ok())
+        Ok(self.shapes().accounts.get(of.as_str(), ROW).await?.and_then(|row| read(of, &row)))
+    }
+
+    /// What is known of an account, together with its roster and the number of its offline messages; none if there is none.
+    pub(crate) async fn everything(&self, of: &BareJid) -> Result<Option<(Account, Roster, u64)>, Fault> {
+        let (accounts, offline) = (self.shapes().accounts.clone(), self.shapes().offline.clone());
+        let rosters = Roster::table(self.store());
+        let looked = self.store().look(of.as_str(), move |look| {
+            let Some(row) = look.get(&accounts, ROW)? else {
+                return Ok(None);
+            };
+            Ok(Some((row, Roster::rows(look, &rosters)?, look.count(&offline)?)))
+        });
+        Ok(looked
+            .await?
+            .and_then(|(row, rows, waiting)| Some((read(of, &row)?, Roster::from_rows(of, rows), waiting))))
     }
 
     /// The accounts in the order of their addresses, those after `after`, at most `limit`.
@@ -272,8 +283,12 @@ impl Router {
     /// # Errors
     /// The store failed.
     pub(crate) async fn keys(&self, of: &BareJid, hash: Hash) -> Result<(Keys, bool), Fault> {
-        let account = self.account(of).await?;
-        let stored = self.shapes().credentials.get(of.as_str(), hash.as_str().as_bytes()).await?;
+        let (accounts, credentials) = (self.shapes().accounts.clone(), self.shapes().credentials.clone());
+        let looked = self.store().look(of.as_str(), move |look| {
+            Ok((look.get(&accounts, ROW)?, look.get(&credentials, hash.as_str().as_bytes())?))
+        });
+        let (row, stored) = looked.await?;
+        let account = row.and_then(|row| read(of, &row));
         let fake = Keys::fake(&self.secret, hash, of.as_str(), self.config().scram_iterations);
         let parsed = stored.and_then(|text| std::str::from_utf8(&text).ok()?.parse::<Keys>().ok());
         let usable = account.is_some_and(|account| !account.deleting);
@@ -303,12 +318,12 @@ impl Router {
     /// # Errors
     /// The condition that the client is told.
     pub(crate) async fn may_login(self: &Arc<Self>, account: &BareJid) -> Result<(), SaslCondition> {
-        match self.account(account).await {
-            Ok(Some(found)) if !found.disabled && !found.deleting => {}
-            Ok(Some(found)) if found.disabled && !found.deleting => {
-                return Err(SaslCondition::AccountDisabled);
-            }
-            Ok(_) => return Err(SaslCondition::NotAuthorized),
+        // It is about to be bound, for which it has to be in memory anyway.
+        match self.lane(account).await {
+            Ok(Some(lane)) if lane.is_gone() => return Err(SaslCondition::NotAuthorized),
+            Ok(Some(lane)) if lane.is_disabled() => return Err(SaslCondition::AccountDisabled),
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(SaslCondition::NotAuthorized),
             Err(fault) => {
                 tracing::error!(%account, %fault, "the store failed at a login");
                 return Err(SaslCondition::TemporaryAuthFailure);
@@ -319,6 +334,12 @@ impl Router {
             LoginVerdict(Some(condition)) => Err(condition),
         }
     }
+}
+
+fn read(of: &BareJid, row: &[u8]) -> Option<Account> {
+    serde_json::from_slice(row)
+        .inspect_err(|why| tracing::error!(account = %of, %why, "an account's row cannot be read"))
+        .ok()
 }
 
 fn row(account: &Account) -> Vec<u8> {

@@ -286,6 +286,16 @@ impl Lane {
         self.outbox(|outbox| outbox.written.clone()).unwrap_or_else(Ticket::done)
     }
 
+    /// Whether the account was deleted.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.state.lock().gone
+    }
+
+    /// Whether it may not log in.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.state.lock().disabled
+    }
+
     /// Whether it can leave the memory: nothing would be lost, and it was not needed for so long.
     pub(crate) fn is_idle_for(&self, age: std::time::Duration) -> bool {
         let state = self.state.lock();

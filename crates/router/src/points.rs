@@ -15,6 +15,7 @@ use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::stanza::{IqType, Kind, Marks, Stanza};
 use nuncio_xmpp::xml::{Builder, Element, ElementRef};
+use smallvec::SmallVec;
 
 use crate::facts::Fact;
 use crate::lane::{AccountState, SessionState, Step};
@@ -202,7 +203,7 @@ type Which = Box<dyn Fn(ElementRef<'_>) -> bool>;
 #[derive(Default)]
 pub struct Edit {
     pub(crate) strip: Vec<Which>,
-    pub(crate) add: Vec<Addition>,
+    pub(crate) add: SmallVec<[Addition; 2]>,
 }
 
 /// A child that is added.

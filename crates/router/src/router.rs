@@ -268,14 +268,12 @@ impl Router {
     }
 
     async fn load(self: &Arc<Self>, of: &BareJid) -> Result<Option<AccountState>, Fault> {
-        let Some(account) = self.account(of).await? else {
+        let Some((account, roster, waiting)) = self.everything(of).await? else {
             return Ok(None);
         };
         if account.deleting {
             return Ok(None);
         }
-        let roster = Roster::load(&self.store, of).await?;
-        let waiting = self.shapes.offline.count(of.as_str()).await?;
         let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
         let mut state = AccountState::new(of.clone(), roster, account.disabled, waiting);
         let cx = self.cx();

@@ -160,11 +160,11 @@ pub trait Entropy: Send + Sync {
         let mut raw = [0; 16];
         self.fill(&mut raw);
         let mut bits = u128::from_be_bytes(raw);
-        let mut token = String::with_capacity(26);
-        for _ in 0..26 {
-            token.push(char::from(ALPHABET[(bits & 31) as usize]));
+        let letters = [0_u8; 26].map(|_| {
+            let letter = ALPHABET[(bits & 31) as usize];
             bits >>= 5;
-        }
-        token
+            letter
+        });
+        String::from_utf8_lossy(&letters).into_owned()
     }
 }

@@ -41,6 +41,10 @@ impl<Q, E> Wire<Q, E> {
     }
 
     pub(crate) fn push(&mut self, output: Output<Q, E>) {
+        if self.out.capacity() == 0 {
+            // Most often there is one, and room for more would be a large piece of memory each time.
+            self.out.reserve_exact(1);
+        }
         if !self.tail.is_empty() {
             self.out.push_back(Output::Send(std::mem::take(&mut self.tail).into()));
         }

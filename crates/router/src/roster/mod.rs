@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nuncio_store::{Batch, Fault, Range, Store, Table};
+use nuncio_store::{Batch, Fault, Look, Range, Store, Table};
 use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, iq};
@@ -68,14 +68,30 @@ impl Roster {
     /// # Errors
     /// The store failed.
     pub async fn load(store: &Store, of: &BareJid) -> Result<Self, Fault> {
-        let rows = store.table(TABLE).range(of.as_str(), Range::prefix(b""), 1 << 20, false).await?;
+        let table = Self::table(store);
+        let rows = store.look(of.as_str(), move |look| Self::rows(look, &table)).await?;
+        Ok(Self::from_rows(of, rows))
+    }
+
+    /// Where rosters are.
+    pub(crate) fn table(store: &Store) -> Table {
+        store.table(TABLE)
+    }
+
+    /// What is stored of it.
+    pub(crate) fn rows(look: &Look<'_>, table: &Table) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+        look.range(table, &Range::prefix(b""), 1 << 20)
+    }
+
+    /// Likewise, of what was read.
+    pub(crate) fn from_rows(of: &BareJid, rows: Vec<(Bytes, Bytes)>) -> Self {
         let mut roster = Self::default();
         for (key, row) in rows {
             if roster.take_row(&key, row).is_none() {
                 tracing::error!(account = %of, key = %key.escape_ascii(), "a row of the roster cannot be read; it is left alone");
             }
         }
-        Ok(roster)
+        roster
     }
 
     fn take_row(&mut self, key: &[u8], row: Bytes) -> Option<()> {

@@ -69,6 +69,8 @@ impl Router {
                 Queue::new(limits.queue_stanzas, limits.queue_bytes),
                 Meter::new(limits.stanzas_per_second, limits.bytes_per_second),
             );
+            // Most accounts have one.
+            step.account.sessions.reserve_exact(1);
             step.account.sessions.push(SessionState::new(Arc::clone(&session)));
             self.metrics().sessions.inc();
             step.fact(&facts::Bound { session: session.id(), jid: jid.clone() });

@@ -69,7 +69,7 @@ pub(crate) struct Out {
     pub(crate) phase: Phase,
     pub(crate) sm: Option<Sm>,
     /// What the connection is to close with, once everything before is sent.
-    close: Option<Option<StreamError>>,
+    close: Option<Option<Box<StreamError>>>,
     /// Whether the session is kept although we close its stream ourselves.
     pub(crate) kept: bool,
     /// Wakes the connection's task, which waits for something to send.
@@ -273,7 +273,7 @@ impl Session {
             return Poll::Ready(next);
         }
         if let Some(close) = out.close.take() {
-            return Poll::Ready((Outgoing::Close(close), None));
+            return Poll::Ready((Outgoing::Close(close.map(|error| *error)), None));
         }
         match &mut out.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -335,7 +335,7 @@ impl Session {
     /// Tells the connection to close after what is queued. `keep`: the session may be resumed nevertheless.
     pub(crate) fn close(&self, with: Option<StreamError>, keep: bool) {
         let mut out = self.out.lock();
-        out.close.get_or_insert(with);
+        out.close.get_or_insert(with.map(Box::new));
         out.kept = keep;
         Self::wake(out);
     }

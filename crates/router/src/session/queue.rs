@@ -15,6 +15,9 @@ const OVERHEAD: usize = 64;
 /// Stanzas that pacers may hold back in one session.
 const HELD: usize = 200;
 
+/// Room for so many entries is kept by a queue that is empty.
+const ROOM: usize = 16;
+
 /// One element in a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -116,7 +119,7 @@ impl Queue {
             Pace::Never => return Push::Taken,
             Pace::Now => {
                 self.release();
-                self.ready.push_back(entry);
+                put(&mut self.ready, entry);
             }
             Pace::Later => self.held.push_back((None, entry)),
             Pace::Latest(key) => {
@@ -137,28 +140,32 @@ impl Queue {
     pub(crate) fn push_nonza(&mut self, bytes: Bytes) {
         let entry = Entry { bytes, delivery: None, stanza: false };
         self.bytes += entry.cost();
-        self.ready.push_back(entry);
+        put(&mut self.ready, entry);
     }
 
     /// What pacers hold back becomes ready, in order.
     pub(crate) fn release(&mut self) {
-        self.ready.extend(self.held.drain(..).map(|(_, entry)| entry));
+        if !self.held.is_empty() {
+            self.ready.extend(self.held.drain(..).map(|(_, entry)| entry));
+            self.held = VecDeque::new();
+        }
     }
 
     /// The next to be sent. With stream management a stanza stays until it is acknowledged; without, being sent settles it.
     pub(crate) fn pop(&mut self, managed: bool) -> Option<(Outgoing, Option<Arc<Delivery>>)> {
         let entry = self.ready.pop_front()?;
+        thin(&mut self.ready);
         if !entry.stanza {
             self.bytes -= entry.cost();
             return Some((Outgoing::Nonza(entry.bytes), None));
         }
-        let outgoing = Outgoing::Stanza(entry.bytes.clone());
         if managed {
-            self.unacked.push_back(entry);
+            let outgoing = Outgoing::Stanza(entry.bytes.clone());
+            put(&mut self.unacked, entry);
             return Some((outgoing, None));
         }
         self.bytes -= entry.cost();
-        Some((outgoing, entry.delivery))
+        Some((Outgoing::Stanza(entry.bytes), entry.delivery))
     }
 
     /// The client has handled everything up to `h`. Returns what that settles; none if `h` counts more than was sent.
@@ -173,6 +180,7 @@ impl Queue {
             self.bytes -= entry.cost();
             settled.extend(entry.delivery);
         }
+        thin(&mut self.unacked);
         Some(settled)
     }
 
@@ -192,6 +200,21 @@ impl Queue {
         self.bytes = 0;
         self.release();
         self.unacked.drain(..).chain(self.ready.drain(..)).collect()
+    }
+}
+
+/// Puts an entry in. The first takes its own room and no more, for sessions that only ever have one at a time.
+fn put(queue: &mut VecDeque<Entry>, entry: Entry) {
+    if queue.capacity() == 0 {
+        queue.reserve_exact(1);
+    }
+    queue.push_back(entry);
+}
+
+/// What a burst needed is given back when it is over.
+fn thin(queue: &mut VecDeque<Entry>) {
+    if queue.is_empty() && queue.capacity() > ROOM {
+        *queue = VecDeque::new();
     }
 }
 

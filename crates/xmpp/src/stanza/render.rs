@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::Stanza;
+use crate::jid::Jid;
 use crate::ns;
 use crate::xml::escape_attr;
 use crate::xml::{Closed, ElementRef, declare, escape_text, tree};
@@ -90,7 +91,7 @@ impl Stanza {
     /// or another content namespace, or empty where nothing is inherited (RFC 7395, archives), so that the stanza declares
     /// [`ns::CLIENT`] itself. What is in the stanza's own namespace is then in that of the stream (RFC 6120 §4.8.3).
     pub fn render(&self, out: &mut Vec<u8>, stream_ns: &str) {
-        out.reserve(self.size());
+        out.reserve(self.room(stream_ns));
         let name = self.name().as_bytes();
         out.push(b'<');
         out.extend_from_slice(name);
@@ -160,6 +161,24 @@ impl Stanza {
         let mut out = Vec::new();
         self.render(&mut out, stream_ns);
         out.into()
+    }
+
+    /// How many bytes [`Stanza::render`] appends, if nothing has to be escaped, stripped or rewritten: then what it writes fits exactly.
+    pub(super) fn room(&self, stream_ns: &str) -> usize {
+        let node = self.element.root().data();
+        let content = node.close.saturating_sub(node.open_end) as usize
+            + self.added.iter().map(Bytes::len).sum::<usize>();
+        let name = self.name().len();
+        let ends = if content == 0 { name + "</>".len() } else { 2 * name + "<></>".len() };
+        let declared = if stream_ns.is_empty() { " xmlns=''".len() + ns::CLIENT.len() } else { 0 };
+        let attr =
+            |name: usize, value: Option<&str>| value.map_or(0, |value| name + value.len() + " =''".len());
+        let attrs = attr(4, self.from.as_ref().map(Jid::as_str))
+            + attr(2, self.to.as_ref().map(Jid::as_str))
+            + attr(4, self.kind.type_attr())
+            + attr(2, self.id.as_deref())
+            + attr(8, self.lang.as_deref());
+        content + ends + declared + attrs + self.head.len()
     }
 
     /// About how many bytes [`Stanza::render`] appends.

@@ -455,3 +455,22 @@ fn builders_write_well_formed_xml_whatever_they_are_given() {
         assert_eq!(again.to(), stanza.to());
     }
 }
+
+/// What is only passed on is written into exactly the room it needs: no second piece of memory.
+#[test]
+fn the_room_is_exact() {
+    for xml in [
+        "<message to='romeo@example.net' id='a' type='chat'><body>Art thou not Romeo?</body></message>",
+        "<message xml:lang='en' from='juliet@example.com/balcony'><x xmlns='urn:x'/><body/></message>",
+        "<presence/>",
+        "<iq type='get' id='p' to='example.com'><ping xmlns='urn:xmpp:ping'/></iq>",
+    ] {
+        let element = Element::parse_in(ns::CLIENT, xml.as_bytes().to_vec()).unwrap();
+        let mut stanza = Stanza::from_element(element).unwrap();
+        for stream_ns in [ns::CLIENT, ns::SERVER, ""] {
+            assert_eq!(stanza.bytes(stream_ns).len(), stanza.room(stream_ns), "{xml} on {stream_ns:?}");
+        }
+        stanza.add_closed("<delay xmlns='urn:xmpp:delay'/>".into());
+        assert_eq!(stanza.bytes(ns::CLIENT).len(), stanza.room(ns::CLIENT), "{xml} with a child");
+    }
+}
