@@ -1,10 +1,18 @@
 //! Invariants that hold for whatever bytes arrive. For fuzzers, `tests/mutate.rs` and property tests. The functions panic when one is broken.
 
-use nuncio_sansio::pair::Counter;
+use std::sync::Arc;
+use std::time::Duration;
 
+use nuncio_sansio::pair::{Counter, Script, Side, facts};
+use nuncio_sansio::{Eof, Time};
+
+use crate::endpoint::{self, Directory, Endpoint, Session, SessionId};
 use crate::head::{Flag, Head};
 use crate::limits::Limits;
+use crate::media::AcceptTypes;
 use crate::parse::{Bad, Item, ParseError, Parser};
+use crate::relay::{self, Bounds, Link, LinkId, NonceKey, Owner, Registry};
+use crate::uri::{Path, Uri};
 
 /// A frame as it was said, its body in one piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,3 +130,120 @@ pub const WORDS: &[&[u8]] = &[
     b"MSRP d93kswow SEND\r\nTo-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\nFrom-Path: msrp://a.example:2/iau39soe2843z;tcp\r\nMessage-ID: 12339sdqwer\r\nByte-Range: 1-16/16\r\nContent-Type: text/plain\r\n\r\nHi, I'm Alice!\r\n\r\n-------d93kswow$\r\n",
     b"MSRP op2nc9a SEND\r\nTo-Path: msrp://b.example:1/9di4eae923wzd;tcp\r\nFrom-Path: msrp://a.example:2/iau39soe2843z;tcp\r\nMessage-ID: 456s9wlk3\r\nByte-Range: 5-*/*\r\nSuccess-Report: yes\r\nContent-Type: text/plain\r\n\r\nrest\r\n-------op2nc9a$\r\n",
 ];
+
+const LOCAL: &str = "msrp://b.example:1/9di4eae923wzd;tcp";
+const PEER: &str = "msrp://a.example:2/iau39soe2843z;tcp";
+
+/// An endpoint with one session, which the words of [`WORDS`] are for: the same comes back however the bytes are cut.
+///
+/// # Panics
+/// An invariant is broken.
+pub fn endpoint(data: &[u8]) {
+    let whole = endpoint_run(data, data.len().max(1));
+    assert_eq!(whole, endpoint_run(data, 1), "byte by byte");
+}
+
+fn endpoint_run(data: &[u8], cut: usize) -> (Vec<u8>, Vec<String>) {
+    let mut directory = Directory::default();
+    if let (Ok(local), Ok(path)) = (Uri::parse(LOCAL), Path::parse(PEER, 1)) {
+        let session = Session {
+            id: SessionId(1),
+            local,
+            path,
+            compare: endpoint::Compare::Path,
+            accept: AcceptTypes::any(),
+            peer_accepts: AcceptTypes::any(),
+            max_size: 1_000,
+            peer_max_size: None,
+            reports: endpoint::Reports::Automatic,
+        };
+        assert!(directory.add(Arc::new(session), Vec::new()));
+    }
+    let config = Arc::new(endpoint::Config::default());
+    let machine = Endpoint::new(config, Arc::new(Counter::default()), Time::ZERO);
+    let script = Script::new(move |_, question| match question {
+        endpoint::Question::Bind { to, from, secured, certificate } => endpoint::Answer::Bind(
+            directory.bind(endpoint::ConnectionId(1), &to, &from, secured, certificate.as_ref()),
+        ),
+    });
+    let mut side = Side::new(machine, script);
+    side.start(Time::ZERO);
+    data.chunks(cut).for_each(|piece| side.bytes(Time::ZERO, piece));
+    side.run_until(Time::ZERO + Duration::from_secs(3_600));
+    side.eof(Time::ZERO + Duration::from_secs(3_600), Eof::Clean);
+    assert!(side.closed().is_some(), "whoever is gone is let go");
+    let mut stored = Vec::new();
+    let mut lines = Vec::new();
+    for event in side.take_events() {
+        match event {
+            endpoint::Event::Data { message, offset, bytes, .. } => {
+                for (at, byte) in (offset..).zip(bytes.iter()) {
+                    stored.push(format!("{message} {at} {byte}"));
+                }
+            }
+            event => lines.push(format!("{event:?}")),
+        }
+    }
+    lines.extend(stored);
+    (side.sent().to_vec(), lines)
+}
+
+/// A relay's connection with one URI issued to its client: the same comes back, and the same goes on, however the bytes are cut; and nothing
+/// goes on that does not name a URI that was issued.
+///
+/// # Panics
+/// An invariant is broken.
+pub fn relay(data: &[u8]) {
+    let whole = relay_run(data, data.len().max(1));
+    assert_eq!(whole, relay_run(data, 1), "byte by byte");
+}
+
+fn relay_run(data: &[u8], cut: usize) -> (Vec<u8>, Vec<String>) {
+    let entropy = Arc::new(Counter::default());
+    let Ok(mut registry) = Registry::new("relay.example", 2855, Vec::new(), Bounds::default()) else {
+        unreachable!("a good name")
+    };
+    let nonces = Arc::new(NonceKey::new(&*entropy, Duration::from_secs(300)));
+    let config = Arc::new(relay::Config::new(registry.ours().to_vec(), nonces));
+    registry.opened(LinkId(1), None);
+    registry.opened(LinkId(2), None);
+    let mut issued = String::new();
+    if let Ok(client) = Uri::parse(PEER) {
+        let uri = registry.issue(Time::ZERO, "alice", Owner::Link(LinkId(2)), client, 60, &*entropy);
+        issued = uri.map(|uri| uri.to_string()).unwrap_or_default();
+    }
+    // The word for a relay's URI becomes the one that was issued, every other time.
+    let token: &[u8] = b"msrps://relay.example:2855/token;tcp";
+    let mut data = data.to_vec();
+    if let Some(at) = memchr::memmem::find(&data, token) {
+        data.splice(at..at + token.len(), issued.bytes());
+    }
+    let machine = Link::new(LinkId(1), relay::Direction::Inbound, config, entropy, Time::ZERO);
+    let script = Script::new(move |now, question| match question {
+        relay::Question::Route { to, from } => {
+            let first = to.first().map(Uri::to_string).unwrap_or_default();
+            let route = registry.route(now, LinkId(1), &to, &from);
+            assert!(route.is_err() || first.eq_ignore_ascii_case(&issued), "S1-L7: only what was issued");
+            relay::Answer::Route(route)
+        }
+        relay::Question::Relay { .. } => relay::Answer::Relay(false),
+        relay::Question::Credentials { .. } => relay::Answer::Credentials(None),
+        relay::Question::Issue { .. } => unreachable!("nobody knows a password"),
+    });
+    let mut side = Side::new(machine, script);
+    side.start(Time::ZERO);
+    side.secured(Time::ZERO, facts());
+    data.chunks(cut).for_each(|piece| side.bytes(Time::ZERO, piece));
+    side.run_until(Time::ZERO + Duration::from_secs(7_200));
+    assert!(side.closed().is_some(), "whoever says nothing is let go");
+    let mut bytes = Vec::new();
+    let mut lines = Vec::new();
+    for event in side.take_events() {
+        match event {
+            relay::Event::Piece { piece: relay::Piece::Data(data), .. } => bytes.extend_from_slice(&data),
+            event => lines.push(format!("{event:?}")),
+        }
+    }
+    lines.push(format!("{bytes:?}"));
+    (side.sent().to_vec(), lines)
+}

@@ -7,7 +7,7 @@ use nuncio_sansio::Entropy;
 use crate::ident::Ident;
 use crate::range::ByteRange;
 use crate::status::{ReportStatus, Status};
-use crate::uri::{Path, Uri};
+use crate::uri::Path;
 
 /// A method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,6 +362,7 @@ mod tests {
     use nuncio_sansio::pair::Counter;
 
     use super::*;
+    use crate::uri::Uri;
 
     fn head() -> Head {
         let uri = |text: &str| Path::from(Uri::parse(text).expect("a URI"));

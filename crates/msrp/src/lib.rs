@@ -10,17 +10,22 @@
 //! The machines are [`nuncio_sansio::Machine`]s: they touch neither socket nor clock and ask their host what they do not know. A machine
 //! is one connection; what connections share ([`endpoint::Directory`]) is plain data that the host keeps.
 
+pub mod cpim;
 pub mod digest;
+pub mod endpoint;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod head;
 pub mod ident;
+pub mod imdn;
 pub mod lanes;
 pub mod limits;
 pub mod media;
 pub mod parse;
 pub mod range;
 pub mod reassembly;
+pub mod relay;
+pub mod sdp;
 pub mod status;
 pub mod transaction;
 pub mod uri;

@@ -27,3 +27,17 @@ fn the_parser_keeps_its_invariants() {
         fuzz::frames(&input(seed));
     }
 }
+
+#[test]
+fn an_endpoint_keeps_its_invariants() {
+    for seed in 0..inputs() {
+        fuzz::endpoint(&input(seed ^ 0xE9D_0000_0000));
+    }
+}
+
+#[test]
+fn a_relay_keeps_its_invariants() {
+    for seed in 0..inputs() {
+        fuzz::relay(&input(seed ^ 0x4E1A_0000_0000));
+    }
+}

@@ -62,6 +62,29 @@ pub struct Session {
     pub reports: Reports,
 }
 
+impl Session {
+    /// Whether a request with these paths belongs to this session, and comes from the party that it was agreed with (S1-03).
+    pub fn matches(&self, to: &Path, from: &Path) -> bool {
+        match self.compare {
+            Compare::Path => to.uris() == std::slice::from_ref(&self.local) && *from == self.path,
+            Compare::SessionId => {
+                let id = |path: &Path| path.last().and_then(Uri::session_id).map(str::to_owned);
+                id(to).is_some_and(|to| self.local.session_id() == Some(&*to))
+                    && id(from).is_some_and(|from| id(&self.path) == Some(from))
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Whether a REPORT with these paths belongs to this session: it may come from a relay on the way, which knows the way only as far as
+    /// itself (RFC 4976 §6.4.1).
+    pub fn reports(&self, to: &Path, from: &Path) -> bool {
+        self.matches(to, from)
+            || (to.uris() == std::slice::from_ref(&self.local) && self.path.uris().starts_with(from.uris()))
+    }
+}
+
 /// The settings of a connection.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -106,8 +129,8 @@ impl Default for Config {
 pub enum Question {
     /// A request has come for a session that is not bound to this connection. [`super::Directory::bind`] has the answer.
     Bind {
-        /// The URI it is for.
-        to: Uri,
+        /// Its To-Path.
+        to: Path,
         /// Its From-Path.
         from: Path,
         /// Whether the connection is inside TLS.

@@ -1,0 +1,370 @@
+//! What a relay's machine and its host say to each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nuncio_sansio::Entropy;
+use zeroize::Zeroizing;
+
+use super::nonce::NonceKey;
+use super::registry::{LinkId, Next, Owner, Route, RouteError};
+use crate::digest::Algorithm;
+use crate::head::{FailureReport, Flag, Head, end_line};
+use crate::ident::Ident;
+use crate::limits::Limits;
+use crate::range::ByteRange;
+use crate::status::Status;
+use crate::transaction::TIMEOUT;
+use crate::uri::{Hop, Host, Path, Uri};
+
+/// How frames are put on a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// TCP or TLS: chunks stay open while there is more of them.
+    #[default]
+    Stream,
+    /// WebSocket (RFC 7977 §5.2): each [`nuncio_sansio::Output::Send`] is one whole frame, to be sent as one message.
+    Message,
+}
+
+/// The settings of a relay's connection.
+#[derive(Debug)]
+pub struct Config {
+    /// Bounds of a frame.
+    pub limits: Limits,
+    /// By which hops this relay is known: [`super::Registry::ours`].
+    pub ours: Vec<Hop>,
+    /// How frames are put on it.
+    pub framing: Framing,
+    /// How long the next hop may take for a response: 30 seconds (RFC 4976 §6.4.1).
+    pub response: Duration,
+    /// How long a new connection may take until a request of it succeeds: 30 seconds (RFC 4976 §6.1).
+    pub probation: Duration,
+    /// How long a connection stays without traffic: an hour for clients of ours, 5 minutes for others (RFC 4976 §5.4, §6.5).
+    pub idle_own: Duration,
+    /// See [`Config::idle_own`].
+    pub idle_foreign: Duration,
+    /// Requests that wait for a response.
+    pub transactions: usize,
+    /// Requests for nothing, or malformed ones, after which the connection is closed.
+    pub strikes: u32,
+    /// Failed logins after which the connection of a client is closed (RFC 4976 §6.3).
+    pub failures: u32,
+    /// The realm of challenges; none for the host that the client has put into its To-Path.
+    pub realm: Option<String>,
+    /// The hashes of challenges, the strongest first. Without MD5 old clients cannot log in.
+    pub algorithms: Vec<Algorithm>,
+    /// The key of the nonces, one for all connections.
+    pub nonces: Arc<NonceKey>,
+    /// The bounds and the default of `Expires`, in seconds.
+    pub expires: Expires,
+    /// Whether methods that we do not know are forwarded (RFC 4976 §6.4.2).
+    pub unknown_methods: bool,
+}
+
+/// For how long a URI may be good, in seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Expires {
+    /// The least that may be asked for.
+    pub least: u32,
+    /// What is given when nothing is asked for.
+    pub default: u32,
+    /// The most.
+    pub most: u32,
+}
+
+impl Config {
+    /// The RFC's times, and both hashes.
+    pub fn new(ours: Vec<Hop>, nonces: Arc<NonceKey>) -> Self {
+        Self {
+            limits: Limits::DEFAULT,
+            ours,
+            framing: Framing::Stream,
+            response: TIMEOUT,
+            probation: Duration::from_secs(30),
+            idle_own: Duration::from_secs(3_600),
+            idle_foreign: Duration::from_secs(300),
+            transactions: 4_096,
+            strikes: 16,
+            failures: 3,
+            realm: None,
+            algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            nonces,
+            expires: Expires { least: 60, default: 1_800, most: 86_400 },
+            unknown_methods: true,
+        }
+    }
+}
+
+/// The account that credentials belong to.
+#[derive(Clone)]
+pub struct Account {
+    /// Its name, for URIs, logs and limits.
+    pub name: Arc<str>,
+    /// The password.
+    pub password: Zeroizing<String>,
+    /// Whether it may use the relay: if not, 403.
+    pub allowed: bool,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Account({})", self.name)
+    }
+}
+
+/// What the machine asks.
+#[derive(Clone, Debug)]
+pub enum Question {
+    /// Where a request goes: [`super::Registry::route`].
+    Route {
+        /// Its To-Path.
+        to: Path,
+        /// Its From-Path.
+        from: Path,
+    },
+    /// Whether a TLS client's certificate is that of this host, and the host a relay that we serve (RFC 4976 §6.3, S1-L14). On yes,
+    /// [`super::Registry::proven`] is to be told as well.
+    Relay {
+        /// The chain, leaf first, DER.
+        chain: Vec<Bytes>,
+        /// The name it claims.
+        host: Host,
+    },
+    /// Whose credentials these are.
+    Credentials {
+        /// The user.
+        username: String,
+        /// The realm that was challenged for.
+        realm: String,
+    },
+    /// A URI for an account: [`super::Registry::issue`].
+    Issue {
+        /// The account.
+        account: Arc<str>,
+        /// To whom it belongs.
+        owner: Owner,
+        /// The client's own URI.
+        client: Uri,
+        /// For how many seconds.
+        seconds: u32,
+    },
+}
+
+/// What the machine's questions are answered with.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Question::Route`].
+    Route(Result<Route, RouteError>),
+    /// To [`Question::Relay`].
+    Relay(bool),
+    /// To [`Question::Credentials`]; none if there is no such account.
+    Credentials(Option<Account>),
+    /// To [`Question::Issue`].
+    Issued(Result<Uri, Status>),
+}
+
+/// What keeps its order: one session's requests from one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Flow {
+    /// The connection that it comes from.
+    pub source: LinkId,
+    /// [`Route::session`].
+    pub session: u64,
+}
+
+/// A piece of a SEND on its way through the relay: a head, any number of bodies, an end.
+#[derive(Clone, Debug)]
+pub enum Piece {
+    /// The head, with its paths as the next hop shall see them.
+    Head(Box<Forwarded>),
+    /// Bytes of its body.
+    Data(Bytes),
+    /// Its end.
+    End(Flag),
+}
+
+impl Piece {
+    /// About how many bytes it holds, for [`crate::lanes::Lanes`].
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Head(_) => 512,
+            Self::Data(bytes) => bytes.len(),
+            Self::End(_) => 16,
+        }
+    }
+}
+
+/// The head of a SEND that is forwarded.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    /// Where to. What follows of its flow, up to its end, goes to the same connection.
+    pub next: Next,
+    /// As the next hop shall see it, but for the transaction identifier.
+    pub head: Head,
+    /// How many URIs at the front of its From-Path are ours.
+    pub moved: usize,
+}
+
+impl Forwarded {
+    /// The report of its failure to its origin, if it wants one (RFC 4976 §6.4.1): what a host sends back where there is no way on.
+    pub fn report(&self, status: Status, entropy: &dyn Entropy) -> Option<Frame> {
+        let range = self.head.range.unwrap_or(ByteRange::EMPTY);
+        Reporter::new(self)?.report(range, status, entropy)
+    }
+}
+
+/// What is needed to report on a SEND long after it has gone.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter {
+    to: Path,
+    from: Uri,
+    message: Ident,
+    pub(super) total: Option<u64>,
+    pub(super) strict: bool,
+}
+
+impl Reporter {
+    /// None if nobody wants to hear.
+    pub(super) fn new(forwarded: &Forwarded) -> Option<Self> {
+        let head = &forwarded.head;
+        if head.failure_report == FailureReport::No {
+            return None;
+        }
+        // Our own URI that the origin wrote to is the last of ours; behind it is the way back.
+        let (ours, back) = head.from.uris().split_at_checked(forwarded.moved)?;
+        Some(Self {
+            to: Path::new(back.to_vec())?,
+            from: ours.last()?.clone(),
+            message: head.message_id?,
+            total: head.range.and_then(ByteRange::total),
+            strict: head.failure_report == FailureReport::Yes,
+        })
+    }
+
+    pub(super) fn report(&self, range: ByteRange, status: Status, entropy: &dyn Entropy) -> Option<Frame> {
+        let id = Ident::random(entropy);
+        let mut head = Head::request(id, crate::Method::Report, self.to.clone(), self.from.clone().into());
+        head.message_id = Some(self.message);
+        head.range = Some(range);
+        head.status = Some(crate::ReportStatus::of(status));
+        Some(Frame { head: Box::new(head), body: None, origin: None })
+    }
+}
+
+/// A whole frame, not interruptible: a response, a report, a request that is no SEND.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The head.
+    pub head: Box<Head>,
+    /// The body, at most [`Limits::other_body`] bytes.
+    pub body: Option<Bytes>,
+    /// Of a request that may be answered: where it came from.
+    pub origin: Option<Origin>,
+}
+
+/// Where a request came from that is no SEND: its response goes back there (RFC 4976 §6.4.3).
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// The connection.
+    pub link: LinkId,
+    /// The identifier that it had there.
+    pub id: Ident,
+    /// How many URIs of its From-Path are ours.
+    pub moved: usize,
+}
+
+impl Frame {
+    /// About how many bytes it has, for [`crate::lanes::Lanes`].
+    pub fn size(&self) -> usize {
+        512 + self.body.as_ref().map_or(0, Bytes::len)
+    }
+
+    /// Writes it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        self.head.write(out);
+        if self.head.content_type.is_some() {
+            out.extend_from_slice(self.body.as_deref().unwrap_or_default());
+            out.extend_from_slice(b"\r\n");
+        }
+        end_line(&self.head.id, Flag::Last, out);
+    }
+}
+
+/// What the host can tell the machine.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A piece of a SEND for this connection. The pieces of a flow in their order; pieces of other flows may come between.
+    Piece(Flow, Piece),
+    /// A whole frame for this connection.
+    Frame(Frame),
+    /// A flow has ended in the middle of a SEND, because its source has: the next hop is told by `#`.
+    Cut(Flow),
+    /// Closes the connection: its account was disabled, the server stops.
+    Close,
+}
+
+/// Facts for the host.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A piece of a SEND is to go on: a head to where it says, what follows of its flow to the same connection. While the host's future is
+    /// not done nothing more is read from this connection: that is the back-pressure.
+    Piece {
+        /// What keeps its order.
+        flow: Flow,
+        /// The piece.
+        piece: Piece,
+    },
+    /// A whole frame is to go on.
+    Frame {
+        /// Where to.
+        next: Next,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A credential was accepted and a URI issued.
+    Authorized {
+        /// The account.
+        account: Arc<str>,
+    },
+    /// Credentials were wrong.
+    Denied {
+        /// The user that was named.
+        username: String,
+    },
+    /// The connection is over.
+    Closed(Closed),
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The host closed it.
+    Host,
+    /// The peer closed it, between two frames.
+    Peer,
+    /// It ended inside a frame.
+    Cut,
+    /// What came is no MSRP.
+    Syntax,
+    /// A request was for someone else (RFC 4976 §6.2, S1-L3).
+    NotOurs,
+    /// No request succeeded in time (S1-L2).
+    Probation,
+    /// Too many requests for nothing, or malformed ones.
+    Strikes,
+    /// Too many failed logins (S1-L4).
+    Failures,
+    /// Nothing came or went for too long.
+    Idle,
+}
+
+/// What it is that makes the connection: a peer's or ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// A peer connected to us.
+    Inbound,
+    /// We connected, because a request has to go there: there is no probation, and no credentials are taken.
+    Outbound,
+}

@@ -1,0 +1,272 @@
+//! What leaves a relay on a connection: SENDs in chunks, whole frames, and what comes of them (RFC 4976 §6.4).
+
+use bytes::Bytes;
+use nuncio_sansio::Time;
+
+use super::api::{Event, Flow, Forwarded, Frame, Framing, Origin, Piece, Reporter};
+use super::registry::{LinkId, Next};
+use super::{Link, Status};
+use crate::digest::Challenge;
+use crate::head::{Flag, Head, Start, end_line};
+use crate::ident::Ident;
+use crate::range::ByteRange;
+use crate::transaction::Transactions;
+use crate::wire::Chunk;
+
+/// Requests, other than SEND, that may be answered: where the answer goes.
+pub(super) type Origins = Transactions<Origin>;
+
+/// A SEND on its way out.
+pub(super) struct Outgoing {
+    forwarded: Box<Forwarded>,
+    reporter: Option<Reporter>,
+    /// Where in its message the next byte stands.
+    offset: u64,
+    /// With [`Framing::Message`]: what is to be sent with the next piece.
+    held: Option<Bytes>,
+}
+
+/// The chunk that stands open.
+pub(super) struct Out {
+    flow: Flow,
+    chunk: Chunk,
+    /// Where in the message it begins.
+    from: u64,
+}
+
+/// A chunk that was sent, and waits for its response.
+pub(super) struct Sent {
+    reporter: Reporter,
+    range: Option<ByteRange>,
+    source: LinkId,
+}
+
+impl Link {
+    /// A piece of a SEND for this connection.
+    pub(super) fn piece(&mut self, now: Time, flow: Flow, piece: Piece) {
+        match piece {
+            Piece::Head(forwarded) => {
+                // What was not ended before is not continued.
+                self.end_flow(now, flow, Flag::Abort);
+                let reporter = Reporter::new(&forwarded);
+                let offset = forwarded.head.range.map_or(0, ByteRange::offset);
+                self.flows.insert(flow, Outgoing { forwarded, reporter, offset, held: None });
+            }
+            Piece::Data(bytes) => match self.config.framing {
+                Framing::Stream => self.write_data(now, flow, bytes),
+                Framing::Message => {
+                    let held = self.flows.get_mut(&flow).and_then(|outgoing| outgoing.held.replace(bytes));
+                    if let Some(held) = held {
+                        self.write_data(now, flow, held);
+                        self.interrupt(now);
+                    }
+                }
+            },
+            Piece::End(flag) => self.end_flow(now, flow, flag),
+        }
+    }
+
+    fn write_data(&mut self, now: Time, flow: Flow, bytes: Bytes) {
+        if self.open.as_ref().is_some_and(|open| open.flow != flow) {
+            self.interrupt(now);
+        }
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let Some(room) = self.open_chunk(flow).map(|open| open.chunk.admit(&rest)) else { return };
+            let piece = rest.split_to(room.min(rest.len()));
+            if let Some(outgoing) = self.flows.get_mut(&flow) {
+                let length = u64::try_from(piece.len()).unwrap_or(u64::MAX);
+                outgoing.offset = outgoing.offset.saturating_add(length);
+            }
+            match self.config.framing {
+                Framing::Stream => self.wire.send(piece),
+                Framing::Message => self.wire.write(|out| out.extend_from_slice(&piece)),
+            }
+            if !rest.is_empty() {
+                // The body has what would end this chunk: another identifier carries on (RFC 4975 §7.1).
+                self.interrupt(now);
+            }
+        }
+    }
+
+    /// The chunk that stands open for this flow, or a new one.
+    fn open_chunk(&mut self, flow: Flow) -> Option<&mut Out> {
+        if self.open.is_none() {
+            let outgoing = self.flows.get(&flow)?;
+            let head = outgoing.head(Ident::random(&*self.entropy));
+            self.wire.write(|out| head.write(out));
+            self.open = Some(Out { flow, chunk: Chunk::new(head.id), from: outgoing.offset });
+        }
+        self.open.as_mut()
+    }
+
+    /// Ends the chunk that stands open so that something else can be written.
+    pub(super) fn interrupt(&mut self, now: Time) {
+        self.close_chunk(now, Flag::More);
+    }
+
+    fn close_chunk(&mut self, now: Time, flag: Flag) {
+        let Some(open) = self.open.take() else { return };
+        self.wire.write(|out| open.chunk.end(flag, out));
+        self.finish_frame();
+        let Some(outgoing) = self.flows.get(&open.flow) else { return };
+        let length = outgoing.offset.saturating_sub(open.from);
+        let total = outgoing.reporter.as_ref().and_then(|reporter| reporter.total);
+        let range = ByteRange::at(open.from, Some(length), total).ok();
+        self.begin(now, open.chunk.id(), open.flow, range);
+    }
+
+    /// Waits for the response to a chunk.
+    fn begin(&mut self, now: Time, id: Ident, flow: Flow, range: Option<ByteRange>) {
+        let reporter = self.flows.get(&flow).and_then(|outgoing| outgoing.reporter.clone());
+        let Some(reporter) = reporter else { return };
+        if let Some(oldest) = self.sent.begin(now, id, Sent { reporter, range, source: flow.source }) {
+            self.silent(oldest);
+        }
+    }
+
+    /// The end of a SEND.
+    fn end_flow(&mut self, now: Time, flow: Flow, flag: Flag) {
+        let held = match self.flows.get_mut(&flow) {
+            Some(outgoing) => outgoing.held.take(),
+            None => return,
+        };
+        if let Some(held) = held {
+            self.write_data(now, flow, held);
+        }
+        let bodiless = self.flows.get(&flow).filter(|it| it.forwarded.head.content_type.is_none());
+        if let Some(outgoing) = bodiless {
+            let mut head = outgoing.forwarded.head.clone();
+            head.id = Ident::random(&*self.entropy);
+            let range = head.range;
+            self.interrupt(now);
+            self.wire.write(|out| {
+                head.write(out);
+                end_line(&head.id, flag, out);
+            });
+            self.finish_frame();
+            self.begin(now, head.id, flow, range);
+        } else {
+            if self.open.as_ref().is_some_and(|open| open.flow != flow) {
+                self.interrupt(now);
+            }
+            self.open_chunk(flow);
+            self.close_chunk(now, flag);
+        }
+        self.flows.remove(&flow);
+    }
+
+    /// A whole frame for this connection.
+    pub(super) fn frame(&mut self, now: Time, mut frame: Frame) {
+        self.interrupt(now);
+        let response = frame.head.method().is_none();
+        if response {
+            self.forwarded_failure(now, &frame.head);
+        } else {
+            // RFC 4976 §6.4: identifiers of two connections may be alike.
+            loop {
+                frame.head.id = Ident::random(&*self.entropy);
+                let body = frame.body.as_deref().unwrap_or_default();
+                if !crate::head::ends_early(&frame.head.id, body) {
+                    break;
+                }
+            }
+            if let Some(origin) = frame.origin.clone() {
+                // Who waits longest of too many waits in vain.
+                let _forgotten = self.origins.begin(now, frame.head.id, origin);
+            }
+        }
+        self.wire.write(|out| frame.write(out));
+        self.finish_frame();
+    }
+
+    /// RFC 4976 §6.3: a client that tries passwords at a relay behind us is cut off as well.
+    fn forwarded_failure(&mut self, now: Time, response: &Head) {
+        let failed = matches!(response.start, Start::Response { status: Status::UNAUTHORIZED, .. });
+        if failed {
+            let stale =
+                response.all_fields("WWW-Authenticate").filter_map(Challenge::parse).any(|it| it.stale);
+            // The first challenge is no failure: one more is granted for it.
+            if !stale {
+                self.forwarded_failures += 1;
+                if self.forwarded_failures > self.config.failures {
+                    self.count_failure(now);
+                }
+            }
+        }
+    }
+
+    /// A response of the next hop (RFC 4976 §6.4.3). One that nobody waits for is dropped.
+    pub(super) fn response(&mut self, _now: Time, mut head: Head) {
+        let Start::Response { status, .. } = head.start else { return };
+        if let Some(sent) = self.sent.answer(&head.id) {
+            if !status.is_success() {
+                self.report(&sent, status);
+            }
+            return;
+        }
+        let early =
+            self.open.as_ref().filter(|open| open.chunk.id() == head.id).map(|open| (open.flow, open.from));
+        if let Some((flow, from)) = early.filter(|_| !status.is_success()) {
+            // An error before the chunk has ended: its origin is told at once, and may stop.
+            if let Some(outgoing) = self.flows.get_mut(&flow)
+                && let Some(reporter) = outgoing.reporter.take()
+            {
+                let length = outgoing.offset.saturating_sub(from);
+                let range = ByteRange::at(from, Some(length), reporter.total).ok();
+                self.report(&Sent { reporter, range, source: flow.source }, status);
+            }
+            return;
+        }
+        let Some(origin) = self.origins.answer(&head.id) else { return };
+        let Some((to, from)) = head.to.moved(origin.moved, &head.from) else { return };
+        head.id = origin.id;
+        (head.to, head.from) = (to, from);
+        let frame = Frame { head: Box::new(Head { content_type: None, ..head }), body: None, origin: None };
+        self.wire.event(Event::Frame { next: Next::Link(origin.link), frame });
+    }
+
+    fn report(&mut self, sent: &Sent, status: Status) {
+        let range = sent.range.unwrap_or(ByteRange::EMPTY);
+        if let Some(frame) = sent.reporter.report(range, status, &*self.entropy) {
+            self.wire.event(Event::Frame { next: Next::Link(sent.source), frame });
+        }
+    }
+
+    /// Nothing came for 30 seconds: 408 to the origin, if it wanted an answer (S1-L10).
+    fn silent(&mut self, sent: Sent) {
+        if sent.reporter.strict {
+            self.report(&sent, Status::TIMEOUT);
+        }
+    }
+
+    pub(super) fn expire_sent(&mut self, now: Time) {
+        while let Some(sent) = self.sent.expired(now) {
+            self.silent(sent);
+        }
+        while self.origins.expired(now).is_some() {}
+    }
+
+    /// The connection is over: what it has not answered has failed.
+    pub(super) fn fail_all(&mut self, now: Time) {
+        for flow in self.flows.keys().copied().collect::<Vec<_>>() {
+            self.end_flow(now, flow, Flag::Abort);
+        }
+        for sent in self.sent.drain().collect::<Vec<_>>() {
+            self.silent(sent);
+        }
+    }
+}
+
+impl Outgoing {
+    /// The head of the next chunk.
+    fn head(&self, id: Ident) -> Head {
+        let mut head = self.forwarded.head.clone();
+        let total = head.range.and_then(ByteRange::total);
+        // RFC 4976 §6.4.1: the range is what it will be; its end is open, because it may be interrupted.
+        head.range =
+            ByteRange::at(self.offset, None, total).or_else(|_| ByteRange::at(self.offset, None, None)).ok();
+        head.id = id;
+        head
+    }
+}

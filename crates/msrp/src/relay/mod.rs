@@ -1,0 +1,409 @@
+//! A relay (RFC 4976): one machine for each of its connections, and what they share.
+//!
+//! ```text
+//! source ──bytes──▶ Link ──Question::Route──▶ Registry::route          may it go, and where?
+//!                    │
+//!                    └──Event::Piece──▶ the host's Lanes of the other connection ──Command::Piece──▶ Link ──bytes──▶ next hop
+//! source ◀──200── Link                                                   Link ◀──response── next hop
+//! source ◀─────── Link ◀──Command::Frame(REPORT)── Event::Frame ───────── Link                 (error, or silence for 30 s)
+//! ```
+//! A SEND passes in pieces, whatever its length; nothing of it is gathered. The host hands the pieces of a flow over in their order, and
+//! lets a source wait (by not returning from [`nuncio_sansio::Host::event`]) while the lane of its flow is full. On its way out a SEND is cut
+//! into chunks where another flow's turn has come.
+//!
+//! A request goes only from or to the owner of a URI that [`Registry`] has issued (S1-L7).
+
+mod api;
+mod auth;
+mod forward;
+mod nonce;
+mod registry;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, TlsFacts};
+
+pub use self::api::*;
+use self::auth::Pending;
+use self::forward::{Origins, Out, Outgoing, Sent};
+pub use self::nonce::NonceKey;
+use self::nonce::Used;
+pub use self::registry::{Bounds, LinkId, Next, Owner, Registry, Route, RouteError};
+use crate::head::{FailureReport, Flag, Head, Method, end_line};
+use crate::parse::{Item, Parser};
+use crate::status::Status;
+use crate::transaction::Transactions;
+use crate::uri::Host;
+use crate::wire::Wire;
+
+/// The timers of a connection, beside those of its requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// Until a request succeeds.
+    Probation,
+    /// Until something comes or goes.
+    Idle,
+}
+
+/// The frame that is being read.
+enum Reading {
+    /// None.
+    Nothing,
+    /// What comes until its end is of no interest.
+    Swallow,
+    /// A SEND that is passed on in pieces. The response to it is due at its end.
+    Send { flow: Flow, response: Option<Box<Head>> },
+    /// Something else, which is passed on as a whole.
+    Whole { next: Next, head: Box<Head>, moved: usize, body: BytesMut },
+}
+
+/// One connection of a relay.
+pub struct Link {
+    id: LinkId,
+    direction: Direction,
+    config: Arc<Config>,
+    entropy: Arc<dyn Entropy>,
+    parser: Parser,
+    wire: Wire<Question, Event>,
+    timers: Timers<Timer>,
+    tls: Option<TlsFacts>,
+    /// The relay at the other end, if it has proven its name.
+    relay: Option<Host>,
+    reading: Reading,
+    /// The request that waits for an answer of the host.
+    pending: Option<Pending>,
+    used: Used,
+    /// SENDs that go out on this connection.
+    flows: BTreeMap<Flow, Outgoing>,
+    /// The chunk that stands open.
+    open: Option<Out>,
+    /// SENDs that went out and wait for their response.
+    sent: Transactions<Sent>,
+    /// Other requests that went out and may be answered.
+    origins: Origins,
+    /// A client of ours has authenticated on this connection.
+    own: bool,
+    failures: u32,
+    /// Failed logins at relays behind us.
+    forwarded_failures: u32,
+    strikes: u32,
+    eof: Option<Eof>,
+    closing: bool,
+}
+
+impl Link {
+    /// A new connection. With TLS the first input must be [`Input::Tls`].
+    pub fn new(
+        id: LinkId,
+        direction: Direction,
+        config: Arc<Config>,
+        entropy: Arc<dyn Entropy>,
+        now: Time,
+    ) -> Self {
+        let mut timers = Timers::default();
+        if direction == Direction::Inbound {
+            timers.set(Timer::Probation, now + config.probation);
+        }
+        timers.set(Timer::Idle, now + config.idle_foreign);
+        Self {
+            id,
+            direction,
+            parser: Parser::new(config.limits),
+            wire: Wire::new(),
+            timers,
+            tls: None,
+            relay: None,
+            reading: Reading::Nothing,
+            pending: None,
+            used: Used::default(),
+            flows: BTreeMap::new(),
+            open: None,
+            sent: Transactions::new(config.response, config.transactions),
+            origins: Origins::new(config.response, config.transactions),
+            own: false,
+            failures: 0,
+            forwarded_failures: 0,
+            strikes: 0,
+            eof: None,
+            closing: false,
+            config,
+            entropy,
+        }
+    }
+
+    /// Whether the connection is over.
+    pub const fn is_closed(&self) -> bool {
+        self.wire.is_closed()
+    }
+
+    /// Looks at one more thing that the peer sent. Whether there was one.
+    fn step(&mut self, now: Time) -> bool {
+        if self.pending.is_some() || self.wire.is_closed() {
+            return false;
+        }
+        match self.parser.next() {
+            Ok(Some(item)) => {
+                self.item(now, item);
+                true
+            }
+            Ok(None) => match self.eof {
+                Some(eof) => {
+                    let cut = self.parser.inside() || eof == Eof::Reset;
+                    let close = if eof == Eof::Reset { Close::Abort } else { Close::Orderly };
+                    self.close(now, if cut { Closed::Cut } else { Closed::Peer }, close);
+                    true
+                }
+                None => false,
+            },
+            Err(_) => {
+                self.close(now, Closed::Syntax, Close::Orderly);
+                true
+            }
+        }
+    }
+
+    fn item(&mut self, now: Time, item: Item) {
+        match item {
+            Item::Head(head) if head.method().is_none() => {
+                self.reading = Reading::Swallow;
+                self.response(now, *head);
+            }
+            Item::Head(head) => self.request(now, head),
+            Item::Data(bytes) => self.data(now, bytes),
+            Item::End(flag) => self.end(now, flag),
+            Item::Bad(bad) => {
+                if let Some(response) = bad.response() {
+                    self.write_head(now, &response);
+                }
+                self.strike(now);
+            }
+        }
+    }
+
+    /// RFC 4976 §6.2, §6.4: what is for someone else ends the connection; what ends here is AUTH; the rest goes on, if it may.
+    fn request(&mut self, now: Time, head: Box<Head>) {
+        self.reading = Reading::Swallow;
+        if !head.to.first().is_some_and(|first| registry::is_ours(&self.config.ours, first)) {
+            self.close(now, Closed::NotOurs, Close::Orderly);
+            return;
+        }
+        let method = head.method();
+        if head.to.len() == 1 {
+            if method == Some(&Method::Auth) {
+                self.auth(now, head);
+            } else {
+                // A relay is nobody to talk to.
+                self.refuse(now, &head, Status::NO_SESSION);
+            }
+            return;
+        }
+        if matches!(method, Some(Method::Other(_))) && !self.config.unknown_methods {
+            self.refuse(now, &head, Status::NOT_IMPLEMENTED);
+            return;
+        }
+        if method == Some(&Method::Send) && head.message_id.is_none() {
+            self.refuse(now, &head, Status::BAD_REQUEST);
+            return;
+        }
+        if method == Some(&Method::Auth) && self.tls.is_none() {
+            // S1-06: credentials go over TLS on every hop.
+            self.refuse(now, &head, Status::FORBIDDEN);
+            return;
+        }
+        self.wire.ask(Question::Route { to: head.to.clone(), from: head.from.clone() });
+        self.pending = Some(Pending::Route(head));
+    }
+
+    fn routed(&mut self, now: Time, head: Box<Head>, route: Result<Route, RouteError>) {
+        let route = match route {
+            Ok(route) => route,
+            Err(error) => {
+                self.refuse(now, &head, error.status());
+                return;
+            }
+        };
+        let Route { next, moved, session } = route;
+        let Some((to, from)) = head.to.moved(moved, &head.from) else {
+            self.refuse(now, &head, Status::NO_SESSION);
+            return;
+        };
+        self.succeeded();
+        if !head.is_send() {
+            self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
+            return;
+        }
+        // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
+        let response = head.response(Status::OK).filter(|_| head.failure_report == FailureReport::Yes);
+        let flow = Flow { source: self.id, session };
+        let piece = Piece::Head(Box::new(Forwarded { next, head: Head { to, from, ..*head }, moved }));
+        self.wire.event(Event::Piece { flow, piece });
+        self.reading = Reading::Send { flow, response: response.map(Box::new) };
+    }
+
+    fn data(&mut self, now: Time, bytes: Bytes) {
+        match &mut self.reading {
+            Reading::Send { flow, .. } => {
+                self.wire.event(Event::Piece { flow: *flow, piece: Piece::Data(bytes) });
+            }
+            Reading::Whole { body, .. } if body.len() + bytes.len() <= self.config.limits.other_body => {
+                body.extend_from_slice(&bytes);
+            }
+            // S1-L13, RFC 4975 §7.1: bodies of anything but SEND are short.
+            Reading::Whole { .. } => {
+                if let Reading::Whole { head, .. } = std::mem::replace(&mut self.reading, Reading::Swallow) {
+                    self.refuse(now, &head, Status::BAD_REQUEST);
+                }
+            }
+            Reading::Nothing | Reading::Swallow => {}
+        }
+    }
+
+    fn end(&mut self, now: Time, flag: Flag) {
+        match std::mem::replace(&mut self.reading, Reading::Nothing) {
+            Reading::Nothing | Reading::Swallow => {}
+            Reading::Send { flow, response } => {
+                self.wire.event(Event::Piece { flow, piece: Piece::End(flag) });
+                if let Some(response) = response {
+                    self.write_head(now, &response);
+                }
+            }
+            Reading::Whole { next, head, moved, body } => {
+                let Some((to, from)) = head.to.moved(moved, &head.from) else { return };
+                // RFC 4975 §7.1.2: nobody answers a report.
+                let answered = head.method() != Some(&Method::Report);
+                let origin = answered.then_some(Origin { link: self.id, id: head.id, moved });
+                let body = head.content_type.is_some().then(|| body.freeze());
+                let head = Box::new(Head { to, from, ..*head });
+                self.wire.event(Event::Frame { next, frame: Frame { head, body, origin } });
+            }
+        }
+    }
+
+    /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
+    fn refuse(&mut self, now: Time, head: &Head, status: Status) {
+        let silent = match head.method() {
+            Some(Method::Send) => head.failure_report == FailureReport::No,
+            Some(Method::Report) | None => true,
+            _ => false,
+        };
+        if let Some(response) = head.response(status).filter(|_| !silent) {
+            self.write_head(now, &response);
+        }
+        self.strike(now);
+    }
+
+    /// Writes a frame without a body before anything else: a chunk that stands open is interrupted (RFC 4975 §7.1.1).
+    fn write_head(&mut self, now: Time, head: &Head) {
+        self.interrupt(now);
+        self.wire.write(|out| {
+            head.write(out);
+            end_line(&head.id, Flag::Last, out);
+        });
+        self.finish_frame();
+    }
+
+    /// A whole frame is written: with WebSocket it is a message of its own (RFC 7977 §5.2).
+    fn finish_frame(&mut self) {
+        if self.config.framing == Framing::Message {
+            self.wire.flush();
+        }
+    }
+
+    fn strike(&mut self, now: Time) {
+        self.strikes += 1;
+        // RFC 4976 §6.3: what a relay forwards for many is not held against it.
+        if self.strikes >= self.config.strikes && self.relay.is_none() {
+            self.close(now, Closed::Strikes, Close::Orderly);
+        }
+    }
+
+    /// A request has succeeded: the connection is no longer on probation (S1-L2).
+    fn succeeded(&mut self) {
+        self.timers.clear(Timer::Probation);
+        self.strikes = 0;
+    }
+
+    /// Something came or went (S1-L16).
+    fn active(&mut self, now: Time) {
+        let idle = if self.own { self.config.idle_own } else { self.config.idle_foreign };
+        self.timers.set(Timer::Idle, now + idle);
+    }
+
+    fn close(&mut self, now: Time, why: Closed, close: Close) {
+        if self.wire.is_closed() || self.closing {
+            return;
+        }
+        self.closing = true;
+        // What is on its way in will not be complete: its next hop is told.
+        if let Reading::Send { flow, .. } = std::mem::replace(&mut self.reading, Reading::Nothing) {
+            self.wire.event(Event::Piece { flow, piece: Piece::End(Flag::Abort) });
+        }
+        self.fail_all(now);
+        self.pending = None;
+        self.timers.clear_all();
+        self.wire.event(Event::Closed(why));
+        self.wire.close(close);
+    }
+
+    fn expire(&mut self, now: Time) {
+        while let Some(timer) = self.timers.expired(now) {
+            match timer {
+                Timer::Probation => self.close(now, Closed::Probation, Close::Orderly),
+                Timer::Idle => self.close(now, Closed::Idle, Close::Orderly),
+            }
+        }
+        self.expire_sent(now);
+    }
+}
+
+impl Machine for Link {
+    type Question = Question;
+    type Answer = Answer;
+    type Event = Event;
+    type Command = Command;
+
+    fn handle(&mut self, now: Time, input: Input<'_, Answer, Command>) {
+        if self.wire.is_closed() {
+            return;
+        }
+        match input {
+            Input::Bytes(bytes) => {
+                self.active(now);
+                self.parser.push(bytes);
+            }
+            Input::Tls(facts) => self.tls = Some(facts),
+            Input::Eof(eof) => self.eof = Some(eof),
+            Input::Answer(answer) => self.answer(now, answer),
+            Input::Command(command) => {
+                self.active(now);
+                match command {
+                    Command::Piece(flow, piece) => self.piece(now, flow, piece),
+                    Command::Frame(frame) => self.frame(now, frame),
+                    Command::Cut(flow) => self.piece(now, flow, Piece::End(Flag::Abort)),
+                    Command::Close => self.close(now, Closed::Host, Close::Orderly),
+                }
+            }
+            Input::Time => {}
+        }
+        self.expire(now);
+    }
+
+    fn poll(&mut self, now: Time) -> Output<Question, Event> {
+        loop {
+            if let Some(output) = self.wire.pop() {
+                return output;
+            }
+            if !self.step(now) {
+                let next =
+                    [self.timers.next(), self.sent.next(), self.origins.next()].into_iter().flatten().min();
+                return Output::Wait(next);
+            }
+        }
+    }
+
+    fn wants_bytes(&self) -> bool {
+        self.pending.is_none() && self.eof.is_none() && !self.wire.is_closed()
+    }
+}
