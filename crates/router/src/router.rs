@@ -22,7 +22,7 @@ use crate::limits::Throttle;
 use crate::metrics::RouterMetrics;
 use crate::points::{Cx, Judge, Question};
 use crate::request::Requests;
-use crate::roster::{self, Roster};
+use crate::roster;
 use crate::session::{Session, SessionId};
 
 /// What a router is made of.

@@ -57,6 +57,6 @@ pub use fault::Fault;
 pub use log::{Entry, Log, Row, RowId};
 pub use options::Options;
 pub use range::Range;
-pub use store::Store;
+pub use store::{Look, Store};
 pub use table::Table;
 pub use ticket::Ticket;

@@ -1,5 +1,6 @@
 //! The store itself: which shapes there are, where they are kept.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -117,6 +118,47 @@ impl Inner {
     }
 }
 
+/// What [`Store::look`] sees of one owner.
+pub struct Look<'a> {
+    view: &'a dyn View,
+    owner: &'a str,
+}
+
+impl Look<'_> {
+    /// Like [`Table::get`].
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn get(&self, table: &Table, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.view.get(table.shape, self.owner, key)
+    }
+
+    /// Like [`Table::range`], in the order of the keys.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn range(&self, table: &Table, range: &Range, limit: usize) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+        if limit == 0 || range.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.view.range(table.shape, self.owner, range, limit, false)
+    }
+
+    /// Like [`Log::count`].
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn count(&self, log: &Log) -> Result<u64, Fault> {
+        self.view.count(log.shape, self.owner)
+    }
+}
+
+impl fmt::Debug for Look<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Look").field(&self.owner).finish()
+    }
+}
+
 impl Store {
     /// A store that keeps everything in memory and loses it with the last clone. Every ticket is done at once.
     pub fn memory() -> Self {
@@ -157,6 +199,19 @@ impl Store {
             Backend::Memory(memory) => memory.declare(kind, name),
             Backend::Sqlite(sqlite) => sqlite.declare(kind, name),
         }
+    }
+
+    /// Several reads of one owner at once: they see one state, and cost little more than a single one.
+    ///
+    /// Like every read it sees what was committed before for the same owner. Fails with what `reads` fails with, or like any
+    /// read.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        owner: &str,
+        reads: impl FnOnce(&Look<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let whose = Arc::<str>::from(owner);
+        self.0.read(About::Owner(owner), move |view| reads(&Look { view, owner: &whose })).await
     }
 
     /// An empty batch for the shapes of this store.
