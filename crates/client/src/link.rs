@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use nuncio_net::{Options, Security, drive};
+use nuncio_net::{HandshakeFailure, Options, Security, drive};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::Start;
 use nuncio_stream::client::{self, Client, Command, End, Never, Reason, Resumption};
@@ -206,6 +206,7 @@ impl Link {
         self.start = spot.start;
         (self.jid, self.tls, self.login, self.end) = (None, None, None, None);
         self.managed = config.stream_management;
+        let failure = Arc::new(OnceLock::new());
         let options = Options {
             peer: io.peer_addr().ok(),
             security: Security::Client {
@@ -214,9 +215,9 @@ impl Link {
             },
             direct_tls: spot.start == Start::DirectTls,
             close_timeout: config.closing,
+            handshake_failure: Some(Arc::clone(&failure)),
             ..Options::new(inner.clock, Arc::clone(&inner.metrics))
         };
-        let failure = Arc::clone(&options.handshake_failure);
         let machine = Client::new(settings, Arc::clone(&inner.entropy), inner.clock.now());
         let (io, scissors) = Cut::new(io);
         self.shared.lock().scissors = Some(scissors);
@@ -224,7 +225,7 @@ impl Link {
         self.shared.lock().scissors = None;
         self.jid = None;
         // A handshake that was cut short says nothing about the server.
-        failure.get().filter(|failure| failure.refused).map(|failure| failure.why.clone())
+        failure.get().filter(|failure: &&HandshakeFailure| failure.refused).map(|failure| failure.why.clone())
     }
 
     /// Keeps what the next connection needs.

@@ -72,8 +72,8 @@ pub struct Options {
     pub rate: Option<Arc<RateLimit>>,
     /// What is counted.
     pub metrics: Arc<NetMetrics>,
-    /// Where it is written why a TLS handshake failed, for whoever must tell a person.
-    pub handshake_failure: Arc<OnceLock<HandshakeFailure>>,
+    /// Where it is written why a TLS handshake failed, for whoever must tell a person. Default: nowhere.
+    pub handshake_failure: Option<Arc<OnceLock<HandshakeFailure>>>,
 }
 
 /// Why a TLS handshake failed.
@@ -102,7 +102,7 @@ impl Options {
             out_limit: 1024 * 1024,
             rate: None,
             metrics,
-            handshake_failure: Arc::default(),
+            handshake_failure: None,
         }
     }
 }
@@ -483,7 +483,9 @@ where
         // Of several attempts on one connection only the first can fail.
         let refused = !matches!(failure, HandshakeError::Io(_) | HandshakeError::Eof);
         let failure = HandshakeFailure { why: failure.to_string(), refused };
-        drop(self.options.handshake_failure.set(failure));
+        if let Some(told) = &self.options.handshake_failure {
+            drop(told.set(failure));
+        }
         // Closing with bytes unread would take the alert back out of the peer's hands.
         let goodbye = async {
             self.wire.finish_writing().await;

@@ -255,6 +255,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if !self.write_broken && !bytes.is_empty() {
             self.waiting += bytes.len();
+            if self.out.capacity() == 0 {
+                // Most of the time there is one.
+                self.out.reserve_exact(1);
+            }
             self.out.push_back(bytes);
         }
     }
