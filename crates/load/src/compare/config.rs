@@ -85,7 +85,6 @@ authentication = "internal_hashed"
 default_iteration_count = {ITERATIONS}
 storage = "internal"
 c2s_require_encryption = true
-smacks_max_queue_size = 100000
 ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
 log = {{ {{ levels = {{ min = "info" }}; to = "file"; filename = "{folder}/server.log" }} }}

@@ -265,10 +265,10 @@ fn measure(case: &Case, scenario: &Scenario, subject: &mut Subject, round: u32) 
     let (report, stopped) = match crate::run(scenario, &subject.target(case.accounts)) {
         Ok(report) => (report, None),
         Err(stopped) => {
-            let why = format!("{}\n{}", stopped.why, subject.log());
+            eprintln!("{} stopped: {}\n{}", case.key, stopped.why, subject.log());
             // Whatever state it is in, the next scenario gets a new one.
             subject.stop();
-            (*stopped.reached, Some(why))
+            (*stopped.reached, Some(stopped.why))
         }
     };
     if case.fresh {

@@ -40,7 +40,7 @@ pub(super) struct Case {
     pub(super) scenario: String,
     /// Whom it is for.
     pub(super) subjects: &'static [Kind],
-    /// Which range of accounts logs in.
+    /// Which range of accounts logs in. Scenarios of different kinds share none: what one leaves for the absent must not come to another.
     pub(super) accounts: &'static str,
     /// Whether the server must be a new process: memory that an earlier scenario left would be counted as free.
     pub(super) fresh: bool,
@@ -62,7 +62,9 @@ pub(super) struct Sizes {
     idle: u32,
     contacts: u32,
     fetches: u32,
-    offline: u32,
+    /// Accounts that get messages while they are away.
+    absent: u32,
+    /// Sessions that break and are resumed.
     resumes: u32,
     /// Connections of the larger of the two that are compared for growth.
     many: u32,
@@ -76,8 +78,8 @@ impl Sizes {
         idle: 2_000,
         contacts: 1_000,
         fetches: 200,
-        offline: 2_000,
-        resumes: 500,
+        absent: 200,
+        resumes: 200,
         many: 10_000,
     };
 
@@ -88,8 +90,8 @@ impl Sizes {
         idle: 300,
         contacts: 100,
         fetches: 50,
-        offline: 200,
-        resumes: 100,
+        absent: 50,
+        resumes: 50,
         many: 1_000,
     };
 }
@@ -97,18 +99,21 @@ impl Sizes {
 /// Contacts in the roster of each idle account.
 const IDLE_CONTACTS: u32 = 10;
 
+/// At most so many accounts write to others than their partner.
+const SENDERS: u32 = 10;
+
 /// Pairs that talk, but where it says otherwise.
 const PAIRS: u32 = 20;
 
 /// All cases in the order of the table.
 pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
-    let Sizes { seconds, logins, idle, contacts, fetches, offline, resumes, many } = sizes;
+    let Sizes { seconds, logins, idle, contacts, fetches, absent, resumes, many } = sizes;
     let chat = |window: u32, more: &str| {
         format!(
             "kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}"
         )
     };
-    let user = Case { accounts: "user", ..Case::default() };
+    let user = Case { accounts: "chat", ..Case::default() };
     vec![
         Case {
             key: "chat10",
@@ -136,10 +141,11 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
         Case {
             key: "login",
             title: "CPU per login (TLS 1.3, SCRAM-SHA-1, bind, presence)".to_owned(),
-            scenario: format!("kind = \"login\"\nlogins = {logins}\nconcurrency = 20\n"),
+            scenario: format!("kind = \"login\"\nlogins = {logins}\n"),
             subjects: EVERYBODY,
             goal: Some(Goal::AtMost(800.0)),
-            ..user.clone()
+            accounts: "login",
+            ..Case::default()
         },
         Case {
             key: "idle",
@@ -174,16 +180,18 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
         Case {
             key: "offline",
             title: "CPU per message that is kept for an absent reader and read later".to_owned(),
-            scenario: format!("kind = \"offline\"\nmessages = {offline}\n"),
+            scenario: format!("kind = \"offline\"\nrecipients = {absent}\n"),
             subjects: SERVERS,
-            ..user.clone()
+            accounts: "away",
+            ..Case::default()
         },
         Case {
             key: "resume",
             title: "CPU per resumed session (XEP-0198)".to_owned(),
             scenario: format!("kind = \"resume\"\nsessions = {resumes}\n"),
             subjects: SERVERS,
-            ..user.clone()
+            accounts: "resume",
+            ..Case::default()
         },
         Case {
             key: "few",
@@ -236,26 +244,20 @@ fn threaded(seconds: u32) -> String {
 
 /// The accounts that these cases need at a subject.
 pub(super) fn ranges(cases: &[&Case], kind: Kind, sizes: Sizes) -> Vec<Range> {
-    let needs =
-        |prefix: &str| cases.iter().any(|case| case.accounts == prefix && case.subjects.contains(&kind));
-    let large =
-        cases.iter().any(|case| matches!(case.key, "many" | "spread") && case.subjects.contains(&kind));
-    let mut ranges = Vec::new();
-    if needs("user") {
-        let count = if large { sizes.many } else { 0 }
-            .max(sizes.logins)
-            .max(sizes.offline)
-            .max(sizes.resumes)
-            .max(200);
-        ranges.push(Range { prefix: "user", count, roster: Roster::Empty });
-    }
-    if needs("idle") {
-        ranges.push(Range { prefix: "idle", count: sizes.idle, roster: Roster::Listed(IDLE_CONTACTS) });
-    }
-    if needs("fan") {
-        ranges.push(Range { prefix: "fan", count: sizes.contacts + 1, roster: Roster::Star });
-    }
-    ranges
+    let here = || cases.iter().filter(|case| case.subjects.contains(&kind));
+    let large = here().any(|case| matches!(case.key, "many" | "spread"));
+    let all = [
+        ("chat", if large { sizes.many } else { 200 }, Roster::Empty),
+        ("login", sizes.logins, Roster::Empty),
+        ("idle", sizes.idle, Roster::Listed(IDLE_CONTACTS)),
+        ("fan", sizes.contacts + 1, Roster::Star),
+        ("away", sizes.absent + SENDERS, Roster::Empty),
+        ("resume", sizes.resumes + SENDERS, Roster::Empty),
+    ];
+    all.into_iter()
+        .filter(|(prefix, ..)| here().any(|case| case.accounts == *prefix))
+        .map(|(prefix, count, roster)| Range { prefix, count, roster })
+        .collect()
 }
 
 #[cfg(test)]
@@ -300,8 +302,9 @@ mod tests {
                 .find(|range| range.prefix == prefix)
                 .map(|range| range.count)
         };
-        assert_eq!(count(Kind::Nuncio, "user"), Some(10_000));
-        assert_eq!(count(Kind::Prosody, "user"), Some(2_000));
+        assert_eq!(count(Kind::Nuncio, "chat"), Some(10_000));
+        assert_eq!(count(Kind::Prosody, "chat"), Some(200));
+        assert_eq!(count(Kind::Prosody, "away"), Some(210));
         assert_eq!(count(Kind::Prosody, "fan"), Some(1_001));
         assert_eq!(count(Kind::Relay, "fan"), None);
         let chat: Vec<&Case> = all.iter().copied().filter(|case| case.key == "chat10").collect();

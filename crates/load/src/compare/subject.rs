@@ -24,7 +24,7 @@ const STARTING: Duration = Duration::from_secs(60);
 const SEEDING: Duration = Duration::from_secs(300);
 
 /// Lines of a log that an error shows.
-const LOG_LINES: usize = 20;
+const LOG_LINES: usize = 12;
 
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, clap::ValueEnum)]
@@ -168,7 +168,7 @@ impl Subject {
                     ranges.iter().copied().filter(|range| range.roster != seed::Roster::Empty).collect();
                 if !stars.is_empty() {
                     self.start()?;
-                    super::rosters::fill(&self.target("user"), &stars)?;
+                    super::rosters::fill(&self.target(""), &stars)?;
                     self.stop();
                 }
             }

@@ -131,12 +131,12 @@ impl Page<'_> {
                     quantity(case.measure, figures.value),
                     quantity(case.measure, from),
                     quantity(case.measure, to),
-                    rate(figures.rate),
+                    rate(figures.rate.filter(|_| case.measure == Measure::Cpu)),
                     micros(figures.p50),
                     micros(figures.p99),
                     figures.lost.to_string(),
                     figures.duplicates.to_string(),
-                    micros(figures.generator),
+                    micros(figures.generator.filter(|_| case.measure == Measure::Cpu)),
                     times(share),
                 ]);
             }

@@ -71,6 +71,8 @@ pub(crate) struct Login {
     wants_presence: bool,
     /// Stanzas of the server are counted from here on.
     pub(crate) counts: bool,
+    /// Messages that came before the session was complete: some servers send what waited before they send our presence back.
+    early: Vec<Vec<u8>>,
 }
 
 const SM: &str = "urn:xmpp:sm:3";
@@ -94,6 +96,7 @@ impl Login {
             wants_roster: false,
             wants_presence: false,
             counts: false,
+            early: Vec::new(),
             wish,
         }
     }
@@ -109,6 +112,11 @@ impl Login {
     /// The bound address, the id of the session if it can be resumed, and what was resumed.
     pub(crate) fn session(self) -> (String, Option<String>, Option<(String, u32)>) {
         (self.jid, self.session, self.wish.resume)
+    }
+
+    /// The messages that came before the session was complete.
+    pub(crate) fn early(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.early)
     }
 
     /// TCP is there, and TLS is not.
@@ -225,7 +233,11 @@ impl Login {
                 self.wants_presence = false;
                 Ok(self.rest())
             }
-            (Step::Rest, b"presence" | b"iq" | b"message" | b"r" | b"a") => Ok(Act::Go),
+            (Step::Rest, b"message") => {
+                self.early.push(element.to_vec());
+                Ok(Act::Go)
+            }
+            (Step::Rest, b"presence" | b"iq" | b"r" | b"a") => Ok(Act::Go),
             (Step::Relay, b"ready") => {
                 self.step = Step::Over;
                 Ok(Act::Up)

@@ -555,13 +555,17 @@ fn feed(
                 *handled = Some(0);
             }
             if act == Act::Up
-                && let Some(machine) = login.take()
+                && let Some(mut machine) = login.take()
             {
+                let early = machine.early();
                 let (jid, id, resumed) = machine.session();
                 if let Some((_, count)) = resumed {
                     *handled = Some(count);
                 }
                 flow.up(work.at, Session { jid, id, begun }, work.reply)?;
+                for message in early {
+                    flow.stanza(work.at, &message, work.reply)?;
+                }
             }
             last = act.next();
             return Ok(last);
