@@ -13,7 +13,7 @@ use crate::proof::{
 use crate::x509::{hex, printable};
 use crate::{Direction, Domain, Reason, Time, Tls};
 
-/// What makes and checks dialback keys without keeping any (XEP-0185 §3).
+/// What makes and checks dialback keys without keeping any (XEP-0185 §2).
 ///
 /// All processes that answer for the same domains have the same one. It is wiped when it is dropped and never shown.
 pub struct Secret(Zeroizing<String>);
@@ -60,14 +60,14 @@ impl std::fmt::Debug for Secret {
 
 /// How far dialback has come for one pair of domains on one stream.
 ///
-/// Only answers to own questions belong here: unsolicited ones are dropped where they arrive (XEP-0220 §6).
+/// Only answers to own questions belong here: unsolicited ones are dropped where they arrive (XEP-0220 §3.1).
 #[derive(Clone, Debug)]
 pub enum Dialback {
     /// It was not tried, or no answer has come yet.
     NotTried,
     /// For a stream that the peer opened: the domain's own server said that the key is valid.
     Verified(Callback),
-    /// For a stream that the peer opened: the key was not checked, because the domain's own server presents the peer's certificate (XEP-0344 §4, RFC 7712 §4.3).
+    /// For a stream that the peer opened: the key was not checked, because the domain's own server presents the peer's certificate (XEP-0344 §2.6, RFC 7712 §4.3).
     SameCertificate(Callback),
     /// For a stream that we opened to a host that DNS names: the peer accepted our key and speaks for the domain that we asked for.
     Accepted,
@@ -151,10 +151,8 @@ fn judge(case: &Case<'_>) -> Result<Found, Reason> {
         if callback.and_then(|callback| callback.certificate.as_ref()) != Some(leaf) {
             return Err(Reason::DialbackOtherCertificate);
         }
-        if vouched.is_none() {
-            // The same key at the host that DNS names: the certificate must at least be for the domain.
-            case.identify(leaf, &[], &[&claim.remote])?;
-        }
+        // However that server is proven, the certificate must be for the domain (XEP-0344 §2.6).
+        case.identify(leaf, &[], &[&claim.remote])?;
     }
     // Who can drop a certificate from the stream must not get around the domain's TLSA records by that.
     if vouched.is_none()

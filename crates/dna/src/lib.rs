@@ -48,6 +48,7 @@ mod domain;
 mod evidence;
 #[doc(hidden)]
 pub mod fuzz;
+mod json;
 mod judge;
 mod names;
 mod pkix;

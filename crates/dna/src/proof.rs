@@ -138,7 +138,7 @@ pub enum Basis {
     Dialback {
         /// How the server that answered is proven itself; none if it is not.
         vouched: Option<Prooftype>,
-        /// Whether the key was left unchecked because that server presented the same certificate (XEP-0344 §4).
+        /// Whether the key was left unchecked because that server presented the same certificate (XEP-0344 §2.6).
         is_same_certificate: bool,
     },
     /// A pin.

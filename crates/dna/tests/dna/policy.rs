@@ -223,3 +223,45 @@ fn the_manual_has_every_name_and_reason() {
     }
     assert_eq!(page.lines().filter(|line| line.starts_with("| `")).count(), 6 + 9 + codes.len());
 }
+
+/// The shape of the JSON that the manual promises.
+#[test]
+fn a_judgement_is_json_for_machines() {
+    let bench = Bench::new();
+    let mut evidence = bench.evidence(Tls::V13, true, true, true);
+    let accepted = bench.judge(&evidence, "authenticated").to_json();
+    let expected = serde_json::json!({
+        "domain": "them.example", "accepted": true, "by": "pkix", "until": "2027-01-01T00:00:00Z", "level": "authenticated", "tls": "TLS 1.3", "cause": null,
+    });
+    for (member, value) in expected.as_object().unwrap() {
+        assert_eq!(&accepted[member], value, "{member}");
+    }
+    let proofs = accepted["proofs"].as_array().unwrap();
+    assert_eq!(
+        proofs.iter().map(|proof| proof["by"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["pkix", "posh", "dialback"]
+    );
+    assert_eq!(proofs[0]["evidence"]["name"], "DNS:them.example");
+    assert_eq!(proofs[0]["evidence"]["target"], serde_json::Value::Null);
+    assert_eq!(
+        (proofs[1]["expires"].as_str(), proofs[1]["evidence"]["stale"].as_bool()),
+        (Some("2026-06-01T00:01:00Z"), Some(false))
+    );
+    assert_eq!(proofs[2]["evidence"], serde_json::json!({ "vouched": null, "same-certificate": false }));
+    assert_eq!(
+        (&proofs[2]["expires"], &proofs[2]["strength"]),
+        (&serde_json::Value::Null, &"encrypted".into())
+    );
+    evidence.chain.clear();
+    let refused = bench.judge(&evidence, "dane").to_json();
+    assert_eq!(
+        (&refused["accepted"], &refused["by"], &refused["until"]),
+        (&false.into(), &serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    assert_eq!(refused["cause"], "no-certificate");
+    let last = refused["findings"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        *last,
+        serde_json::json!({ "by": null, "code": "policy-unmet", "text": "what is proven does not fulfil the policy \"dane\"", "veto": false })
+    );
+}
