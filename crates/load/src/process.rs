@@ -11,13 +11,47 @@ pub(crate) struct Probe {
     root: u32,
 }
 
-/// CPU time used so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// CPU time used so far, as two clocks tell it.
+///
+/// `schedstat` has nanoseconds, but of each live thread alone (`/proc/PID/schedstat` is the first thread's): what ends takes its time with
+/// it. `stat` counts every thread that ever was and every child that was waited for, in ticks.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Cpu {
+    /// Nanoseconds of live threads, by process and thread.
+    threads: HashMap<(u32, u32), u64>,
+    /// Nanoseconds of all, in whole ticks.
+    ticked: u64,
+    processes: u64,
+}
+
+/// CPU time between two readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Used {
     /// Nanoseconds.
     pub(crate) ns: u64,
-    /// By how much two readings may be off together.
+    /// By how much they may be off.
     pub(crate) resolution_ns: u64,
+}
+
+impl Cpu {
+    /// What was used since an earlier reading. Exact unless threads have ended meanwhile.
+    pub(crate) fn since(&self, earlier: &Self) -> Used {
+        let used = self.threads.iter().map(|(thread, now)| {
+            // A number that was given again counts from nothing.
+            let before = earlier.threads.get(thread).filter(|before| *before <= now);
+            now - before.copied().unwrap_or(0)
+        });
+        let known: u64 = used.sum();
+        let ended = earlier.threads.keys().any(|thread| !self.threads.contains_key(thread));
+        // User and system time are rounded down apart, at both readings.
+        let coarse = 2 * tick() * self.processes.max(earlier.processes);
+        let ticked = self.ticked.saturating_sub(earlier.ticked);
+        if ended || ticked > known.saturating_add(coarse) {
+            Used { ns: known.max(ticked), resolution_ns: coarse }
+        } else {
+            Used { ns: known, resolution_ns: 1 }
+        }
+    }
 }
 
 impl Probe {
@@ -55,26 +89,19 @@ impl Probe {
 
     /// CPU time used so far.
     ///
-    /// `/proc/PID/schedstat` is the first thread's alone, and a thread that ended takes its nanoseconds with it: the sum over live threads
-    /// is exact as long as none ends. `stat` counts every thread that ever was, in ticks. The larger of both is right to two ticks.
-    ///
     /// # Errors
     /// The process is gone.
     pub(crate) fn cpu(&self) -> io::Result<Cpu> {
-        let tick = tick();
-        let mut total = Cpu { ns: 0, resolution_ns: 1 };
         Stat::read(self.root)?;
+        let mut cpu = Cpu::default();
         for pid in self.tree()? {
             let Ok(stat) = Stat::read(pid) else { continue };
-            let live = threads(pid).unwrap_or(0);
-            let ticks = stat.own_ticks * tick;
-            // Ticks are rounded down, user and system apart.
-            if ticks > live {
-                total.resolution_ns += 2 * tick;
-            }
-            total.ns += live.max(ticks) + stat.children_ticks * tick;
+            cpu.processes += 1;
+            cpu.ticked += (stat.own_ticks + stat.children_ticks) * tick();
+            // One that ends just now has told its ticks.
+            let _ = threads(pid, &mut cpu.threads);
         }
-        Ok(total)
+        Ok(cpu)
     }
 
     /// Memory in bytes: the proportional share of what is resident, so that pages of several processes count once.
@@ -121,16 +148,17 @@ fn tick() -> u64 {
     1_000_000_000 / rustix::param::clock_ticks_per_second().max(1)
 }
 
-/// The nanoseconds of all live threads.
-fn threads(pid: u32) -> io::Result<u64> {
-    let mut total = 0;
+/// The nanoseconds of all live threads of a process.
+fn threads(pid: u32, all: &mut HashMap<(u32, u32), u64>) -> io::Result<()> {
     for entry in fs::read_dir(format!("/proc/{pid}/task"))? {
-        if let Ok(text) = fs::read_to_string(entry?.path().join("schedstat")) {
-            let run = text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok());
-            total += run.unwrap_or(0);
+        let entry = entry?;
+        let thread = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        if let (Some(thread), Ok(text)) = (thread, fs::read_to_string(entry.path().join("schedstat"))) {
+            let run = text.split_whitespace().next().and_then(|field| field.parse().ok());
+            all.insert((pid, thread), run.unwrap_or(0));
         }
     }
-    Ok(total)
+    Ok(())
 }
 
 fn memory_of(pid: u32) -> io::Result<u64> {
@@ -183,6 +211,32 @@ mod tests {
         assert!(Stat::parse("42 (a) S x").is_none());
     }
 
+    fn reading(threads: &[(u32, u64)], ticks: u64) -> Cpu {
+        let threads = threads.iter().map(|(thread, ns)| ((1, *thread), *ns)).collect();
+        Cpu { threads, ticked: ticks * tick(), processes: 1 }
+    }
+
+    #[test]
+    fn time_is_exact_while_threads_live_and_in_ticks_when_some_have_ended() {
+        let ms = |count: u64| count * 1_000_000;
+        let before = reading(&[(1, ms(1000)), (2, ms(500))], 150);
+        let exact = |ns| Used { ns, resolution_ns: 1 };
+        let coarse = |ns| Used { ns, resolution_ns: 2 * tick() };
+        let cases = [
+            (reading(&[(1, ms(1003)), (2, ms(504))], 150), exact(ms(7))),
+            (reading(&[(1, ms(1003)), (2, ms(504))], 151), exact(ms(7))),
+            // A new thread counts in full, and so does one that has the number of another.
+            (reading(&[(1, ms(1003)), (2, ms(500)), (3, ms(40))], 154), exact(ms(43))),
+            (reading(&[(1, ms(1003)), (2, ms(7))], 151), exact(ms(10))),
+            // One ended with much, one was born and ended.
+            (reading(&[(1, ms(1003))], 250), coarse(100 * tick())),
+            (reading(&[(1, ms(1003)), (2, ms(504))], 250), coarse(100 * tick())),
+        ];
+        for (after, used) in cases {
+            assert_eq!(after.since(&before), used);
+        }
+    }
+
     #[test]
     fn cpu_time_grows_and_threads_that_end_stay_counted() {
         let probe = Probe::new(std::process::id()).unwrap();
@@ -197,9 +251,8 @@ mod tests {
             own_cpu().saturating_sub(begin)
         });
         let worked = worked.join().unwrap();
-        let after = probe.cpu().unwrap();
-        let counted = after.ns - before.ns + after.resolution_ns;
-        assert!(u128::from(counted) >= worked.as_nanos(), "{counted} of {worked:?}");
+        let used = probe.cpu().unwrap().since(&before);
+        assert!(u128::from(used.ns + used.resolution_ns) >= worked.as_nanos(), "{used:?} of {worked:?}");
     }
 
     #[test]

@@ -96,8 +96,11 @@ impl Report {
         lines.push(("duplicates", self.duplicates.to_string()));
         if let Some(server) = &self.server {
             let each = micros(server.per_operation_ns / 1000.0);
-            let coarse = server.resolution_ns as f64 / 1e9;
-            let text = format!("{each} per {operation} ({:.3} s in all, to {coarse:.3} s)", server.seconds);
+            let mut text = format!("{each} per {operation} ({:.3} s in all", server.seconds);
+            if server.resolution_ns > 1 {
+                text.push_str(&format!(", to {:.2} s", server.resolution_ns as f64 / 1e9));
+            }
+            text.push(')');
             lines.push(("server CPU", text));
         }
         lines.push(("generator CPU", format!("{} per {operation}", micros(self.generator_ns / 1000.0))));

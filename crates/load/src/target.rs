@@ -103,7 +103,8 @@ impl Target {
     /// Why not.
     pub fn check(&self) -> Result<(), String> {
         let ip = self.address.ip().to_canonical();
-        if !self.far && !ip.is_loopback() && !(is_private(ip) && own_namespace()) {
+        let near = ip.is_loopback() || (is_private(ip) && own_namespace());
+        if !near && !self.far {
             return Err(format!(
                 "{ip} is neither loopback nor private in a network namespace of its own: putting load on it must be asked for twice"
             ));

@@ -25,7 +25,6 @@ pub(crate) struct Bench<'t> {
     begun: Option<Sample>,
 }
 
-#[derive(Clone, Copy)]
 struct Sample {
     at: Instant,
     own: Duration,
@@ -140,13 +139,14 @@ impl<'t> Bench<'t> {
     /// The server's process is gone.
     pub(super) fn end(&mut self) -> Result<(), String> {
         let now = self.sample()?;
-        if let Some(begun) = self.begun {
+        if let Some(begun) = &self.begun {
             self.report.seconds = now.at.saturating_duration_since(begun.at).as_secs_f64();
             self.report.generator_ns = now.own.saturating_sub(begun.own).as_nanos() as f64;
-            self.report.server = begun.server.zip(now.server).map(|(before, after)| ServerCost {
+            let used = begun.server.as_ref().zip(now.server).map(|(before, after)| after.since(before));
+            self.report.server = used.map(|used| ServerCost {
                 per_operation_ns: 0.0,
-                seconds: after.ns.saturating_sub(before.ns) as f64 / 1e9,
-                resolution_ns: before.resolution_ns.max(after.resolution_ns),
+                seconds: used.ns as f64 / 1e9,
+                resolution_ns: used.resolution_ns,
             });
         }
         Ok(())

@@ -44,6 +44,8 @@ impl Kind for Presence {
         let wish = |account| Wish {
             account,
             resource: "load".to_owned(),
+            // Who has not fetched the roster is not told of subscriptions (RFC 6121 §2.2).
+            roster: true,
             presence: true,
             mechanism: self.mechanism,
             ..Wish::default()

@@ -51,7 +51,8 @@ impl Kind for Resume {
         log_in(&mut engine, &mut flow, all.map(|tag| (self.wish(tag, None), tag)))?;
         settle(&mut engine, &mut flow)?;
         let jids = flow.sessions.iter().map(|session| session.jid.as_str());
-        let templates = (0..).zip(jids).map(|(tag, jid)| Template::new(jid, tag, self.body)).collect();
+        let templates: Vec<_> =
+            (0..).zip(jids).map(|(tag, jid)| Template::new(jid, tag, self.body)).collect();
         let now = Instant::now();
         flow.meter.set(now, now + Duration::from_secs(u64::from(u32::MAX)));
         bench.begin()?;
@@ -85,7 +86,7 @@ impl Resume {
         &self,
         engine: &mut Engine<'_>,
         flow: &mut Resumptions,
-        templates: &Vec<Template>,
+        templates: &[Template],
     ) -> Result<(), String> {
         let before = self.messages / 2;
         self.send(engine, flow, templates, before)?;
@@ -117,7 +118,7 @@ impl Resume {
         &self,
         engine: &mut Engine<'_>,
         flow: &mut Resumptions,
-        templates: &Vec<Template>,
+        templates: &[Template],
         count: u32,
     ) -> Result<(), String> {
         let mut out = Vec::new();
