@@ -232,14 +232,14 @@ impl Parser {
             let needle = partial.needle();
             return match partial.finish(true) {
                 Ok(head) => (State::Body { needle, lead: 2 }, Step::Item(Item::Head(Box::new(head)))),
-                Err((partial, fault)) => self.bad(partial, fault),
+                Err(broken) => self.bad(broken.0, broken.1),
             };
         }
         if let Some(flag) = partial.end(line) {
             self.buffer.advance(length + 2);
             return match partial.finish(false) {
                 Ok(head) => (State::Ended(flag), Step::Item(Item::Head(Box::new(head)))),
-                Err((partial, fault)) => (State::Start, Step::Item(Item::Bad(Box::new(partial.bad(fault))))),
+                Err(broken) => (State::Start, Step::Item(Item::Bad(Box::new(broken.0.bad(broken.1))))),
             };
         }
         partial.bytes += length + 2;
@@ -455,15 +455,15 @@ impl Partial {
     }
 
     /// The header is whole. Without a body, a Content-Type says nothing.
-    fn finish(mut self, body: bool) -> Result<Head, (Self, Fault)> {
+    fn finish(mut self, body: bool) -> Result<Head, Box<(Self, Fault)>> {
         if body && self.content_type.is_none() && matches!(self.start, Start::Request(_)) {
-            return Err((self, Fault::NoContentType));
+            return Err(Box::new((self, Fault::NoContentType)));
         }
         let (to, from) = match (self.to.take(), self.from.take()) {
             (Some(to), Some(from)) => (to, from),
             (to, from) => {
                 (self.to, self.from) = (to, from);
-                return Err((self, Fault::Paths));
+                return Err(Box::new((self, Fault::Paths)));
             }
         };
         Ok(Head {

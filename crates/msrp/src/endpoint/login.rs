@@ -104,7 +104,7 @@ pub(super) struct Attempt {
 
 /// What follows from a response.
 pub(super) enum Next {
-    Request(Attempt, Box<Head>),
+    Request(Box<Attempt>, Box<Head>),
     Done(Result<Granted, LoginError>),
 }
 
@@ -142,7 +142,7 @@ impl Attempt {
             Status::UNAUTHORIZED => match self.challenged(response, entropy) {
                 Ok(()) => {
                     let head = self.head();
-                    return Next::Request(self, Box::new(head));
+                    return Next::Request(Box::new(self), Box::new(head));
                 }
                 Err(error) => Err(error),
             },

@@ -277,7 +277,7 @@ impl Endpoint {
     fn login_response(&mut self, now: Time, attempt: Attempt, response: &Head) {
         match attempt.response(response, &*self.entropy) {
             Next::Request(attempt, head) => {
-                self.login = Some(attempt);
+                self.login = Some(*attempt);
                 self.urgent(now, &head);
             }
             Next::Done(result) => {
@@ -382,7 +382,7 @@ impl Endpoint {
             }
         }
         while let Some(waiting) = self.waiting.expired(now) {
-            self.timed_out(now, waiting);
+            self.timed_out(now, &waiting);
         }
     }
 }

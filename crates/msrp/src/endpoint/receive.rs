@@ -309,7 +309,7 @@ impl Endpoint {
         }
         // Nobody can confirm what was not sent.
         let whole = ByteRange::at(0, Some(outgoing.sent), outgoing.total);
-        let Some(range) = head.range.or(whole.ok()) else { return };
+        let Some(range) = head.range.or_else(|| whole.ok()) else { return };
         let until = range.end().unwrap_or(outgoing.sent).min(outgoing.sent);
         outgoing.confirmed = true;
         outgoing.reported.add(range.offset(), until, self.config.gaps);

@@ -93,7 +93,7 @@ impl Endpoint {
         }
         let strict = failure_report == FailureReport::Yes;
         if let Some(oldest) = self.waiting.begin(now, tid, Waiting { session, message, strict }) {
-            self.timed_out(now, oldest);
+            self.timed_out(now, &oldest);
         }
     }
 
@@ -342,7 +342,7 @@ impl Endpoint {
     }
 
     /// Nothing came for 30 seconds.
-    pub(super) fn timed_out(&mut self, now: Time, waiting: Waiting) {
+    pub(super) fn timed_out(&mut self, now: Time, waiting: &Waiting) {
         match waiting.message {
             Some(message) if waiting.strict => {
                 self.fail(now, waiting.session, message, Failure::Status(Status::TIMEOUT));

@@ -299,6 +299,11 @@ pub enum Command {
     Piece(Flow, Piece),
     /// A whole frame for this connection.
     Frame(Frame),
+    /// The lane of a flow that comes from this connection is full: nothing more is read until every held flow is let go. That is the
+    /// back-pressure.
+    Hold(Flow),
+    /// The lane has room again, or is no more.
+    Resume(Flow),
     /// A flow has ended in the middle of a SEND, because its source has: the next hop is told by `#`.
     Cut(Flow),
     /// Closes the connection: its account was disabled, the server stops.
@@ -308,8 +313,8 @@ pub enum Command {
 /// Facts for the host.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A piece of a SEND is to go on: a head to where it says, what follows of its flow to the same connection. While the host's future is
-    /// not done nothing more is read from this connection: that is the back-pressure.
+    /// A piece of a SEND is to go on: a head to where it says, what follows of its flow to the same connection. The host puts it into the
+    /// lane of its flow and must not wait for room there: it says [`Command::Hold`].
     Piece {
         /// What keeps its order.
         flow: Flow,

@@ -154,10 +154,10 @@ impl Link {
     }
 
     /// For how long, in seconds; or the 423 (S1-L6).
-    fn seconds(&self, head: &Head) -> Result<u32, Option<Head>> {
+    fn seconds(&self, head: &Head) -> Result<u32, Option<Box<Head>>> {
         let bounds = self.config.expires;
         let Some(wanted) = head.field("Expires") else { return Ok(bounds.default) };
-        let bad = |status| head.response(status);
+        let bad = |status| head.response(status).map(Box::new);
         if wanted.is_empty() || !wanted.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(bad(Status::BAD_REQUEST));
         }

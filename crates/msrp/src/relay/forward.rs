@@ -121,7 +121,7 @@ impl Link {
         let reporter = self.flows.get(&flow).and_then(|outgoing| outgoing.reporter.clone());
         let Some(reporter) = reporter else { return };
         if let Some(oldest) = self.sent.begin(now, id, Sent { reporter, range, source: flow.source }) {
-            self.silent(oldest);
+            self.silent(&oldest);
         }
     }
 
@@ -234,15 +234,15 @@ impl Link {
     }
 
     /// Nothing came for 30 seconds: 408 to the origin, if it wanted an answer (S1-L10).
-    fn silent(&mut self, sent: Sent) {
+    fn silent(&mut self, sent: &Sent) {
         if sent.reporter.strict {
-            self.report(&sent, Status::TIMEOUT);
+            self.report(sent, Status::TIMEOUT);
         }
     }
 
     pub(super) fn expire_sent(&mut self, now: Time) {
         while let Some(sent) = self.sent.expired(now) {
-            self.silent(sent);
+            self.silent(&sent);
         }
         while self.origins.expired(now).is_some() {}
     }
@@ -253,7 +253,7 @@ impl Link {
             self.end_flow(now, flow, Flag::Abort);
         }
         for sent in self.sent.drain().collect::<Vec<_>>() {
-            self.silent(sent);
+            self.silent(&sent);
         }
     }
 }

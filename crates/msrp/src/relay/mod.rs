@@ -7,9 +7,11 @@
 //! source ◀──200── Link                                                   Link ◀──response── next hop
 //! source ◀─────── Link ◀──Command::Frame(REPORT)── Event::Frame ───────── Link                 (error, or silence for 30 s)
 //! ```
-//! A SEND passes in pieces, whatever its length; nothing of it is gathered. The host hands the pieces of a flow over in their order, and
-//! lets a source wait (by not returning from [`nuncio_sansio::Host::event`]) while the lane of its flow is full. On its way out a SEND is cut
-//! into chunks where another flow's turn has come.
+//! A SEND passes in pieces, whatever its length; nothing of it is gathered. The host hands the pieces of a flow over in their order, through
+//! the [`crate::lanes::Lanes`] of the other connection. A source whose lane is full is held ([`Command::Hold`]): its bytes stay in its socket,
+//! so a relay holds no more of a message than a lane and one read, whatever its length. The host never waits for a lane in
+//! [`nuncio_sansio::Host::event`]: two clients that send to each other would wait for ever. On its way out a SEND is cut into chunks where
+//! another flow's turn has come.
 //!
 //! A request goes only from or to the owner of a URI that [`Registry`] has issued (S1-L7).
 
@@ -19,7 +21,7 @@ mod forward;
 mod nonce;
 mod registry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -83,6 +85,8 @@ pub struct Link {
     sent: Transactions<Sent>,
     /// Other requests that went out and may be answered.
     origins: Origins,
+    /// Flows from here whose lanes are full.
+    held: BTreeSet<Flow>,
     /// A client of ours has authenticated on this connection.
     own: bool,
     failures: u32,
@@ -122,6 +126,7 @@ impl Link {
             open: None,
             sent: Transactions::new(config.response, config.transactions),
             origins: Origins::new(config.response, config.transactions),
+            held: BTreeSet::new(),
             own: false,
             failures: 0,
             forwarded_failures: 0,
@@ -381,6 +386,8 @@ impl Machine for Link {
                 match command {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
                     Command::Frame(frame) => self.frame(now, frame),
+                    Command::Hold(flow) => drop(self.held.insert(flow)),
+                    Command::Resume(flow) => drop(self.held.remove(&flow)),
                     Command::Cut(flow) => self.piece(now, flow, Piece::End(Flag::Abort)),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
@@ -404,6 +411,6 @@ impl Machine for Link {
     }
 
     fn wants_bytes(&self) -> bool {
-        self.pending.is_none() && self.eof.is_none() && !self.wire.is_closed()
+        self.pending.is_none() && self.held.is_empty() && self.eof.is_none() && !self.wire.is_closed()
     }
 }

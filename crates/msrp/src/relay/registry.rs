@@ -287,10 +287,7 @@ impl Registry {
     /// # Errors
     /// See [`RouteError`].
     pub fn route(&mut self, now: Time, link: LinkId, to: &Path, from: &Path) -> Result<Route, RouteError> {
-        let (first, second) = match to.uris() {
-            [first, second, ..] => (first, second),
-            _ => return Err(RouteError::NoWay),
-        };
+        let [first, second, ..] = to.uris() else { return Err(RouteError::NoWay) };
         let previous = from.first().ok_or(RouteError::NotAllowed)?;
         let issued = self.valid(now, first)?;
         let from_owner = match &issued.owner {

@@ -191,7 +191,7 @@ impl Offer {
                 return Err(Rejected::OfferAgain);
             }
             // RFC 6714 §4.2: the answerer has a relay, and nothing stands between: as RFC 4975 has it.
-            cema = !(peer_relay && direct) && (answer.cema || !direct);
+            cema = !direct || (answer.cema && !peer_relay);
         }
         agreed(local, answer, active, cema, answer.direction.mirrored())
     }

@@ -17,22 +17,22 @@ use nuncio_msrp::{FailureReport, Ident, Limits, Path, Start, Uri};
 use nuncio_sansio::pair::{Counter, Pair, Script, Side};
 use nuncio_sansio::{Entropy, Machine, Time};
 
-pub const ALICE: &str = "msrp://alice.example:7777/iau39soe2843z;tcp";
-pub const BOB: &str = "msrp://bob.example:8888/9di4eae923wzd;tcp";
+pub(crate) const ALICE: &str = "msrp://alice.example:7777/iau39soe2843z;tcp";
+pub(crate) const BOB: &str = "msrp://bob.example:8888/9di4eae923wzd;tcp";
 
-pub fn uri(text: &str) -> Uri {
+pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text).expect("a URI")
 }
 
-pub fn path(text: &str) -> Path {
+pub(crate) fn path(text: &str) -> Path {
     Path::parse(text, 16).expect("a path")
 }
 
-pub fn ident(text: &str) -> Ident {
+pub(crate) fn ident(text: &str) -> Ident {
     Ident::new(text).expect("an identifier")
 }
 
-pub fn session(id: u64, local: &str, peer: &str) -> Session {
+pub(crate) fn session(id: u64, local: &str, peer: &str) -> Session {
     Session {
         id: SessionId(id),
         local: uri(local),
@@ -46,7 +46,7 @@ pub fn session(id: u64, local: &str, peer: &str) -> Session {
     }
 }
 
-pub fn message(id: &str, body: &'static [u8]) -> Message {
+pub(crate) fn message(id: &str, body: &'static [u8]) -> Message {
     Message {
         session: SessionId(1),
         id: ident(id),
@@ -59,9 +59,9 @@ pub fn message(id: &str, body: &'static [u8]) -> Message {
 }
 
 /// The sessions of one endpoint, shared by its connections.
-pub type Shared = Rc<RefCell<Directory>>;
+pub(crate) type Shared = Rc<RefCell<Directory>>;
 
-pub fn directory(sessions: impl IntoIterator<Item = Session>) -> Shared {
+pub(crate) fn directory(sessions: impl IntoIterator<Item = Session>) -> Shared {
     let mut directory = Directory::default();
     for session in sessions {
         assert!(directory.add(Arc::new(session), Vec::new()));
@@ -69,14 +69,14 @@ pub fn directory(sessions: impl IntoIterator<Item = Session>) -> Shared {
     Rc::new(RefCell::new(directory))
 }
 
-pub fn fingerprinted(session: Session, fingerprints: Vec<Fingerprint>) -> Shared {
+pub(crate) fn fingerprinted(session: Session, fingerprints: Vec<Fingerprint>) -> Shared {
     let mut directory = Directory::default();
     assert!(directory.add(Arc::new(session), fingerprints));
     Rc::new(RefCell::new(directory))
 }
 
 /// A connection whose host answers from the directory.
-pub fn side(shared: &Shared, connection: u64, config: Config) -> Side<Endpoint> {
+pub(crate) fn side(shared: &Shared, connection: u64, config: Config) -> Side<Endpoint> {
     let shared = Rc::clone(shared);
     let entropy: Arc<dyn Entropy> = Arc::new(Counter::default());
     let machine = Endpoint::new(Arc::new(config), entropy, Time::ZERO);
@@ -95,7 +95,7 @@ pub fn side(shared: &Shared, connection: u64, config: Config) -> Side<Endpoint> 
 }
 
 /// A frame in a line: method or code, identifier, what matters of its fields, its body, its flag. Identifiers of our own are left out.
-pub fn told(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn told(bytes: &[u8]) -> Vec<String> {
     feed(Limits::DEFAULT, [bytes])
         .iter()
         .map(|said| {
@@ -116,7 +116,7 @@ pub fn told(bytes: &[u8]) -> Vec<String> {
 }
 
 /// An event in a line.
-pub fn heard(event: &Event) -> String {
+pub(crate) fn heard(event: &Event) -> String {
     match event {
         Event::Bound(id) => format!("bound {}", id.0),
         Event::Alive(id) => format!("alive {}", id.0),
@@ -140,58 +140,58 @@ pub fn heard(event: &Event) -> String {
 }
 
 /// A passive endpoint, Bob, with one session with Alice, whom the test plays byte by byte.
-pub struct Raw {
-    pub side: Side<Endpoint>,
-    pub now: Time,
+pub(crate) struct Raw {
+    pub(crate) side: Side<Endpoint>,
+    pub(crate) now: Time,
 }
 
 impl Raw {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(session(1, BOB, ALICE), Config::default())
     }
 
-    pub fn with(session: Session, config: Config) -> Self {
+    pub(crate) fn with(session: Session, config: Config) -> Self {
         let mut side = side(&directory([session]), 1, config);
         side.start(Time::ZERO);
         Self { side, now: Time::ZERO }
     }
 
     /// Sends bytes; gives the frames that come back.
-    pub fn tell(&mut self, bytes: impl AsRef<[u8]>) -> Vec<String> {
+    pub(crate) fn tell(&mut self, bytes: impl AsRef<[u8]>) -> Vec<String> {
         self.side.bytes(self.now, bytes.as_ref());
         told(&self.side.take_sent())
     }
 
     /// Sends a SEND with these fields and this body.
-    pub fn send(&mut self, tid: &str, fields: &str, body: &str, flag: char) -> Vec<String> {
+    pub(crate) fn send(&mut self, tid: &str, fields: &str, body: &str, flag: char) -> Vec<String> {
         self.tell(send(tid, fields, body, flag))
     }
 
-    pub fn command(&mut self, command: Command) -> Vec<String> {
+    pub(crate) fn command(&mut self, command: Command) -> Vec<String> {
         self.side.command(self.now, command);
         told(&self.side.take_sent())
     }
 
-    pub fn wait(&mut self, seconds: u64) -> Vec<String> {
+    pub(crate) fn wait(&mut self, seconds: u64) -> Vec<String> {
         self.now = self.now + Duration::from_secs(seconds);
         self.side.run_until(self.now);
         told(&self.side.take_sent())
     }
 
-    pub fn events(&mut self) -> Vec<String> {
+    pub(crate) fn events(&mut self) -> Vec<String> {
         self.side.take_events().iter().map(heard).collect()
     }
 }
 
 /// A SEND of Alice to Bob. Fields each with their line end.
-pub fn send(tid: &str, fields: &str, body: &str, flag: char) -> String {
+pub(crate) fn send(tid: &str, fields: &str, body: &str, flag: char) -> String {
     format!(
         "MSRP {tid} SEND\r\nTo-Path: {BOB}\r\nFrom-Path: {ALICE}\r\n{fields}Content-Type: text/plain\r\n\r\n{body}\r\n-------{tid}{flag}\r\n"
     )
 }
 
 /// Alice, who opens session 1, and Bob.
-pub fn pair() -> Pair<Endpoint, Endpoint> {
+pub(crate) fn pair() -> Pair<Endpoint, Endpoint> {
     let shared = directory([session(1, BOB, ALICE)]);
     let nobody = directory([]);
     let mut pair = Pair::new(side(&nobody, 1, Config::default()), side(&shared, 1, Config::default()));
@@ -200,7 +200,7 @@ pub fn pair() -> Pair<Endpoint, Endpoint> {
 }
 
 /// The events of a side, data joined.
-pub fn all<M: Machine<Event = Event>>(side: &mut Side<M>) -> (Vec<String>, Vec<u8>) {
+pub(crate) fn all<M: Machine<Event = Event>>(side: &mut Side<M>) -> (Vec<String>, Vec<u8>) {
     let mut lines = Vec::new();
     let mut body = Vec::new();
     for event in side.take_events() {

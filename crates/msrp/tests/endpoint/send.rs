@@ -115,7 +115,7 @@ fn long_messages_are_interrupted() {
     let mut file = Vec::new();
     let mut flags = Vec::new();
     for said in &frames {
-        let Said::Frame(head, body, flag) = said else { panic!("{said:?}") };
+        let Said::Frame(head, body, flag) = said else { unreachable!("{said:?}") };
         if head.message_id == Some(ident("file")) {
             let range = head.range.expect("always");
             assert_eq!(
@@ -175,7 +175,7 @@ fn greeting() -> (Raw, Vec<u8>) {
 
 fn response(raw: &mut Raw, sent: &[u8], status: &str) -> Vec<String> {
     let said = feed(Limits::DEFAULT, [sent]);
-    let Some(Said::Frame(head, ..)) = said.last() else { panic!("{said:?}") };
+    let Some(Said::Frame(head, ..)) = said.last() else { unreachable!("{said:?}") };
     raw.tell(format!(
         "MSRP {} {status}\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\n-------{}$\r\n",
         head.id, head.id
@@ -381,7 +381,7 @@ fn paths_through_relays() {
     raw.side.command(raw.now, Command::Open(Arc::new(relayed)));
     let greeting = raw.side.take_sent();
     let said = feed(Limits::DEFAULT, [&greeting[..]]);
-    let [Said::Frame(head, ..)] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(head, ..)] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!((head.to.to_string(), head.from.first()), (way.clone(), Some(&uri(ALICE))));
     assert!(matches!(&head.start, Start::Request(Method::Send)));
     let from_bob = |way: &str| {
@@ -391,7 +391,7 @@ fn paths_through_relays() {
     };
     raw.side.bytes(raw.now, from_bob(&way).as_bytes());
     let said = feed(Limits::DEFAULT, [&raw.side.take_sent()[..]]);
-    let [Said::Frame(response, ..), Said::Frame(report, ..)] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(response, ..), Said::Frame(report, ..)] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!(response.to.to_string(), relay, "hop by hop");
     assert_eq!(report.to.to_string(), way, "end to end");
     // RFC 4976 §6.4.1: a relay on the way reports failure in its own name.

@@ -171,7 +171,7 @@ fn connections_on_behalf_of_others_are_few() {
     let relay = world.relay_with("relay.example", bounds, |_| {});
     let (alice, token) = raw_client(&mut world, relay, "alice", ALICE);
     let (bob, theirs) = raw_client(&mut world, relay, "bob", BOB);
-    let mut to = |world: &mut World, who: usize, own: &str, token: &str, port: u16, host: &str| {
+    let to = |world: &mut World, who: usize, own: &str, token: &str, port: u16, host: &str| {
         codes(&world.say(who, send(&format!("{token} msrp://{host}:{port}/x;tcp"), own)))
     };
     assert_eq!(to(&mut world, alice, ALICE, &token, 1, "v.example"), [200]);
@@ -215,6 +215,7 @@ fn octets_beyond_16_kilobytes() {
     assert_eq!(lines, ["complete file 1000000"]);
     assert!(read == body);
     assert_eq!(heard(&mut world, alice).0, ["delivered file"]);
+    assert!(world.held > 0, "a megabyte at once is more than a lane holds: its source was held, and let go");
 }
 
 /// Header floods, wrapped ranges, broken paths: the frame is refused, the relay and its other sessions live.

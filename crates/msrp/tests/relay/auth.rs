@@ -17,7 +17,7 @@ const RELAY: &str = "msrps://relay.example;tcp";
 fn one(bytes: &[u8]) -> Head {
     match &feed(Limits::DEFAULT, [bytes])[..] {
         [Said::Frame(head, ..)] => (**head).clone(),
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 

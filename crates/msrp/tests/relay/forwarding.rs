@@ -15,7 +15,7 @@ use crate::{ALICE, BOB, granted, heard, ident, login, message, open, random, ses
 const RELAY: &str = "msrps://relay.example;tcp";
 
 /// Two clients of one relay, each with its own URI.
-pub fn two_clients(world: &mut World, relay: usize) -> (usize, usize) {
+pub(crate) fn two_clients(world: &mut World, relay: usize) -> (usize, usize) {
     let (alice, bob) = (world.client(relay), world.client(relay));
     let a = granted(world, alice, login(RELAY, ALICE, "alice")).expect("granted").use_path;
     let b = granted(world, bob, login(RELAY, BOB, "bob")).expect("granted").use_path;
@@ -98,13 +98,13 @@ fn a_foreign_peer_connects() {
         "MSRP aaaa SEND\r\nTo-Path: {token} {ALICE}\r\nFrom-Path: {carol}\r\nMessage-ID: hello\r\nByte-Range: 1-2/2\r\nSuccess-Report: yes\r\nContent-Type: text/plain\r\n\r\nhi\r\n-------aaaa$\r\n"
     );
     let said = feed(Limits::DEFAULT, [&world.say(raw, &send)[..]]);
-    let [Said::Frame(response, ..), Said::Frame(report, ..)] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(response, ..), Said::Frame(report, ..)] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!((response.id.as_str(), response.from.to_string()), ("aaaa", token.clone()));
     assert_eq!(report.from.to_string(), format!("{token} {ALICE}"), "S1-L8: the relay moved its URI");
     assert_eq!(report.to.to_string(), carol);
     world.tell(alice, Command::Send(message("back", &b"hello"[..])));
     let said = feed(Limits::DEFAULT, [&std::mem::take(&mut world.raw[raw])[..]]);
-    let [Said::Frame(head, body, Some(Flag::Last))] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(head, body, Some(Flag::Last))] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!((head.to.to_string(), &body[..]), (carol.to_owned(), &b"hello"[..]));
 }
 
@@ -163,7 +163,7 @@ fn answer(world: &mut World, raw: usize, from: &str, status: &str) {
     let Some(Said::Frame(head, ..)) =
         said.iter().rev().find(|said| matches!(said, Said::Frame(head, ..) if head.is_send()))
     else {
-        panic!("{said:?}")
+        unreachable!("{said:?}")
     };
     let to = head.from.first().expect("one").clone();
     let id = head.id;
@@ -188,7 +188,7 @@ fn what_changes_on_the_way_and_what_does_not() {
         );
         assert_eq!(!world.say(foreign, &send).is_empty(), answered, "{field}");
         let said = feed(Limits::DEFAULT, [&std::mem::take(&mut world.raw[client])[..]]);
-        let [Said::Frame(head, body, Some(Flag::More))] = &said[..] else { panic!("{said:?}") };
+        let [Said::Frame(head, body, Some(Flag::More))] = &said[..] else { unreachable!("{said:?}") };
         assert_ne!(head.id.as_str(), "aaaa");
         assert_eq!(
             (head.to.to_string(), head.from.to_string()),
@@ -205,14 +205,14 @@ fn what_changes_on_the_way_and_what_does_not() {
 }
 
 /// A client that is played by the test, logged in. Gives its number and its URI.
-pub fn raw_client(world: &mut World, relay: usize, user: &str, own: &str) -> (usize, String) {
+pub(crate) fn raw_client(world: &mut World, relay: usize, user: &str, own: &str) -> (usize, String) {
     let (raw, _) = world.raw(relay, Some(facts()));
     let auth = |fields: &str| {
         format!("MSRP 49fh AUTH\r\nTo-Path: {RELAY}\r\nFrom-Path: {own}\r\n{fields}-------49fh$\r\n")
     };
     let head = |bytes: &[u8]| match &feed(Limits::DEFAULT, [bytes])[..] {
         [Said::Frame(head, ..)] => (**head).clone(),
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     };
     let challenged = head(&world.say(raw, auth("")));
     let challenge = nuncio_msrp::digest::Challenge::parse(challenged.field("WWW-Authenticate").expect("one"));
@@ -238,7 +238,7 @@ fn other_methods_go_end_to_end() {
     };
     assert!(world.say(foreign, request("short")).is_empty(), "no hop answers");
     let said = feed(Limits::DEFAULT, [&std::mem::take(&mut world.raw[client])[..]]);
-    let [Said::Frame(head, body, _)] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(head, body, _)] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!((head.method().map(|method| method.as_str()), &body[..]), (Some("FOOBAR"), &b"short"[..]));
     let response = head.response(nuncio_msrp::Status::NOT_IMPLEMENTED).expect("complete");
     let mut bytes = Vec::new();
@@ -246,7 +246,7 @@ fn other_methods_go_end_to_end() {
     nuncio_msrp::head::end_line(&response.id, Flag::Last, &mut bytes);
     world.say(client, &bytes);
     let said = feed(Limits::DEFAULT, [&std::mem::take(&mut world.raw[foreign])[..]]);
-    let [Said::Frame(head, ..)] = &said[..] else { panic!("{said:?}") };
+    let [Said::Frame(head, ..)] = &said[..] else { unreachable!("{said:?}") };
     assert_eq!(
         (head.id.as_str(), head.to.to_string(), head.from.to_string()),
         ("aaaa", peer.to_owned(), format!("{token} {ALICE}"))
@@ -285,7 +285,7 @@ fn flows_take_turns() {
                 String::from_utf8_lossy(body).into_owned(),
                 flag.expect("ended"),
             ),
-            other => panic!("{other:?}"),
+            other => unreachable!("{other:?}"),
         })
         .collect();
     assert_eq!(
@@ -356,7 +356,7 @@ fn websocket_messages_are_whole_frames() {
                         body.extend_from_slice(part);
                         flags.push(*flag);
                     }
-                    other => panic!("{other:?}"),
+                    other => unreachable!("{other:?}"),
                 },
                 Output::Wait(_) => break,
                 _ => {}

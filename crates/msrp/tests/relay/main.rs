@@ -15,18 +15,18 @@ use nuncio_msrp::media::AcceptTypes;
 use nuncio_msrp::{FailureReport, Ident, Path, Uri};
 use world::World;
 
-pub const ALICE: &str = "msrps://alice.example:9892/98cjs;tcp";
-pub const BOB: &str = "msrps://bob.example:8145/foo;tcp";
+pub(crate) const ALICE: &str = "msrps://alice.example:9892/98cjs;tcp";
+pub(crate) const BOB: &str = "msrps://bob.example:8145/foo;tcp";
 
-pub fn uri(text: &str) -> Uri {
+pub(crate) fn uri(text: &str) -> Uri {
     Uri::parse(text).expect("a URI")
 }
 
-pub fn ident(text: &str) -> Ident {
+pub(crate) fn ident(text: &str) -> Ident {
     Ident::new(text).expect("an identifier")
 }
 
-pub fn login(to: &str, from: &str, user: &str) -> Login {
+pub(crate) fn login(to: &str, from: &str, user: &str) -> Login {
     Login {
         to: Path::parse(to, 16).expect("a path"),
         from: uri(from),
@@ -38,7 +38,7 @@ pub fn login(to: &str, from: &str, user: &str) -> Login {
 }
 
 /// Logs a client in, and gives what the relay granted.
-pub fn granted(world: &mut World, client: usize, login: Login) -> Result<Granted, LoginError> {
+pub(crate) fn granted(world: &mut World, client: usize, login: Login) -> Result<Granted, LoginError> {
     world.endpoints[client].take_events();
     world.tell(client, Command::Auth(login));
     world.run(0);
@@ -51,7 +51,7 @@ pub fn granted(world: &mut World, client: usize, login: Login) -> Result<Granted
 }
 
 /// A session of a client: through its relays to the peer's path.
-pub fn session(local: &str, path: Path) -> Session {
+pub(crate) fn session(local: &str, path: Path) -> Session {
     Session {
         id: SessionId(1),
         local: uri(local),
@@ -65,11 +65,11 @@ pub fn session(local: &str, path: Path) -> Session {
     }
 }
 
-pub fn open(world: &mut World, client: usize, session: Session) {
+pub(crate) fn open(world: &mut World, client: usize, session: Session) {
     world.tell(client, Command::Open(Arc::new(session)));
 }
 
-pub fn message(id: &str, body: impl Into<Bytes>) -> Message {
+pub(crate) fn message(id: &str, body: impl Into<Bytes>) -> Message {
     Message {
         session: SessionId(1),
         id: ident(id),
@@ -82,7 +82,7 @@ pub fn message(id: &str, body: impl Into<Bytes>) -> Message {
 }
 
 /// What an endpoint heard: lines, and the bytes of its messages.
-pub fn heard(world: &mut World, endpoint: usize) -> (Vec<String>, Vec<u8>) {
+pub(crate) fn heard(world: &mut World, endpoint: usize) -> (Vec<String>, Vec<u8>) {
     let (mut lines, mut body) = (Vec::new(), Vec::new());
     for event in world.endpoints[endpoint].take_events() {
         match event {
@@ -103,7 +103,7 @@ pub fn heard(world: &mut World, endpoint: usize) -> (Vec<String>, Vec<u8>) {
     (lines, body)
 }
 
-pub fn random(length: usize) -> Vec<u8> {
+pub(crate) fn random(length: usize) -> Vec<u8> {
     let mut word = 0x9E37_79B9_7F4A_7C15_u64;
     (0..length)
         .map(|_| {

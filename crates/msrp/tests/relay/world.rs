@@ -14,46 +14,48 @@ use nuncio_msrp::relay::{
     Question, Registry,
 };
 use nuncio_sansio::pair::{Counter, Script, Side, facts};
-use nuncio_sansio::{ClientCertificate, Entropy, Eof, Time, TlsFacts};
+use nuncio_sansio::{ClientCertificate, Entropy, Eof, Machine as _, Time, TlsFacts};
 use zeroize::Zeroizing;
 
 /// One end of a wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum End {
+pub(crate) enum End {
     Relay(usize, LinkId),
     Endpoint(usize),
     /// The test itself.
     Raw(usize),
 }
 
-pub struct Relay {
-    pub name: String,
-    pub registry: Rc<RefCell<Registry>>,
-    pub config: Arc<Config>,
-    pub links: BTreeMap<LinkId, Side<Link>>,
+pub(crate) struct Relay {
+    pub(crate) name: String,
+    pub(crate) registry: Rc<RefCell<Registry>>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) links: BTreeMap<LinkId, Side<Link>>,
     /// What waits for a connection, in fair order.
     lanes: BTreeMap<LinkId, Lanes<Flow, Command>>,
     /// Where the SENDs go that have begun.
     flows: BTreeMap<Flow, LinkId>,
     /// What was told of logins and ends.
-    pub log: Vec<String>,
+    pub(crate) log: Vec<String>,
     next: u64,
 }
 
 #[derive(Default)]
-pub struct World {
-    pub now: Time,
-    pub relays: Vec<Relay>,
-    pub endpoints: Vec<Side<Endpoint>>,
-    pub raw: Vec<Vec<u8>>,
+pub(crate) struct World {
+    pub(crate) now: Time,
+    pub(crate) relays: Vec<Relay>,
+    pub(crate) endpoints: Vec<Side<Endpoint>>,
+    pub(crate) raw: Vec<Vec<u8>>,
     wires: Vec<(End, End)>,
     /// Who listens under which host name.
     listeners: BTreeMap<String, Session>,
+    /// How often a source was held.
+    pub(crate) held: usize,
     /// Hosts that a relay was asked to connect to, and could not.
-    pub unreachable: Vec<String>,
+    pub(crate) unreachable: Vec<String>,
 }
 
-pub fn certificate(name: &str) -> TlsFacts {
+pub(crate) fn certificate(name: &str) -> TlsFacts {
     TlsFacts {
         client_certificate: Some(ClientCertificate {
             chain: vec![Bytes::from(name.to_owned())],
@@ -65,11 +67,16 @@ pub fn certificate(name: &str) -> TlsFacts {
 }
 
 impl World {
-    pub fn relay(&mut self, name: &str) -> usize {
+    pub(crate) fn relay(&mut self, name: &str) -> usize {
         self.relay_with(name, Bounds::default(), |_| {})
     }
 
-    pub fn relay_with(&mut self, name: &str, bounds: Bounds, change: impl FnOnce(&mut Config)) -> usize {
+    pub(crate) fn relay_with(
+        &mut self,
+        name: &str,
+        bounds: Bounds,
+        change: impl FnOnce(&mut Config),
+    ) -> usize {
         let registry = Registry::new(name, 2855, Vec::new(), bounds).expect("a name");
         let entropy = Counter::default();
         let nonces = Arc::new(NonceKey::new(&entropy, Duration::from_secs(300)));
@@ -134,7 +141,7 @@ impl World {
     }
 
     /// The test as a peer of a relay. Gives its number and the connection.
-    pub fn raw(&mut self, relay: usize, tls: Option<TlsFacts>) -> (usize, LinkId) {
+    pub(crate) fn raw(&mut self, relay: usize, tls: Option<TlsFacts>) -> (usize, LinkId) {
         let link = self.link(relay, Direction::Inbound, tls);
         self.raw.push(Vec::new());
         let number = self.raw.len() - 1;
@@ -143,7 +150,7 @@ impl World {
     }
 
     /// A client with a connection to a relay.
-    pub fn client(&mut self, relay: usize) -> usize {
+    pub(crate) fn client(&mut self, relay: usize) -> usize {
         let link = self.link(relay, Direction::Inbound, Some(facts()));
         let number = self.endpoint(None);
         self.wires.push((End::Relay(relay, link), End::Endpoint(number)));
@@ -173,24 +180,24 @@ impl World {
     }
 
     /// Whoever connects to this host reaches an endpoint with this session.
-    pub fn listen(&mut self, host: &str, session: Session) {
+    pub(crate) fn listen(&mut self, host: &str, session: Session) {
         self.listeners.insert(host.to_owned(), session);
     }
 
-    pub fn tell(&mut self, client: usize, command: endpoint::Command) {
+    pub(crate) fn tell(&mut self, client: usize, command: endpoint::Command) {
         self.endpoints[client].command(self.now, command);
         self.run(0);
     }
 
     /// Sends bytes as the test; gives what came back.
-    pub fn say(&mut self, raw: usize, bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    pub(crate) fn say(&mut self, raw: usize, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let far = self.far(End::Raw(raw));
         self.deliver(far, bytes.as_ref());
         self.run(0);
         std::mem::take(&mut self.raw[raw])
     }
 
-    pub fn cut(&mut self, end: End) {
+    pub(crate) fn cut(&mut self, end: End) {
         match end {
             End::Relay(relay, link) => {
                 let now = self.now;
@@ -204,7 +211,7 @@ impl World {
         self.run(0);
     }
 
-    pub fn far(&self, end: End) -> End {
+    pub(crate) fn far(&self, end: End) -> End {
         let wire = self.wires.iter().find(|(a, b)| *a == end || *b == end).expect("a wire");
         if wire.0 == end { wire.1 } else { wire.0 }
     }
@@ -223,7 +230,7 @@ impl World {
     }
 
     /// Carries everything to where it goes, and lets time pass.
-    pub fn run(&mut self, seconds: u64) {
+    pub(crate) fn run(&mut self, seconds: u64) {
         let until = self.now + Duration::from_secs(seconds);
         loop {
             while self.settle() {}
@@ -278,12 +285,20 @@ impl World {
             }
             let now = self.now;
             let hub = &mut self.relays[relay];
+            let mut free = Vec::new();
             for (link, lanes) in &mut hub.lanes {
-                while let Some(command) = lanes.pop() {
+                while let Some((command, room)) = lanes.pop() {
                     moved = true;
+                    free.extend(room);
                     if let Some(side) = hub.links.get_mut(link) {
                         side.command(now, command);
                     }
+                }
+            }
+            for flow in free {
+                if let Some(side) = hub.links.get_mut(&flow.source) {
+                    side.command(now, Command::Resume(flow));
+                    assert!(side.machine().wants_bytes());
                 }
             }
         }
@@ -330,23 +345,25 @@ impl World {
     }
 
     fn queue(&mut self, relay: usize, link: LinkId, command: Command, flow: Option<Flow>) {
-        // A test's lanes are drained at once: only their order matters here.
         let Some(lanes) = self.relays[relay].lanes.get_mut(&link) else { return };
         let size = match &command {
             Command::Piece(_, piece) => piece.size(),
             Command::Frame(frame) => frame.size(),
             _ => 0,
         };
-        let pushed = match flow {
-            Some(flow) => lanes.push(flow, command, size),
-            None => lanes.push_urgent(command, size),
+        let full = match flow {
+            Some(flow) => lanes.push(flow, command, size).then_some(flow),
+            None => {
+                assert!(lanes.push_urgent(command, size).is_ok(), "the peers of these tests read");
+                None
+            }
         };
-        let now = self.now;
-        if let Err(nuncio_msrp::lanes::NoRoom(command)) = pushed {
-            let mut all: Vec<_> = std::iter::from_fn(|| lanes.pop()).collect();
-            all.push(command);
-            if let Some(side) = self.relays[relay].links.get_mut(&link) {
-                all.into_iter().for_each(|command| side.command(now, command));
+        if let Some(flow) = full {
+            self.held += 1;
+            let now = self.now;
+            if let Some(side) = self.relays[relay].links.get_mut(&flow.source) {
+                side.command(now, Command::Hold(flow));
+                assert!(!side.machine().wants_bytes());
             }
         }
     }
