@@ -318,8 +318,9 @@ impl Link {
 
     fn strike(&mut self, now: Time) {
         self.strikes += 1;
-        // RFC 4976 §6.3: what a relay forwards for many is not held against it.
-        if self.strikes >= self.config.strikes && self.relay.is_none() {
+        // RFC 4976 §6.3: what a relay forwards for many is not held against it; nor what comes late where we connected ourselves.
+        let judged = self.relay.is_none() && self.direction == Direction::Inbound;
+        if self.strikes >= self.config.strikes && judged {
             self.close(now, Closed::Strikes, Close::Orderly);
         }
     }

@@ -127,6 +127,17 @@ struct Link {
     relay: Option<Host>,
     /// Where we connected to.
     hop: Option<Hop>,
+    /// The session ids of the URIs that belong to it.
+    owns: BTreeSet<Box<str>>,
+    /// Those that senders on it have written to.
+    wrote: BTreeSet<Box<str>>,
+}
+
+/// A hop but for its port, which may have been looked up.
+type Place = (Scheme, Host, Transport);
+
+fn place(hop: &Hop) -> Place {
+    (hop.scheme, hop.host.clone(), hop.transport.clone())
 }
 
 /// The relay's knowledge.
@@ -140,6 +151,10 @@ pub struct Registry {
     expiry: BTreeSet<(Time, Box<str>)>,
     counts: BTreeMap<Arc<str>, usize>,
     links: BTreeMap<LinkId, Link>,
+    /// The connections that we made, by where they lead.
+    places: BTreeMap<Place, BTreeSet<LinkId>>,
+    /// The connections of relays that have proven their names.
+    relays: BTreeMap<Host, BTreeSet<LinkId>>,
     numbers: u64,
     connects: VecDeque<(Time, Arc<str>, Host)>,
 }
@@ -165,6 +180,8 @@ impl Registry {
             expiry: BTreeSet::new(),
             counts: BTreeMap::new(),
             links: BTreeMap::new(),
+            places: BTreeMap::new(),
+            relays: BTreeMap::new(),
             numbers: 0,
             connects: VecDeque::new(),
         })
@@ -182,62 +199,81 @@ impl Registry {
 
     /// A connection has begun, or is about to: `hop` if we make it.
     pub fn opened(&mut self, link: LinkId, hop: Option<Hop>) {
-        self.links.insert(link, Link { relay: None, hop });
+        if let Some(hop) = &hop {
+            self.places.entry(place(hop)).or_default().insert(link);
+        }
+        self.links.insert(link, Link { hop, ..Link::default() });
     }
 
     /// The other end of a connection has proven by TLS to be this host (RFC 4976 §9.2, S1-L14).
     pub fn proven(&mut self, link: LinkId, relay: Host) {
+        self.relays.entry(relay.clone()).or_default().insert(link);
         self.links.entry(link).or_default().relay = Some(relay);
     }
 
     /// A connection is over, and with it the URIs of its client.
     pub fn closed(&mut self, link: LinkId) {
-        self.links.remove(&link);
-        self.forget(|issued| issued.owner == Owner::Link(link));
-        for issued in self.issued.values_mut() {
-            issued.senders.retain(|(_, sender)| *sender != link);
+        let Some(over) = self.links.remove(&link) else { return };
+        if let Some(hop) = &over.hop {
+            remove(&mut self.places, &place(hop), link);
+        }
+        if let Some(relay) = &over.relay {
+            remove(&mut self.relays, relay, link);
+        }
+        for id in over.owns {
+            self.forget(&id);
+        }
+        for id in over.wrote {
+            if let Some(issued) = self.issued.get_mut(&id) {
+                issued.senders.retain(|(_, sender)| *sender != link);
+            }
         }
     }
 
     /// An account may not use the relay any more: its URIs are void. Gives the connections of its clients.
     pub fn revoke(&mut self, account: &str) -> Vec<LinkId> {
-        let mut links = BTreeSet::new();
-        self.forget(|issued| {
-            let theirs = &*issued.account == account;
-            if let Owner::Link(link) = &issued.owner
-                && theirs
-            {
-                links.insert(*link);
-            }
-            theirs
-        });
+        let theirs = self.issued.iter().filter(|(_, issued)| &*issued.account == account);
+        let ids: Vec<_> = theirs.map(|(id, _)| id.clone()).collect();
+        let links: BTreeSet<_> = ids
+            .iter()
+            .filter_map(|id| match self.forget(id)?.owner {
+                Owner::Link(link) => Some(link),
+                Owner::Relay(_) => None,
+            })
+            .collect();
         links.into_iter().collect()
     }
 
-    fn forget(&mut self, mut which: impl FnMut(&Issued) -> bool) {
-        let (expiry, counts) = (&mut self.expiry, &mut self.counts);
-        self.issued.retain(|id, issued| {
-            let gone = which(issued);
-            if gone {
-                expiry.remove(&(issued.expires, id.clone()));
-                uncount(counts, &issued.account);
+    fn forget(&mut self, id: &str) -> Option<Issued> {
+        let issued = self.issued.remove(id)?;
+        self.expiry.remove(&(issued.expires, id.into()));
+        if let Some(count) = self.counts.get_mut(&issued.account) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.counts.remove(&issued.account);
             }
-            !gone
-        });
+        }
+        let owner = match &issued.owner {
+            Owner::Link(link) => Some(link),
+            Owner::Relay(_) => None,
+        };
+        for link in owner.into_iter().chain(issued.senders.iter().map(|(_, link)| link)) {
+            if let Some(link) = self.links.get_mut(link) {
+                link.owns.remove(id);
+                link.wrote.remove(id);
+            }
+        }
+        Some(issued)
     }
 
     /// Forgets what has expired. Gives the time when there is more to forget.
     pub fn purge(&mut self, now: Time) -> Option<Time> {
-        while let Some((expires, id)) = self.expiry.first().cloned() {
-            if expires > now {
-                return Some(expires);
-            }
-            self.expiry.pop_first();
-            if let Some(issued) = self.issued.remove(&id) {
-                uncount(&mut self.counts, &issued.account);
+        loop {
+            match self.expiry.first().cloned() {
+                Some((expires, id)) if expires <= now => drop(self.forget(&id)),
+                later => return later.map(|(expires, _)| expires),
             }
         }
-        None
     }
 
     /// How many URIs are good, expired ones that were not purged included.
@@ -277,6 +313,9 @@ impl Registry {
         self.numbers += 1;
         *self.counts.entry(Arc::clone(&account)).or_default() += 1;
         self.expiry.insert((expires, id.clone()));
+        if let Owner::Link(link) = &owner {
+            self.links.entry(*link).or_default().owns.insert(id.clone());
+        }
         let issued = Issued { number: self.numbers, account, owner, client, expires, senders: Vec::new() };
         self.issued.insert(id, issued);
         Ok(uri)
@@ -326,17 +365,16 @@ impl Registry {
         moved: usize,
         sender: Option<(&Uri, LinkId)>,
     ) -> Result<Route, RouteError> {
-        let links = &self.links;
-        let issued = uri.session_id().and_then(|id| self.issued.get_mut(id)).ok_or(RouteError::Unknown)?;
+        let id = uri.session_id().ok_or(RouteError::Unknown)?;
+        let issued = self.issued.get_mut(id).ok_or(RouteError::Unknown)?;
         let to_owner = match &issued.owner {
             Owner::Link(owner) => Next::Link(*owner),
             Owner::Relay(relay) => {
                 if next.host() != relay {
                     return Err(RouteError::NotAllowed);
                 }
-                let there = links.iter().find(|(_, link)| link.relay.as_ref() == Some(relay));
-                match there {
-                    Some((link, _)) => Next::Link(*link),
+                match self.relays.get(relay).and_then(BTreeSet::first) {
+                    Some(link) => Next::Link(*link),
                     None => Next::Connect { hop: next.hop().clone(), account: Arc::clone(&issued.account) },
                 }
             }
@@ -345,13 +383,16 @@ impl Registry {
             match issued.senders.iter().find(|(known, _)| known == sender) {
                 // S1-03; a relay may have several connections.
                 Some((_, known)) if *known != link => {
-                    if links.get(&link).is_none_or(|link| link.relay.is_none()) {
+                    if self.links.get(&link).is_none_or(|link| link.relay.is_none()) {
                         return Err(RouteError::Elsewhere);
                     }
                 }
                 Some(_) => {}
                 None if issued.senders.len() >= SENDERS => return Err(RouteError::NotAllowed),
-                None => issued.senders.push((sender.clone(), link)),
+                None => {
+                    issued.senders.push((sender.clone(), link));
+                    self.links.entry(link).or_default().wrote.insert(id.into());
+                }
             }
         }
         Ok(Route { next: to_owner, moved, session: issued.number })
@@ -363,11 +404,12 @@ impl Registry {
 
     /// A connection that we made to this hop. One whose port was looked up (RFC 4976 §8) leads to the host under any.
     fn to_hop(&self, hop: &Hop) -> Option<LinkId> {
-        let leads = |there: &Hop| {
-            (&there.host, there.scheme, &there.transport) == (&hop.host, hop.scheme, &hop.transport)
-                && (there.port == hop.port || there.port.is_none() || hop.port.is_none())
+        let links = self.places.get(&place(hop))?;
+        let leads = |link: &&LinkId| {
+            let port = self.links.get(link).and_then(|link| link.hop.as_ref()?.port);
+            port == hop.port || port.is_none() || hop.port.is_none()
         };
-        self.links.iter().find(|(_, link)| link.hop.as_ref().is_some_and(leads)).map(|(id, _)| *id)
+        links.iter().find(leads).copied()
     }
 
     /// S1-L18, RFC 4975 §14.5: an answer's path may aim us at a victim, so connections are counted.
@@ -399,11 +441,80 @@ pub(super) fn is_ours(ours: &[Hop], uri: &Uri) -> bool {
     })
 }
 
-fn uncount(counts: &mut BTreeMap<Arc<str>, usize>, account: &Arc<str>) {
-    if let Some(count) = counts.get_mut(account) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(account);
+fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<LinkId>>, key: &K, link: LinkId) {
+    if let Some(links) = index.get_mut(key) {
+        links.remove(&link);
+        if links.is_empty() {
+            index.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuncio_sansio::pair::Counter;
+
+    use super::*;
+
+    /// Whatever comes and goes, nothing stays behind; and what is forgotten by one index is forgotten by all.
+    #[test]
+    fn nothing_outlives_its_connection_or_its_time() {
+        let entropy = Counter::default();
+        let uri = |text: &str| Uri::parse(text).expect("a URI");
+        let path =
+            |uris: &[&Uri]| Path::new(uris.iter().map(|uri| (*uri).clone()).collect()).expect("not empty");
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        for end in ["links first", "time first", "accounts first"] {
+            let mut registry =
+                Registry::new("relay.example", 2855, Vec::new(), Bounds::default()).expect("a name");
+            let far = uri("msrps://far.example:2855;tcp");
+            for link in 0..8 {
+                registry.opened(LinkId(link), (link >= 6).then(|| far.hop().clone()));
+            }
+            registry.proven(LinkId(5), far.host().clone());
+            let client = uri("msrps://client.example:1/abc;tcp");
+            for number in 0..20 {
+                let owner = match number % 5 {
+                    4 => Owner::Relay(far.host().clone()),
+                    link => Owner::Link(LinkId(link)),
+                };
+                let account = if number % 2 == 0 { "even" } else { "odd" };
+                let token = registry
+                    .issue(at(number), account, owner, client.clone(), 60, &entropy)
+                    .expect("few enough");
+                for sender in [4, 6, number % 5] {
+                    let from = uri(&format!("msrps://sender.example:1/s{sender};tcp"));
+                    let next = if number % 5 == 4 { &far } else { &client };
+                    let route =
+                        registry.route(at(number), LinkId(sender), &path(&[&token, next]), &path(&[&from]));
+                    assert!(route.is_ok(), "{route:?}");
+                }
+            }
+            assert_eq!(registry.len(), 20);
+            match end {
+                "time first" => {
+                    assert_eq!(registry.purge(at(65)), Some(at(66)));
+                    assert_eq!((registry.len(), registry.purge(at(200))), (14, None));
+                }
+                "accounts first" => {
+                    assert_eq!(registry.revoke("even").len(), 4);
+                    assert_eq!(registry.len(), 10);
+                    assert_eq!(registry.revoke("odd").len(), 4);
+                }
+                _ => {}
+            }
+            for link in 0..8 {
+                registry.closed(LinkId(link));
+            }
+            registry.purge(at(200));
+            assert!(
+                registry.issued.is_empty() && registry.expiry.is_empty() && registry.counts.is_empty(),
+                "{end}"
+            );
+            assert!(
+                registry.links.is_empty() && registry.places.is_empty() && registry.relays.is_empty(),
+                "{end}"
+            );
         }
     }
 }

@@ -15,6 +15,17 @@ use nuncio_msrp::media::AcceptTypes;
 use nuncio_msrp::{FailureReport, Ident, Path, Uri};
 use world::World;
 
+// The driver of a connection runs on any thread.
+const _: fn() = || {
+    fn is_send<T: Send + 'static>() {}
+    is_send::<nuncio_msrp::relay::Link>();
+    is_send::<nuncio_msrp::relay::Registry>();
+    is_send::<nuncio_msrp::relay::Event>();
+    is_send::<nuncio_msrp::endpoint::Endpoint>();
+    is_send::<nuncio_msrp::endpoint::Directory>();
+    is_send::<Event>();
+};
+
 pub(crate) const ALICE: &str = "msrps://alice.example:9892/98cjs;tcp";
 pub(crate) const BOB: &str = "msrps://bob.example:8145/foo;tcp";
 
