@@ -1,7 +1,10 @@
 //! XEP-0115 Entity Capabilities, the server's own: a hash of its disco#info in the stream features (§6.3), and the node it names.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use nuncio_router::disco::{About, Disco, Info};
 use nuncio_router::points::Greeter;
 use nuncio_router::stream::c2s::Moment;
@@ -10,6 +13,7 @@ use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::payload::{Caps, caps};
 use nuncio_xmpp::xml::Builder;
+use parking_lot::Mutex;
 use sha1::{Digest as _, Sha1};
 
 /// See the module.
@@ -26,7 +30,7 @@ const NODE: &str = "urn:nuncio:server";
 fn plug(host: &mut Host<'_>) -> Result<(), ConfigError> {
     host.feature(ns::CAPS);
     host.disco(ByHash);
-    host.greeter(Offer)
+    host.greeter(Offer::default())
 }
 
 fn info_of(cx: &Cx<'_>, domain: &str) -> Option<Info> {
@@ -43,12 +47,31 @@ fn hash(info: &Info) -> Option<String> {
     Some(STANDARD.encode(Sha1::digest(text.as_bytes())))
 }
 
-struct Offer;
+/// How long a hash is offered before it is made anew, in seconds: every login is offered one.
+const FRESH: i64 = 10;
+
+/// The hashes of the domains, and when they were made.
+#[derive(Default)]
+struct Offer(Mutex<HashMap<String, (Timestamp, Option<String>)>>);
+
+impl Offer {
+    fn ver(&self, cx: &Cx<'_>, domain: &str) -> Option<String> {
+        let fresh = |made: Timestamp| (0..FRESH).contains(&(cx.now.as_second() - made.as_second()));
+        if let Some((made, ver)) = self.0.lock().get(domain)
+            && fresh(*made)
+        {
+            return ver.clone();
+        }
+        let ver = info_of(cx, domain).and_then(|info| hash(&info));
+        self.0.lock().insert(domain.to_owned(), (cx.now, ver.clone()));
+        ver
+    }
+}
 
 impl Greeter for Offer {
     fn offer(&self, cx: &Cx<'_>, at: &Moment) -> Option<Builder> {
         let who = at.authenticated.as_ref()?;
-        let ver = hash(&info_of(cx, who.account().domain())?)?;
+        let ver = self.ver(cx, who.account().domain())?;
         Some(Caps { hash: "sha-1".to_owned(), node: NODE.to_owned(), ver }.builder())
     }
 }

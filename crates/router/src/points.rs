@@ -208,7 +208,7 @@ pub struct Edit {
 
 /// A child that is added.
 pub(crate) enum Addition {
-    Built(Builder),
+    Built(Box<Builder>),
     Closed(Bytes),
 }
 
@@ -220,7 +220,7 @@ impl Edit {
 
     /// Adds a child.
     pub fn add(&mut self, child: Builder) {
-        self.add.push(Addition::Built(child));
+        self.add.push(Addition::Built(Box::new(child)));
     }
 
     /// Adds a child that is written already: one element, well-formed, with all of its declarations.
@@ -228,11 +228,11 @@ impl Edit {
         self.add.push(Addition::Closed(child));
     }
 
-    pub(crate) fn apply(self, stanza: &mut Stanza) {
+    pub(crate) fn apply(&mut self, stanza: &mut Stanza) {
         for which in &self.strip {
             stanza.strip(which);
         }
-        for child in self.add {
+        for child in self.add.drain(..) {
             match child {
                 Addition::Built(child) => stanza.add(&child),
                 Addition::Closed(child) => stanza.add_closed(child),

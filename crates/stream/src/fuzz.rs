@@ -214,7 +214,11 @@ fn check_c2s(side: &Side<C2s>) {
                 assert_eq!(*number, last + 1);
                 last = *number;
             }
-            Event::Nonza(_) | Event::Acked { .. } | Event::Enabled(_) | Event::Finishing | Event::Quiet { .. } => {
+            Event::Nonza(_)
+            | Event::Acked { .. }
+            | Event::Enabled(_)
+            | Event::Finishing
+            | Event::Quiet { .. } => {
                 assert!(bound.is_some())
             }
             _ => {}

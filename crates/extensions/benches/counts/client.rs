@@ -152,7 +152,7 @@ impl Client {
     /// A stanza of the client, past its stream.
     pub(crate) async fn submit(&mut self, stanza: Stanza) {
         self.number += 1;
-        self.host.event(Event::Stanza { number: self.number, stanza }).await;
+        self.host.event(Event::Stanza { number: self.number, stanza: Box::new(stanza) }).await;
     }
 
     /// Everything that the server has to tell, past the stream; how many stanzas that were.

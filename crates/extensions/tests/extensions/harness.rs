@@ -179,7 +179,7 @@ impl Client {
     /// The client sends a stanza; returns once the server takes the next.
     pub(crate) async fn send(&mut self, xml: &str) {
         self.number += 1;
-        self.host.event(Event::Stanza { number: self.number, stanza: stanza(xml) }).await;
+        self.host.event(Event::Stanza { number: self.number, stanza: Box::new(stanza(xml)) }).await;
     }
 
     /// The client sends an element that is no stanza.

@@ -180,7 +180,9 @@ impl Queue {
             self.bytes -= entry.cost();
             settled.extend(entry.delivery);
         }
-        thin(&mut self.unacked);
+        if self.unacked.is_empty() {
+            self.unacked = VecDeque::new();
+        }
         Some(settled)
     }
 

@@ -164,7 +164,7 @@ impl Client {
         let element = Element::parse_in(ns::CLIENT, xml.to_owned()).unwrap();
         let stanza = Stanza::from_element(element).unwrap();
         self.number += 1;
-        self.host.event(Event::Stanza { number: self.number, stanza }).await;
+        self.host.event(Event::Stanza { number: self.number, stanza: Box::new(stanza) }).await;
     }
 
     pub(crate) async fn ack(&mut self, h: u32) {

@@ -268,8 +268,8 @@ pub enum Event {
     Stanza {
         /// Its number on this stream, counted from 1 for every stanza, whether or not stream management is enabled.
         number: u64,
-        /// The stanza.
-        stanza: Stanza,
+        /// The stanza; boxed, since what a stream tells is moved from hand to hand.
+        stanza: Box<Stanza>,
     },
     /// A stanza that needs nobody but the stream: a malformed one, or a request about the stream itself. The host sends `reply` as a
     /// [`Command::Stanza`] like any other, so that its queue of unacknowledged stanzas stays complete: the stream sends no counted stanza
@@ -278,7 +278,7 @@ pub enum Event {
         /// Its number.
         number: u64,
         /// The answer, if one is due.
-        reply: Option<Stanza>,
+        reply: Option<Box<Stanza>>,
     },
     /// A known element that is no stanza and is for the session's extensions (XEP-0352 `<active/>` and `<inactive/>`). Never routed; not counted.
     Nonza(Element),

@@ -173,7 +173,7 @@ impl Open {
                 if let Some(reply) = &mut reply {
                     reply.set_to(Some(self.jid.clone()));
                 }
-                core.wire.event(Event::Answered { number, reply });
+                core.wire.event(Event::Answered { number, reply: reply.map(Box::new) });
                 self.ledger.answered(number);
                 return Ok(State::Open(self));
             }
@@ -192,10 +192,10 @@ impl Open {
         let number = self.ledger.receive();
         match self.own_answer(&stanza) {
             Some(reply) => {
-                core.wire.event(Event::Answered { number, reply: Some(reply) });
+                core.wire.event(Event::Answered { number, reply: Some(Box::new(reply)) });
                 self.ledger.answered(number);
             }
-            None => core.wire.event(Event::Stanza { number, stanza }),
+            None => core.wire.event(Event::Stanza { number, stanza: Box::new(stanza) }),
         }
         Ok(State::Open(self))
     }

@@ -65,6 +65,7 @@ pub(crate) static CLASS: [u8; 256] = {
 };
 
 /// Whether any byte has a bit of a class that ends a run.
+#[inline]
 fn has_special<const N: usize>(chunk: &[u8; N]) -> bool {
     // Without branches, so that a chunk is compared at once. Every byte with a bit of such a class is among these.
     let mut special = 0;
@@ -80,6 +81,7 @@ fn has_special<const N: usize>(chunk: &[u8; N]) -> bool {
     special != 0
 }
 
+#[inline]
 fn first_stop(run: &[u8], stop: u8) -> usize {
     run.iter().position(|byte| CLASS[usize::from(*byte)] & stop != 0).unwrap_or(run.len())
 }
@@ -97,12 +99,8 @@ pub(crate) fn plain_run(run: &[u8], stop: u8) -> usize {
         }
         passed += chunk.len();
     }
-    // What is left, in two chunks that may overlap.
-    let plain = match rest.len() {
-        16.. => ends::<16>(rest),
-        8.. => ends::<8>(rest),
-        _ => false,
-    };
+    // What is left, if it is worth it in two chunks that overlap.
+    let plain = rest.len() >= 16 && ends::<16>(rest);
     passed + if plain { rest.len() } else { first_stop(rest, stop) }
 }
 
