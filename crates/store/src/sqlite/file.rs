@@ -18,6 +18,8 @@ use crate::{Fault, Options};
 const APPLICATION: i64 = 0x4e75_6e63;
 /// Bytes a page; only a new database takes it.
 const PAGE: i64 = 8192;
+/// Pages that a reader's connection keeps in memory: the upper levels of the trees, and what is hot. The system's cache has the rest.
+const READER_PAGES: i64 = 64;
 /// How long a connection waits for another one's lock.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -168,7 +170,11 @@ impl Database {
 
     /// Opens the database for reading.
     pub(super) fn open_reader(&self) -> Result<Connection, Fault> {
-        self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let connection = self.open(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        connection
+            .pragma_update(None, "cache_size", READER_PAGES)
+            .map_err(|error| self.fault("open", &error))?;
+        Ok(connection)
     }
 
     fn open(&self, mode: OpenFlags) -> Result<Connection, Fault> {
