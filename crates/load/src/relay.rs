@@ -92,44 +92,51 @@ struct Link {
     tls: Bare,
     /// Bytes that the socket has not taken.
     unsent: Vec<u8>,
+    /// What came before the partner did.
+    early: Vec<u8>,
 }
 
 async fn connection(stream: TcpStream, config: &BareConfig, waiting: &Waiting) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let tls = config.connection().map_err(io::Error::other)?;
-    let mut link = Link { stream, tls, unsent: Vec::new() };
-    let (name, early) = tokio::time::timeout(HURRY, link.first_line()).await??;
-    let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    let partner = lock().remove(&name);
-    let link = match partner {
-        None => link,
-        Some(partner) => match partner.send(link) {
-            // The other task does the rest.
-            Ok(()) => return Ok(()),
-            Err(link) => link,
-        },
+    let mut link = Link { stream, tls, unsent: Vec::new(), early: Vec::new() };
+    let name = tokio::time::timeout(HURRY, link.first_line()).await??;
+    let Some((mut link, mut receiver)) = join(waiting, name, link) else { return Ok(()) };
+    let other = loop {
+        tokio::select! {
+            other = &mut receiver => break other,
+            more = link.more_early(), if link.early.len() < READ => if let Err(gone) = more {
+                drop(receiver);
+                let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                if waiting.get(&name).is_some_and(oneshot::Sender::is_closed) {
+                    waiting.remove(&name);
+                }
+                return Err(gone);
+            },
+        }
     };
-    let (sender, mut receiver) = oneshot::channel();
-    lock().insert(name, sender);
-    let mut byte = [0];
-    let other = tokio::select! {
-        other = &mut receiver => other,
-        gone = link.stream.peek(&mut byte) => match gone {
-            Ok(1..) => receiver.await,
-            _ => return Ok(()),
-        },
-    };
-    let Ok(other) = other else { return Ok(()) };
+    let Ok(mut other) = other else { return Ok(()) };
+    link.hand_over(&mut other)?;
+    other.hand_over(&mut link)?;
     let mut pair = Pair { one: link, other };
-    if !early.is_empty() {
-        pair.other.tls.write(&early, &mut pair.other.unsent).map_err(io::Error::other)?;
-    }
     poll_fn(|context| pair.poll(context)).await
 }
 
+/// Gives the link to the task of its partner, or makes it the one that waits.
+fn join(waiting: &Waiting, name: u64, link: Link) -> Option<(Link, oneshot::Receiver<Link>)> {
+    let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let link = match waiting.remove(&name) {
+        None => link,
+        Some(partner) => partner.send(link).err()?,
+    };
+    let (sender, receiver) = oneshot::channel();
+    waiting.insert(name, sender);
+    Some((link, receiver))
+}
+
 impl Link {
-    /// Handshake and first line; the name of the pair, and what came after the line.
-    async fn first_line(&mut self) -> io::Result<(u64, Vec<u8>)> {
+    /// Handshake and first line: the name of the pair.
+    async fn first_line(&mut self) -> io::Result<u64> {
         let mut line = Vec::new();
         loop {
             poll_fn(|context| {
@@ -141,7 +148,7 @@ impl Link {
             })
             .await?;
             if let Some(end) = memchr::memchr(b'\n', &line) {
-                let early = line.split_off(end + 1);
+                self.early = line.split_off(end + 1);
                 let name = line.strip_prefix(b"pair ").map(|name| name.trim_ascii());
                 let name = name.and_then(|name| std::str::from_utf8(name).ok());
                 let name = name.and_then(|name| u64::from_str_radix(name, 16).ok());
@@ -153,12 +160,35 @@ impl Link {
                     Err(error) => Poll::Ready(Err(error)),
                 })
                 .await?;
-                return Ok((name, early));
+                return Ok(name);
             }
             if line.len() > LINE {
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }
+    }
+
+    /// Reads once while nobody is there to take it.
+    async fn more_early(&mut self) -> io::Result<()> {
+        let mut more = Vec::new();
+        let read = poll_fn(|context| {
+            self.poll_read(context, |chunk| {
+                more.extend_from_slice(chunk);
+                Ok(())
+            })
+        });
+        read.await?;
+        self.early.extend_from_slice(&more);
+        Ok(())
+    }
+
+    /// Gives the partner what came too early for it.
+    fn hand_over(&mut self, to: &mut Self) -> io::Result<()> {
+        let early = std::mem::take(&mut self.early);
+        if early.is_empty() {
+            return Ok(());
+        }
+        to.tls.write(&early, &mut to.unsent).map_err(io::Error::other)
     }
 
     /// Reads once; `plain` gets what was inside. Ready when something came.
