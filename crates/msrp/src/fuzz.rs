@@ -177,14 +177,17 @@ fn endpoint_run(data: &[u8], cut: usize) -> (Vec<u8>, Vec<String>) {
     for event in side.take_events() {
         match event {
             endpoint::Event::Data { message, offset, bytes, .. } => {
-                for (at, byte) in (offset..).zip(bytes.iter()) {
-                    stored.push(format!("{message} {at} {byte}"));
-                }
+                stored.extend((offset..).zip(bytes.iter().copied()).map(|(at, byte)| (message, at, byte)));
+            }
+            // How much of a message was handed out before it was refused depends on how it came.
+            endpoint::Event::Incomplete { message, why, .. } => {
+                stored.retain(|(of, ..)| *of != message);
+                lines.push(format!("incomplete {message} {why:?}"));
             }
             event => lines.push(format!("{event:?}")),
         }
     }
-    lines.extend(stored);
+    lines.extend(stored.into_iter().map(|byte| format!("{byte:?}")));
     (side.sent().to_vec(), lines)
 }
 
