@@ -75,3 +75,26 @@ fn a_certificate_tells_what_it_says() {
     assert!(above.is_authority && above.is_self_issued && above.names.is_empty());
     assert_eq!(Certificate::read(b"x").unwrap_err().code(), "certificate-malformed");
 }
+
+/// Names as OpenSSL writes them (`otherName:1.3.6.1.5.5.7.8.7;IA5STRING:...`), who knows nothing of how we write them in tests.
+#[test]
+fn names_are_read_as_openssl_writes_them() {
+    let certificate = include_bytes!("openssl.der");
+    let told = Certificate::read(certificate).unwrap();
+    let names: Vec<_> = told.names.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        names,
+        ["DNS:*.example.org", "SRV:_xmpp-server.chat.example.org", "XmppAddr:chat.example.org"]
+    );
+    assert_eq!(
+        (told.purposes.join(" "), told.subject.as_str()),
+        ("serverAuth".to_owned(), "CN=chat.example.org")
+    );
+    // The digests are those of `openssl x509 -pubkey | openssl pkey -pubin -outform der | sha256sum` and of the file.
+    for record in [
+        "3 1 1 dfc670b6e3628a93d7ad2a1f761907a25898c3b7f689774f12d9ee4db3b717fa",
+        "3 0 1 82991c85b7eca5ab2d86fd5da9fb9086b6ac70eaca25f32c617eb2948617fe1a",
+    ] {
+        assert!(record.parse::<Tlsa>().unwrap().matches(certificate), "{record}");
+    }
+}
