@@ -81,7 +81,7 @@ impl TargetArgs {
             Accounts { prefix: self.user_prefix, password: self.password, first: self.first_user };
         target.classic_key_exchange = self.classic;
         target.threads = self.threads;
-        target.patience = Duration::try_from_secs_f64(self.patience).unwrap_or(Duration::from_secs(15));
+        target.patience = Duration::try_from_secs_f64(self.patience).unwrap_or_default();
         target.far = self.far_target && self.i_may_load_it;
         target
     }

@@ -261,4 +261,14 @@ mod tests {
         assert!(probe.memory().unwrap() > 100_000);
         assert!(Probe::new(u32::MAX - 1).is_err());
     }
+
+    #[test]
+    fn more_connections_than_files_are_refused_with_what_is_needed() {
+        room_for(10).unwrap();
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        if let Some(maximum) = limit.maximum {
+            let why = room_for(maximum).unwrap_err();
+            assert!(why.contains(&format!("{} open files", maximum + 64)), "{why}");
+        }
+    }
 }

@@ -142,3 +142,55 @@ fn micros(value: f64) -> String {
         format!("{value:.2} us")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_a_table_for_people_and_an_object_for_programs() {
+        let report = Report {
+            scenario: "chat".to_owned(),
+            target: "relay".to_owned(),
+            operation: "message".to_owned(),
+            operations: 1500,
+            seconds: 3.0,
+            rate: 500.0,
+            lost: 2,
+            duplicates: 1,
+            latency: Some(Latency {
+                p50: 900.0,
+                p90: 1500.0,
+                p99: 2_000_000.0,
+                p999: 2_000_000.0,
+                max: 2_500_000.0,
+            }),
+            server: Some(ServerCost { per_operation_ns: 6800.0, seconds: 0.0102, resolution_ns: 20_000_000 }),
+            memory: Some(Memory {
+                before: 10_000_000,
+                after: 30_000_000,
+                connections: 2000,
+                per_connection: 10_000.0,
+                per_connection_at_first: Some(9_500.0),
+            }),
+            generator_ns: 3400.0,
+        };
+        let table = report.table();
+        for part in [
+            "1500 x message in 3.00 s",
+            "500 /s",
+            "p50 900.00 us  p90 1.50 ms  p99 2.00 s",
+            "6.80 us per message (0.010 s in all, to 0.02 s)",
+            "3.40 us per message",
+            "10.00 KB per connection (2000 connections; 10.0 MB before, 30.0 MB after); 9.50 KB at first",
+        ] {
+            assert!(table.contains(part), "{part:?} is not in\n{table}");
+        }
+        let object: serde_json::Value = serde_json::from_str(&report.json(Some("it hangs"))).unwrap();
+        assert_eq!(object["stopped"], "it hangs");
+        assert_eq!(object["server"]["per_operation_ns"], 6800.0);
+        assert_eq!(object["lost"], 2);
+        let object: serde_json::Value = serde_json::from_str(&report.json(None)).unwrap();
+        assert!(object.get("stopped").is_none());
+    }
+}

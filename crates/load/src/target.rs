@@ -112,6 +112,9 @@ impl Target {
         if !(1..=64).contains(&self.threads) {
             return Err(format!("{} threads; there can be 1 to 64", self.threads));
         }
+        if !(Duration::from_millis(10)..=Duration::from_secs(3600)).contains(&self.patience) {
+            return Err(format!("a patience of {:?}; it must be from 10 ms to an hour", self.patience));
+        }
         let plain =
             |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
         if !plain(&self.accounts.prefix) || !plain(&self.domain) || self.domain.is_empty() {
@@ -179,6 +182,10 @@ mod tests {
         assert!(target.check().is_err());
         target.domain = "localhost".to_owned();
         target.threads = 0;
+        assert!(target.check().is_err());
+        target.threads = 1;
+        target.check().unwrap();
+        target.patience = Duration::ZERO;
         assert!(target.check().is_err());
     }
 }

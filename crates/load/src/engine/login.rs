@@ -75,7 +75,8 @@ pub(crate) struct Login {
     early: Vec<Vec<u8>>,
 }
 
-const SM: &str = "urn:xmpp:sm:3";
+/// Stream management (XEP-0198).
+pub(crate) const SM: &str = "urn:xmpp:sm:3";
 
 impl Login {
     pub(crate) fn new(wish: Wish, target: &Target) -> Self {

@@ -320,7 +320,10 @@ impl<'t> Engine<'t> {
             return;
         }
         conn.closing = true;
-        let said = if xmpp { conn.send(b"</stream:stream>") } else { Ok(()) };
+        // What is not acknowledged at the end is kept for the account's next session, and would come there (XEP-0198 §4).
+        let last = conn.handled.map(|count| format!("<a xmlns='{}' h='{count}'/>", login::SM));
+        let end = last.unwrap_or_default() + "</stream:stream>";
+        let said = if xmpp { conn.send(end.as_bytes()) } else { Ok(()) };
         let closed = said.and_then(|()| {
             let Conn { bare, unsent, .. } = conn;
             bare.as_mut().map_or(Ok(()), |bare| bare.close(unsent).map_err(|error| error.to_string()))?;
@@ -545,7 +548,7 @@ fn feed(
         if let (Some(b'r'), Some(count), Found::Element(element)) = (first, *handled, found)
             && scan::name(element) == b"r"
         {
-            let answer = format!("<a xmlns='urn:xmpp:sm:3' h='{count}'/>");
+            let answer = format!("<a xmlns='{}' h='{count}'/>", login::SM);
             work.reply.extend_from_slice(answer.as_bytes());
             return Ok(Next::Go);
         }
@@ -615,4 +618,23 @@ fn direct(to: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(to)?;
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn more_connections_than_ports_come_from_other_addresses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        for (source, from) in [(0, "127.0.0.1"), (1, "127.0.0.2"), (253, "127.0.0.254")] {
+            let _stream = connect(to, source).unwrap();
+            let (_, peer) = listener.accept().unwrap();
+            assert_eq!(peer.ip().to_string(), from);
+        }
+        assert!(connect(to, 300).is_err());
+    }
 }

@@ -214,3 +214,49 @@ fn within<T: PartialOrd + Copy + std::fmt::Display>(
 const MOST_CONNECTIONS: u32 = 1_000_000;
 /// The longest measured time, in seconds.
 const LONGEST: f64 = 24.0 * 3600.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_scenario_is_one_and_names_its_kind_and_its_values() {
+        for name in Scenario::NAMES {
+            let text = Scenario::text(name).unwrap();
+            let scenario = Scenario::parse(text).unwrap();
+            assert_eq!(scenario.kind(), *name);
+            assert_eq!(Scenario::named(name, &[]).unwrap(), scenario);
+            let mut lines = text.lines();
+            assert!(lines.next().is_some_and(|line| line.starts_with("# ")), "{name} says what it is");
+            for value in text.lines().filter(|line| line.contains('=') && !line.starts_with("kind")) {
+                let before = text.lines().take_while(|line| *line != value).last().unwrap_or_default();
+                assert!(before.starts_with("# "), "{name}: {value} has no comment");
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_replaced_and_their_bounds_are_named() {
+        let chat =
+            Scenario::named("chat", &[("pairs", "3"), ("seconds", "0.5"), ("managed", "true")]).unwrap();
+        let Scenario::Chat(chat) = chat else { panic!("{chat:?}") };
+        assert_eq!((chat.pairs, chat.seconds, chat.managed, chat.window), (3, Seconds(0.5), true, 10));
+        for (name, key, value) in [
+            ("chat", "pairs", "0"),
+            ("chat", "bystanders", "999999"),
+            ("chat", "seconds", "-1"),
+            ("chat", "seconds", "nan"),
+            ("chat", "body", "70000"),
+            ("login", "logins", "1000001"),
+            ("idle", "rest", "1e6"),
+            ("presence", "contacts", "0"),
+            ("roster", "entries", "100001"),
+            ("offline", "messages", "0"),
+            ("resume", "rounds", "10001"),
+            ("churn", "minutes", "2000"),
+        ] {
+            let why = Scenario::named(name, &[(key, value)]).unwrap_err().to_string();
+            assert!(why.contains(key) && why.contains("must be from"), "{name} {key}={value}: {why}");
+        }
+    }
+}

@@ -34,6 +34,8 @@ fn wrong_use_is_2_with_a_clear_word() {
         (&["chat", "--far-target"], &far, "--i-may-load-it"),
         (&["chat", "--i-may-load-it"], &far, "--far-target"),
         (&["chat", "--threads", "100"], &near, "100 threads"),
+        (&["chat", "--patience=-1"], &near, "a patience of"),
+        (&["chat", "--patience", "1e9"], &near, "a patience of"),
         (&["run", "no-such-file.toml"], &near, "no-such-file.toml"),
         (&["relay"], &[], "--dir"),
     ];
