@@ -97,8 +97,18 @@ pub(super) struct Verdict {
     pub(super) holds: Option<bool>,
 }
 
-/// Judges a case.
-pub(super) fn verdict(case: &Case, table: &Table) -> Option<Verdict> {
+/// By how much the rate can rise at most from one worker thread to two, where server and generator share the cores: one thread leaves the generator
+/// the other cores; two threads and the generator share all of them. Two, where there are cores enough.
+pub(super) fn rise(cores: usize, server: f64, generator: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a number of cores")]
+    let cores = cores as f64;
+    let one = (1.0 / server).min((cores - 1.0).max(0.5) / generator);
+    let two = (2.0 / server).min(cores / (server + generator));
+    two / one
+}
+
+/// Judges a case, measured on a machine with so many cores.
+pub(super) fn verdict(case: &Case, table: &Table, cores: usize) -> Option<Verdict> {
     let of = |key: &str, kind: Kind| table.get(key).and_then(|row| row.get(&kind));
     let value = |key: &str, kind: Kind| of(key, kind).and_then(|figures| figures.value);
     let nuncio = value(case.key, Kind::Nuncio);
@@ -122,8 +132,19 @@ pub(super) fn verdict(case: &Case, table: &Table) -> Option<Verdict> {
         Goal::RateOfCase(key, least) => {
             let rate = |key| of(key, Kind::Nuncio).and_then(|figures| figures.rate);
             let found = ratio(rate(case.key), rate(key));
-            let holds = found.map(|found| found >= least);
-            return Some(Verdict { asked: format!("at least {least} x the rate of {key}"), found, holds });
+            let generator = of(key, Kind::Nuncio).and_then(|figures| figures.generator);
+            let possible = value(key, Kind::Nuncio)
+                .zip(generator)
+                .map(|(server, generator)| rise(cores, server, generator));
+            let holds = found.zip(possible).map(|(found, possible)| found >= least * possible);
+            let most = possible.map_or_else(String::new, |possible| {
+                format!(", of {possible:.2} x that {cores} cores leave")
+            });
+            return Some(Verdict {
+                asked: format!("at least {least} x the rate of {key}{most}"),
+                found,
+                holds,
+            });
         }
     };
     Some(Verdict { asked, found, holds: found.map(|found| found <= most) })
@@ -162,7 +183,8 @@ mod tests {
     fn table(values: &[(&'static str, Kind, f64)]) -> Table {
         let mut table = Table::new();
         for (key, kind, value) in values {
-            let figures = Figures { value: Some(*value), rate: Some(1_000.0 / value), ..Figures::default() };
+            let rate = Some(1_000.0 / value);
+            let figures = Figures { value: Some(*value), rate, generator: Some(0.0), ..Figures::default() };
             table.entry(key).or_default().insert(*kind, figures);
         }
         table
@@ -221,11 +243,24 @@ mod tests {
             (Goal::OfCase("base", 2.0), Some(2.0), Some(true)),
             (Goal::OfCase("base", 1.2), Some(2.0), Some(false)),
             (Goal::OfCase("nothing", 1.2), None, None),
-            (Goal::RateOfCase("base", 0.5), Some(0.5), Some(true)),
-            (Goal::RateOfCase("base", 1.8), Some(0.5), Some(false)),
+            // The generator costs nothing here, so that twice the rate is possible.
+            (Goal::RateOfCase("base", 0.25), Some(0.5), Some(true)),
+            (Goal::RateOfCase("base", 0.9), Some(0.5), Some(false)),
+            (Goal::RateOfCase("nothing", 0.9), None, None),
         ] {
-            let verdict = verdict(&case(goal), &measured).unwrap();
+            let verdict = verdict(&case(goal), &measured, 2).unwrap();
             assert_eq!((verdict.found, verdict.holds), (found, holds), "{goal:?}");
+        }
+    }
+
+    /// With a generator as costly as the server, two cores are full with one thread already; four leave the whole rise.
+    #[test]
+    fn the_rise_is_what_the_cores_leave() {
+        for (cores, server, generator, wanted) in
+            [(2, 10.0, 10.0, 1.0), (2, 10.0, 5.0, 4.0 / 3.0), (4, 10.0, 5.0, 2.0), (2, 10.0, 0.0, 2.0)]
+        {
+            let found = rise(cores, server, generator);
+            assert!((found - wanted).abs() < 1e-9, "{cores} {server} {generator}: {found}");
         }
     }
 
@@ -234,9 +269,9 @@ mod tests {
     fn without_a_relay_nothing_is_said() {
         let measured = table(&[("chat", Kind::Nuncio, 10.0)]);
         for goal in [Goal::OfRelay(1.5), Goal::OfBetterRival(0.1)] {
-            assert_eq!(verdict(&case(goal), &measured).unwrap().holds, None);
+            assert_eq!(verdict(&case(goal), &measured, 2).unwrap().holds, None);
         }
-        assert!(verdict(&Case { goal: None, ..case(Goal::AtMost(1.0)) }, &measured).is_none());
+        assert!(verdict(&Case { goal: None, ..case(Goal::AtMost(1.0)) }, &measured, 2).is_none());
         assert_eq!(better_rival("chat", &measured), None);
         let one = table(&[("chat", Kind::Ejabberd, 90.0)]);
         assert_eq!(better_rival("chat", &one), Some(90.0));

@@ -17,6 +17,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use serde::Serialize;
@@ -94,6 +95,7 @@ impl CompareArgs {
 
     /// Whether every scenario ran to its end without losses.
     fn compare(&self) -> Result<bool> {
+        let begun = Instant::now();
         let sizes = if self.quick { Sizes::QUICK } else { Sizes::FULL };
         let rounds = self.rounds.unwrap_or(if self.quick { 1 } else { 3 });
         let all = plan::cases(sizes);
@@ -117,7 +119,7 @@ impl CompareArgs {
         // The error names files of the folder.
         folder.keep |= done.is_err();
         let (runs, versions) = done?;
-        self.tell(&cases, &kinds, rounds, &runs, &versions)
+        self.tell(&cases, &kinds, rounds, &runs, &versions, begun.elapsed())
     }
 
     fn chosen<'a>(&self, all: &'a [Case]) -> Result<Vec<&'a Case>> {
@@ -139,6 +141,7 @@ impl CompareArgs {
         rounds: u32,
         runs: &[Run],
         versions: &[(Kind, String)],
+        took: Duration,
     ) -> Result<bool> {
         let table = tabulate(cases, runs);
         let trouble = trouble(runs);
@@ -152,6 +155,7 @@ impl CompareArgs {
             versions,
             command: &command,
             rounds,
+            took,
             trouble: &trouble,
         };
         print!("{}", page.text());
@@ -159,8 +163,10 @@ impl CompareArgs {
             write(file, &page.markdown())?;
         }
         if let Some(file) = &self.json {
-            let verdicts: BTreeMap<_, _> =
-                cases.iter().filter_map(|case| Some((case.key, figures::verdict(case, &table)?))).collect();
+            let verdicts: BTreeMap<_, _> = cases
+                .iter()
+                .filter_map(|case| Some((case.key, figures::verdict(case, &table, machine.cores)?)))
+                .collect();
             let versions: BTreeMap<_, _> =
                 versions.iter().map(|(kind, version)| (kind.name(), version)).collect();
             let all = serde_json::json!({
@@ -232,9 +238,10 @@ fn compare(
     let tls = nuncio_net::ca::local(&folder.join("tls"), &[config::DOMAIN.to_owned()])?;
     let mut subjects = Vec::new();
     for &kind in kinds {
-        eprintln!("preparing {}", kind.title());
+        let begun = Instant::now();
         let ranges = plan::ranges(cases, kind, sizes);
         subjects.push(Subject::prepare(kind, folder, &tls, binary, &ranges)?);
+        eprintln!("{} is prepared, in {:.1} s", kind.title(), begun.elapsed().as_secs_f64());
     }
     let versions = subjects.iter().map(|subject| (subject.kind, subject.version.clone())).collect();
     let mut runs = Vec::new();

@@ -18,6 +18,8 @@ pub(super) struct Page<'a> {
     /// The command that makes it again.
     pub(super) command: &'a str,
     pub(super) rounds: u32,
+    /// How long the run took.
+    pub(super) took: std::time::Duration,
     /// What went wrong, each with its subject and case.
     pub(super) trouble: &'a [String],
 }
@@ -80,7 +82,7 @@ impl Page<'_> {
             row.extend(self.kinds.iter().map(|&kind| quantity(case.measure, value(kind))));
             row.push(times(figures::ratio(value(Kind::Nuncio), value(Kind::Relay))));
             row.push(times(figures::ratio(figures::better_rival(case.key, self.table), value(Kind::Nuncio))));
-            match figures::verdict(case, self.table) {
+            match figures::verdict(case, self.table, self.machine.cores) {
                 None => row.extend(["", ""].map(str::to_owned)),
                 Some(verdict) => {
                     let in_unit = matches!(case.goal, Some(super::plan::Goal::AtMost(_)));
@@ -147,10 +149,11 @@ impl Page<'_> {
     fn origin(&self) -> String {
         let versions: Vec<_> = self.kinds.iter().map(|&kind| self.versioned(kind)).collect();
         format!(
-            "{}\n{}\nMedians of {} rounds, interleaved. Made by: {}",
+            "{}\n{}\nMedians of {} rounds, interleaved, in {:.0} minutes. Made by: {}",
             self.machine.line(),
             versions.join(", "),
             self.rounds,
+            self.took.as_secs_f64() / 60.0,
             self.command
         )
     }
@@ -277,6 +280,7 @@ mod tests {
             versions: &[(Kind::Prosody, "0.12.3".to_owned())],
             command: "nuncio-load compare",
             rounds: 3,
+            took: std::time::Duration::from_secs(660),
             trouble: &["prosody chat10: lost 2 messages".to_owned()],
         });
     }
