@@ -145,9 +145,8 @@ where
     M: Machine + Send,
     H: Host<M>,
 {
-    // Made outside of the future, which then holds it once; what an async function is called with it would hold twice.
-    let trouble = Trouble { peer: options.peer, metrics: Arc::clone(&options.metrics) };
     let now = Instant::now();
+    // Made outside of the future, which then holds it once; what an async function is called with it would hold twice.
     let mut driver = Driver {
         machine,
         wire: Wire::new(io, Arc::clone(&options.metrics)),
@@ -160,13 +159,16 @@ where
         slowed: false,
     };
     async move {
-        let why = contained(pin!(driver.run()), &trouble).await.unwrap_or(Why::Panicked);
-        let (bytes_in, bytes_out) = driver.wire.counted();
+        let ran = contained(pin!(driver.run())).await;
+        let why = ran.unwrap_or_else(|panic| panicked(&driver.options, &*panic));
         driver.wire.finish();
-        // Its own panic, if any, is logged; there is nobody else to tell.
-        let _told = contained(Box::pin(driver.host.closed()).as_mut(), &trouble).await;
+        if let Err(panic) = contained(Box::pin(driver.host.closed()).as_mut()).await {
+            // It is logged; there is nobody else to tell.
+            let _ended = panicked(&driver.options, &*panic);
+        }
+        let (bytes_in, bytes_out) = driver.wire.counted();
         tracing::debug!(
-            peer = trouble.peer.map(tracing::field::display),
+            peer = driver.options.peer.map(tracing::field::display),
             ?why,
             bytes_in,
             bytes_out,
@@ -176,28 +178,24 @@ where
     }
 }
 
-/// Who is told of a panic.
-struct Trouble {
-    peer: Option<SocketAddr>,
-    metrics: Arc<NetMetrics>,
-}
-
-/// Runs a future whose panic shall cost nobody else. None if it panicked.
-async fn contained<T>(mut future: Pin<&mut impl Future<Output = T>>, trouble: &Trouble) -> Option<T> {
+/// Runs a future whose panic shall cost nobody else.
+async fn contained<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Result<T, Box<dyn Any + Send>> {
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(Poll::Pending) => Poll::Pending,
-        Ok(Poll::Ready(value)) => Poll::Ready(Some(value)),
-        Err(payload) => {
-            trouble.metrics.panicked();
-            tracing::error!(
-                peer = trouble.peer.map(tracing::field::display),
-                panic = message(&*payload),
-                "a connection's task panicked"
-            );
-            Poll::Ready(None)
-        }
+        Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
+}
+
+fn panicked(options: &Options, panic: &(dyn Any + Send)) -> Why {
+    options.metrics.panicked();
+    tracing::error!(
+        peer = options.peer.map(tracing::field::display),
+        panic = message(panic),
+        "a connection's task panicked"
+    );
+    Why::Panicked
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {
@@ -213,6 +211,12 @@ enum Turn<C> {
     Command(C),
     Got(Result<Got, Renegotiation>),
     Timer,
+}
+
+/// What a machine wants that takes its time.
+enum Due<A, T> {
+    Asked(Pin<Box<A>>),
+    Told(Pin<Box<T>>),
 }
 
 struct Driver<Io, M, H> {
@@ -323,26 +327,34 @@ where
 
     /// Drains the machine. Returns how to close, if that is what it wants.
     async fn drain(&mut self) -> Option<Close> {
-        loop {
-            match self.machine.poll(self.time()) {
-                Output::Send(bytes) => self.wire.push(bytes),
-                // What the host does is large while it lasts, and most of the time it does nothing.
-                Output::Ask(question) => {
-                    let asked = Box::pin(self.host.ask(question));
-                    let answer = alongside(&mut self.wire, &mut self.now, asked).await;
-                    self.machine.handle(self.time(), Input::Answer(answer));
+        'drained: loop {
+            // Taken apart before anything is awaited: otherwise the future has room for all that a machine can say. What the host
+            // does is large while it lasts, and most of the time it does nothing.
+            let domain = 'tls: {
+                let due = match self.machine.poll(self.time()) {
+                    Output::Send(bytes) => {
+                        self.wire.push(bytes);
+                        continue 'drained;
+                    }
+                    Output::Ask(question) => Due::Asked(Box::pin(self.host.ask(question))),
+                    Output::Event(event) => Due::Told(Box::pin(self.host.event(event))),
+                    Output::StartTls { domain } => break 'tls domain,
+                    Output::Close(close) => return Some(close),
+                    Output::Wait(deadline) => {
+                        self.deadline = deadline;
+                        return None;
+                    }
+                };
+                match due {
+                    Due::Asked(asked) => {
+                        let answer = alongside(&mut self.wire, &mut self.now, asked).await;
+                        self.machine.handle(self.options.clock.time(self.now), Input::Answer(answer));
+                    }
+                    Due::Told(told) => alongside(&mut self.wire, &mut self.now, told).await,
                 }
-                Output::Event(event) => {
-                    let told = Box::pin(self.host.event(event));
-                    alongside(&mut self.wire, &mut self.now, told).await;
-                }
-                Output::StartTls { domain } => self.secured(Kind::StartTls, domain).await,
-                Output::Close(close) => return Some(close),
-                Output::Wait(deadline) => {
-                    self.deadline = deadline;
-                    return None;
-                }
-            }
+                continue 'drained;
+            };
+            self.secured(Kind::StartTls, domain).await;
         }
     }
 

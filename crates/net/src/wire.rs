@@ -293,7 +293,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Wire<Io> {
         match self.poll_write_all(cx, &mut progress) {
             Poll::Ready(Ok(())) => {
                 self.stalled_since = None;
-                if self.out.capacity() > PIECES {
+                if self.out.capacity() > 1 {
                     self.out = VecDeque::new();
                 }
                 Poll::Ready(())
