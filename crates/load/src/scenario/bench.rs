@@ -159,7 +159,9 @@ impl<'t> Bench<'t> {
         operation.clone_into(&mut report.operation);
         report.operations = meter.count;
         report.latency = meter.latencies.latency();
-        if count > 0.0 {
+        if meter.count == 0 {
+            report.generator_ns = 0.0;
+        } else {
             report.generator_ns /= count;
             if report.seconds > 0.0 {
                 report.rate = count / report.seconds;

@@ -52,7 +52,7 @@ impl Fake {
         // Ends with the process of the tests.
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
-                let script = scripts.get(number).or(scripts.last()).unwrap().clone();
+                let script = scripts.get(number).or_else(|| scripts.last()).unwrap().clone();
                 let (stream, config) = (stream.unwrap(), config.clone());
                 std::thread::spawn(move || {
                     // A client that is gone is no failure of the fake.
