@@ -7,8 +7,8 @@ use nuncio_router::choose::{self, Choice};
 use nuncio_router::facts::{Blocked, Unblocked};
 use nuncio_router::points::{Handler, Judge, Load, Police, PoliceAt, Sees, Sight, Standing, Verdict, failed};
 use nuncio_router::slots::{AccountSlot, Life, SessionSlot};
-use nuncio_router::store::{Fault, Range, Table};
-use nuncio_router::{Ask, At, Boxed, ConfigError, Cx, Extension, Host, Reply, Step, Xep};
+use nuncio_router::store::{Fault, Look, Range, Table};
+use nuncio_router::{Ask, At, ConfigError, Cx, Extension, Host, Reply, Step, Xep};
 use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::ns;
@@ -65,12 +65,10 @@ impl Blocklist {
 struct Loads(Table);
 
 impl Load<Blocklist> for Loads {
-    fn load<'a>(&'a self, _cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<Blocklist, Fault>> {
-        Box::pin(async move {
-            let rows = self.0.range(of.as_str(), Range::all(), MOST, false).await?;
-            let jids = rows.iter().filter_map(|(key, _)| Jid::new(std::str::from_utf8(key).ok()?).ok());
-            Ok(Blocklist(jids.collect()))
-        })
+    fn load(&self, look: &Look<'_>) -> Result<Blocklist, Fault> {
+        let rows = look.range(&self.0, &Range::all(), MOST)?;
+        let jids = rows.iter().filter_map(|(key, _)| Jid::new(std::str::from_utf8(key).ok()?).ok());
+        Ok(Blocklist(jids.collect()))
     }
 }
 

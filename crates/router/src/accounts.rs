@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::facts::{AccountRemoved, PasswordChanged};
+use crate::host::Loaded;
 use crate::lane::Step;
 use crate::points::{Login, LoginVerdict};
 use crate::presence;
@@ -35,6 +36,16 @@ pub struct Account {
     /// Whether it is being deleted.
     #[serde(default)]
     pub deleting: bool,
+}
+
+/// What is read of an account that comes into memory.
+pub(crate) struct Everything {
+    pub(crate) account: Account,
+    pub(crate) roster: Roster,
+    /// Offline messages.
+    pub(crate) waiting: u64,
+    /// The values of slots.
+    pub(crate) loaded: Vec<Loaded>,
 }
 
 /// Why an act on an account was not done.
@@ -87,19 +98,22 @@ impl Router {
         Ok(self.shapes().accounts.get(of.as_str(), ROW).await?.and_then(|row| read(of, &row)))
     }
 
-    /// What is known of an account, together with its roster and the number of its offline messages; none if there is none.
-    pub(crate) async fn everything(&self, of: &BareJid) -> Result<Option<(Account, Roster, u64)>, Fault> {
+    /// An account with all that is kept in memory of it; none if there is none.
+    pub(crate) async fn everything(&self, of: &BareJid) -> Result<Option<Everything>, Fault> {
         let (accounts, offline) = (self.shapes().accounts.clone(), self.shapes().offline.clone());
         let rosters = Roster::table(self.store());
+        let loaders = self.points().loaders.clone();
         let looked = self.store().look(of.as_str(), move |look| {
             let Some(row) = look.get(&accounts, ROW)? else {
                 return Ok(None);
             };
-            Ok(Some((row, Roster::rows(look, &rosters)?, look.count(&offline)?)))
+            let loaded = loaders.iter().map(|loader| loader.load(look)).collect::<Result<_, _>>()?;
+            Ok(Some((row, Roster::rows(look, &rosters)?, look.count(&offline)?, loaded)))
         });
-        Ok(looked
-            .await?
-            .and_then(|(row, rows, waiting)| Some((read(of, &row)?, Roster::from_rows(of, rows), waiting))))
+        Ok(looked.await?.and_then(|(row, rows, waiting, loaded)| {
+            let roster = Roster::from_rows(of, rows);
+            Some(Everything { account: read(of, &row)?, roster, waiting, loaded })
+        }))
     }
 
     /// The accounts in the order of their addresses, those after `after`, at most `limit`.

@@ -6,8 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use nuncio_store::{Blobs, Fault, Log, Store, Table};
-use nuncio_xmpp::jid::BareJid;
+use nuncio_store::{Blobs, Fault, Log, Look, Store, Table};
 use nuncio_xmpp::stanza::{IqType, Stanza};
 use nuncio_xmpp::xml::Builder;
 use serde::de::DeserializeOwned;
@@ -17,8 +16,8 @@ use crate::config::RouterConfig;
 use crate::disco::Disco;
 use crate::facts::Fact;
 use crate::points::{
-    AnyHandler, At, Boxed, Copier, CopyAt, Cx, Greeter, Handler, Join as _, Judge, Listener, Load, Name,
-    Pacer, Police, PoliceAt, Question, Stamp, StampAt, Standing, Verdict, Wants,
+    AnyHandler, At, Copier, CopyAt, Cx, Greeter, Handler, Join as _, Judge, Listener, Load, Name, Pacer,
+    Police, PoliceAt, Question, Stamp, StampAt, Standing, Verdict, Wants,
 };
 use crate::slots::{AccountSlot, Life, SessionSlot, Slots};
 
@@ -117,21 +116,18 @@ pub struct Points {
 }
 
 /// A loaded value and the slot that it belongs into.
-type Loaded = (usize, Box<dyn Any + Send + Sync>);
+pub(crate) type Loaded = (usize, Box<dyn Any + Send + Sync>);
 
 /// [`Load`] without its type.
 pub(crate) trait AnyLoad: Send + Sync {
-    fn load<'a>(&'a self, cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<Loaded, Fault>>;
+    fn load(&self, look: &Look<'_>) -> Result<Loaded, Fault>;
 }
 
 struct Loader<T, L>(AccountSlot<T>, L);
 
 impl<T: Send + Sync + 'static, L: Load<T>> AnyLoad for Loader<T, L> {
-    fn load<'a>(&'a self, cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<Loaded, Fault>> {
-        Box::pin(async move {
-            let value = self.1.load(cx, of).await?;
-            Ok((self.0.0, Box::new(value) as Box<dyn Any + Send + Sync>))
-        })
+    fn load(&self, look: &Look<'_>) -> Result<Loaded, Fault> {
+        Ok((self.0.0, Box::new(self.1.load(look)?)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nuncio_store::Fault;
+use nuncio_store::{Fault, Look};
 use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use nuncio_xmpp::stanza::{IqType, Kind, Marks, Stanza};
@@ -564,8 +564,11 @@ pub trait Greeter: Send + Sync + 'static {
 
 /// Fills an account slot from the store when the account comes into memory, before anything happens at it.
 pub trait Load<T>: Send + Sync + 'static {
-    /// The value.
-    fn load<'a>(&'a self, cx: &'a Cx<'a>, of: &'a BareJid) -> Boxed<'a, Result<T, Fault>>;
+    /// The value. Read together with everything else that is read then, on a thread of the store.
+    ///
+    /// # Errors
+    /// The store failed.
+    fn load(&self, look: &Look<'_>) -> Result<T, Fault>;
 }
 
 /// A stanza error for a fault of the store: logged here, told as `internal-server-error` without detail.

@@ -268,17 +268,12 @@ impl Router {
     }
 
     async fn load(self: &Arc<Self>, of: &BareJid) -> Result<Option<AccountState>, Fault> {
-        let Some((account, roster, waiting)) = self.everything(of).await? else {
+        let Some(found) = self.everything(of).await?.filter(|found| !found.account.deleting) else {
             return Ok(None);
         };
-        if account.deleting {
-            return Ok(None);
-        }
-        let waiting = usize::try_from(waiting).unwrap_or(usize::MAX);
-        let mut state = AccountState::new(of.clone(), roster, account.disabled, waiting);
-        let cx = self.cx();
-        for loader in &self.points.loaders {
-            let (index, value) = loader.load(&cx, of).await?;
+        let waiting = usize::try_from(found.waiting).unwrap_or(usize::MAX);
+        let mut state = AccountState::new(of.clone(), found.roster, found.account.disabled, waiting);
+        for (index, value) in found.loaded {
             state.slots.set(index, value);
         }
         Ok(Some(state))

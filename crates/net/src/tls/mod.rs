@@ -408,6 +408,8 @@ fn configure(
         let mut config = builder.with_cert_resolver(resolver);
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
+        // A client has one connection, and gets a fresh one with each.
+        config.send_tls13_tickets = 1;
         config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         config.max_early_data_size = 0;
         config.key_log = Arc::new(exporter::Hear);

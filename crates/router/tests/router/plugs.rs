@@ -436,15 +436,9 @@ async fn greeters_offer_and_take() {
 struct Counts(nuncio_store::Table);
 
 impl nuncio_router::points::Load<u32> for Counts {
-    fn load<'a>(
-        &'a self,
-        _: &'a Cx<'a>,
-        of: &'a nuncio_xmpp::jid::BareJid,
-    ) -> nuncio_router::Boxed<'a, Result<u32, nuncio_store::Fault>> {
-        Box::pin(async move {
-            let value = self.0.get(of.as_str(), b"count").await?;
-            Ok(value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()).unwrap_or_default())
-        })
+    fn load(&self, look: &nuncio_store::Look<'_>) -> Result<u32, nuncio_store::Fault> {
+        let value = look.get(&self.0, b"count")?;
+        Ok(value.and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok()).unwrap_or_default())
     }
 }
 

@@ -22,9 +22,11 @@ pub(super) struct Snapshot<'a> {
 impl Snapshot<'_> {
     /// Looks at one state of the database, however many statements that takes.
     pub(super) fn whole<T>(&self, look: impl FnOnce(&dyn View) -> Result<T, Fault>) -> Result<T, Fault> {
-        let transaction = self.try_to(|connection| connection.unchecked_transaction())?;
+        // Prepared, unlike those of a transaction of rusqlite's. A look that panics leaves its transaction open, and its reader
+        // lets the connection go.
+        self.try_to(|connection| connection.prepare_cached("BEGIN")?.execute(()))?;
         let outcome = look(self);
-        drop(transaction);
+        self.try_to(|connection| connection.prepare_cached("COMMIT")?.execute(()))?;
         outcome
     }
 
