@@ -347,7 +347,7 @@ impl FakeHost {
             Heard::Stanza { number, stanza } => {
                 let answers = {
                     let mut world = self.world.lock().unwrap();
-                    world.received.push(stanza.clone());
+                    world.received.push(Stanza::clone(&stanza));
                     if !world.lazy {
                         if let Some(kept) = self.id.as_ref().and_then(|id| world.sessions.get_mut(id)) {
                             kept.inbound += 1;
