@@ -226,6 +226,9 @@ fn trouble(runs: &[Run]) -> Vec<String> {
     all
 }
 
+/// Each server with its version.
+type Versions = Vec<(Kind, String)>;
+
 /// Prepares the servers and runs everything.
 fn compare(
     cases: &[&Case],
@@ -234,7 +237,7 @@ fn compare(
     sizes: Sizes,
     binary: Option<&Path>,
     folder: &Path,
-) -> Result<(Vec<Run>, Vec<(Kind, String)>)> {
+) -> Result<(Vec<Run>, Versions)> {
     let tls = nuncio_net::ca::local(&folder.join("tls"), &[config::DOMAIN.to_owned()])?;
     let mut subjects = Vec::new();
     for &kind in kinds {
@@ -262,7 +265,7 @@ fn compare(
 
 /// Every other round goes the other way round, so that nobody always follows the same one.
 fn order(subjects: &mut [Subject], round: u32) -> Box<dyn Iterator<Item = &mut Subject> + '_> {
-    if round % 2 == 0 { Box::new(subjects.iter_mut()) } else { Box::new(subjects.iter_mut().rev()) }
+    if round.is_multiple_of(2) { Box::new(subjects.iter_mut()) } else { Box::new(subjects.iter_mut().rev()) }
 }
 
 fn measure(case: &Case, scenario: &Scenario, subject: &mut Subject, round: u32) -> Result<Run> {

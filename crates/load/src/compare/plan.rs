@@ -77,8 +77,8 @@ impl Sizes {
         logins: 1_000,
         idle: 2_000,
         contacts: 1_000,
-        fetches: 200,
-        absent: 200,
+        fetches: 100,
+        absent: 100,
         resumes: 200,
         many: 10_000,
     };
@@ -304,7 +304,7 @@ mod tests {
         };
         assert_eq!(count(Kind::Nuncio, "chat"), Some(10_000));
         assert_eq!(count(Kind::Prosody, "chat"), Some(200));
-        assert_eq!(count(Kind::Prosody, "away"), Some(210));
+        assert_eq!(count(Kind::Prosody, "away"), Some(110));
         assert_eq!(count(Kind::Prosody, "fan"), Some(1_001));
         assert_eq!(count(Kind::Relay, "fan"), None);
         let chat: Vec<&Case> = all.iter().copied().filter(|case| case.key == "chat10").collect();

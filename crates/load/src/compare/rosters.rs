@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use super::seed::{self, Range, Roster};
 use crate::Target;
 
-/// Clients at a time.
-const AT_ONCE: usize = 16;
+/// Clients at a time: so many that the server's store has something to write together.
+const AT_ONCE: usize = 64;
 
 /// What the server may take for one account.
 const PATIENCE: Duration = Duration::from_secs(60);
