@@ -335,7 +335,7 @@ impl Session {
     /// Tells the connection to close after what is queued. `keep`: the session may be resumed nevertheless.
     pub(crate) fn close(&self, with: Option<StreamError>, keep: bool) {
         let mut out = self.out.lock();
-        out.close.get_or_insert(with.map(Box::new));
+        out.close.get_or_insert_with(|| with.map(Box::new));
         out.kept = keep;
         Self::wake(out);
     }
