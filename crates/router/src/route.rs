@@ -77,7 +77,7 @@ pub(crate) enum Begun {
     /// To its end; see [`Router::submit`].
     Done(Option<Ticket>),
     /// There is more to do.
-    Waits(Rest),
+    Waits(Box<Rest>),
 }
 
 /// What is left to do for a stanza.
@@ -126,20 +126,23 @@ impl Router {
             return Ok(Begun::Done(Some(Ticket::done())));
         };
         if Step::is_broadcast(&stanza) {
-            return Ok(Begun::Waits(Rest::Broadcast(stanza)));
+            return Ok(Begun::Waits(Box::new(Rest::Broadcast(stanza))));
         }
         let left = session.lane.step(self, |step| step.leave(session, stanza, None));
         if left.posted {
-            return Ok(Begun::Waits(Rest::Posted(left)));
+            return Ok(Begun::Waits(Box::new(Rest::Posted(left))));
         }
         Ok(self.left(session, left))
     }
 
     /// The part of [`Router::begin`] that waits.
-    pub(crate) async fn finish(self: &Arc<Self>, session: &Arc<Session>, rest: Rest) -> Option<Ticket> {
-        let mut rest = rest;
+    pub(crate) async fn finish(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut rest: Box<Rest>,
+    ) -> Option<Ticket> {
         loop {
-            let begun = match rest {
+            let begun = match *rest {
                 Rest::Broadcast(stanza) => {
                     let left = self.leave_broadcast(session, stanza).await;
                     if left.posted {
@@ -247,7 +250,7 @@ impl Router {
             Left::Goes(stanza) => {
                 return match self.located(&stanza) {
                     Ok(target) => self.go(session, left.ticket, stanza, &target),
-                    Err(account) => Begun::Waits(Rest::Away(left.ticket, stanza, account)),
+                    Err(account) => Begun::Waits(Box::new(Rest::Away(left.ticket, stanza, account))),
                 };
             }
         })
@@ -281,7 +284,7 @@ impl Router {
             self.tell(session, stanza.error(*error));
         }
         if arrival.lane.is_some() || arrival.ask.is_some() {
-            return Begun::Waits(Rest::Arrived(ticket, stanza, arrival));
+            return Begun::Waits(Box::new(Rest::Arrived(ticket, stanza, arrival)));
         }
         Begun::Done(Some(ticket))
     }
