@@ -227,6 +227,73 @@ impl ClientHost {
         }
     }
 
+    /// What takes no waiting; apart, so that the future of an event is small.
+    fn heard(&mut self, event: Event) {
+        match event {
+            // These are waited for: see `event`.
+            Event::Stanza { .. } | Event::Nonza(_) => {}
+            Event::Opened { domain, id } => {
+                tracing::debug!(stream = %id, %domain, peer = %self.peer, "stream opened");
+                self.stream = id;
+            }
+            Event::Secured(TlsFacts { version, suite, resumed, .. }) => {
+                tracing::debug!(stream = %self.stream, peer = %self.peer, ?version, suite, resumed, "TLS is up");
+            }
+            Event::LoginFailed { domain, mechanism, username, condition, why, guess } => {
+                self.router.metrics().logins_failed.inc();
+                let username = username.unwrap_or_default();
+                tracing::info!(stream = %self.stream, peer = %self.peer, domain, username, mechanism, %condition, why, "login failed");
+                if guess {
+                    self.router.throttle.failed(Culprit::address(self.peer));
+                    if let Ok(account) = BareJid::from_parts(Some(&username), &domain) {
+                        self.router.throttle.failed(Culprit::Account(account.to_string()));
+                    }
+                }
+            }
+            Event::Authenticated(who) => {
+                self.router.metrics().logins.inc();
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %who.account(), mechanism = who.mechanism(), binding = who.channel_binding(), "logged in");
+            }
+            Event::Bound(jid) => {
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, "bound")
+            }
+            Event::Enabled(enabled) => {
+                tracing::debug!(stream = %self.stream, resumable = enabled.id.is_some(), "stream management is on");
+            }
+            Event::Resumed { jid, h } => {
+                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, h, "resumed");
+            }
+            Event::Answered { number, reply } => self.answered(number, reply),
+            Event::Acked { h, .. } => {
+                if let Some(bound) = self.current() {
+                    let settled = bound.session.out.lock().queue.ack(h);
+                    match settled {
+                        Some(settled) => self.router.settled(&bound.session.lane, &settled),
+                        None => {
+                            tracing::warn!(stream = %self.stream, h, "more was acknowledged than was sent")
+                        }
+                    }
+                }
+            }
+            Event::Quiet { within } => {
+                let probe = self.current().and_then(|bound| self.router.probe(&bound.session, within));
+                *self.probe.get_mut() = probe;
+            }
+            Event::Finishing => tracing::debug!(stream = %self.stream, "the client has closed its stream"),
+            Event::Ended(end) => {
+                self.lost = end.lost();
+                self.router.metrics().stream_ended(&end);
+                let error = end.error.map_or("none", StreamCondition::as_str);
+                if self.stream.is_empty() && end.error.is_none() {
+                    // A probe of the port, most likely: nothing was ever said.
+                    tracing::debug!(peer = %self.peer, reason = %end.reason, "a connection ended before its stream began");
+                } else {
+                    tracing::info!(stream = %self.stream, peer = %self.peer, reason = %end.reason, clean = end.clean, error, "stream ended");
+                }
+            }
+        }
+    }
+
     /// The next thing to tell the stream of a bound session: acknowledgements first.
     fn poll_command(&mut self, cx: &mut Context<'_>) -> Poll<Command> {
         let Some(Bound { session, connection }) = &self.bound else { return Poll::Pending };
@@ -312,39 +379,7 @@ impl Host<C2s> for ClientHost {
 
     async fn event(&mut self, event: Event) {
         match event {
-            Event::Opened { domain, id } => {
-                tracing::debug!(stream = %id, %domain, peer = %self.peer, "stream opened");
-                self.stream = id;
-            }
-            Event::Secured(TlsFacts { version, suite, resumed, .. }) => {
-                tracing::debug!(stream = %self.stream, peer = %self.peer, ?version, suite, resumed, "TLS is up");
-            }
-            Event::LoginFailed { domain, mechanism, username, condition, why, guess } => {
-                self.router.metrics().logins_failed.inc();
-                let username = username.unwrap_or_default();
-                tracing::info!(stream = %self.stream, peer = %self.peer, domain, username, mechanism, %condition, why, "login failed");
-                if guess {
-                    self.router.throttle.failed(Culprit::address(self.peer));
-                    if let Ok(account) = BareJid::from_parts(Some(&username), &domain) {
-                        self.router.throttle.failed(Culprit::Account(account.to_string()));
-                    }
-                }
-            }
-            Event::Authenticated(who) => {
-                self.router.metrics().logins.inc();
-                tracing::info!(stream = %self.stream, peer = %self.peer, account = %who.account(), mechanism = who.mechanism(), binding = who.channel_binding(), "logged in");
-            }
-            Event::Bound(jid) => {
-                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, "bound")
-            }
-            Event::Enabled(enabled) => {
-                tracing::debug!(stream = %self.stream, resumable = enabled.id.is_some(), "stream management is on");
-            }
-            Event::Resumed { jid, h } => {
-                tracing::info!(stream = %self.stream, peer = %self.peer, account = %jid.bare(), %jid, h, "resumed");
-            }
             Event::Stanza { number, stanza } => self.stanza(number, stanza).await,
-            Event::Answered { number, reply } => self.answered(number, reply),
             Event::Nonza(element) => {
                 if let Some(bound) = self.current()
                     && let Some(greeter) = self.router.points().open(element.name(), element.ns())
@@ -352,33 +387,7 @@ impl Host<C2s> for ClientHost {
                     greeter.take(&self.router.cx(), &bound.session, &element).await;
                 }
             }
-            Event::Acked { h, .. } => {
-                if let Some(bound) = self.current() {
-                    let settled = bound.session.out.lock().queue.ack(h);
-                    match settled {
-                        Some(settled) => self.router.settled(&bound.session.lane, &settled),
-                        None => {
-                            tracing::warn!(stream = %self.stream, h, "more was acknowledged than was sent")
-                        }
-                    }
-                }
-            }
-            Event::Quiet { within } => {
-                let probe = self.current().and_then(|bound| self.router.probe(&bound.session, within));
-                *self.probe.get_mut() = probe;
-            }
-            Event::Finishing => tracing::debug!(stream = %self.stream, "the client has closed its stream"),
-            Event::Ended(end) => {
-                self.lost = end.lost();
-                self.router.metrics().stream_ended(&end);
-                let error = end.error.map_or("none", StreamCondition::as_str);
-                if self.stream.is_empty() && end.error.is_none() {
-                    // A probe of the port, most likely: nothing was ever said.
-                    tracing::debug!(peer = %self.peer, reason = %end.reason, "a connection ended before its stream began");
-                } else {
-                    tracing::info!(stream = %self.stream, peer = %self.peer, reason = %end.reason, clean = end.clean, error, "stream ended");
-                }
-            }
+            event => self.heard(event),
         }
     }
 

@@ -258,3 +258,16 @@ async fn nobody_forges_the_servers_note_of_a_delay() {
     assert!(got.contains("from='juliet@localhost' stamp='2001"), "{got}");
     assert_eq!(got.matches("from='localhost'").count(), 1, "the server's own note is there: {got}");
 }
+
+/// The future of an event is made for every stanza: it has to fit where an allocator finds room at once.
+#[tokio::test(start_paused = true)]
+async fn events_are_small_futures() {
+    use nuncio_sansio::Host as _;
+    let router = crate::common::server(&["juliet"]).await;
+    let mut juliet = Client::login(&router, "juliet", "balcony").await;
+    let event = juliet.host.event(nuncio_stream::c2s::Event::Acked { h: 0, fresh: 0 });
+    let size = size_of_val(&event);
+    drop(event);
+    assert!(size <= 1024, "{size} bytes");
+    juliet.leave().await;
+}
