@@ -282,10 +282,11 @@ impl Step<'_> {
         self.stream_ended(id);
         self.router.metrics().hibernated.inc();
         self.fact(&facts::Hibernated { session: id, jid: session.jid().clone(), unacknowledged });
-        let router = Arc::downgrade(self.router);
+        // A session that has ended meanwhile is not kept by those who would end it.
+        let (router, session) = (Arc::downgrade(self.router), Arc::downgrade(&session));
         tokio::spawn(async move {
             tokio::time::sleep(max).await;
-            if let Some(router) = router.upgrade() {
+            if let (Some(router), Some(session)) = (router.upgrade(), session.upgrade()) {
                 router.expire(&session, connection).await;
             }
         });
