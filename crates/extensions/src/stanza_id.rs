@@ -72,7 +72,8 @@ impl Stamp for Assign {
         let id = at.cx.router.entropy().token();
         let by = account.jid.as_str();
         // Every message gets one: written at once, without a tree, and mostly into just the room that it needs.
-        let [start, middle, end] = ["<stanza-id xmlns='urn:xmpp:sid:0' id='", "' by='", "'/>"].map(str::as_bytes);
+        let [start, middle, end] =
+            ["<stanza-id xmlns='urn:xmpp:sid:0' id='", "' by='", "'/>"].map(str::as_bytes);
         let mut child = Vec::with_capacity(start.len() + id.len() + middle.len() + by.len() + end.len());
         child.extend_from_slice(start);
         child.extend_from_slice(id.as_bytes());

@@ -263,7 +263,7 @@ async fn nobody_forges_the_servers_note_of_a_delay() {
 #[tokio::test(start_paused = true)]
 async fn events_are_small_futures() {
     use nuncio_sansio::Host as _;
-    let router = crate::common::server(&["juliet"]).await;
+    let router = server(&["juliet"]).await;
     let mut juliet = Client::login(&router, "juliet", "balcony").await;
     let event = juliet.host.event(nuncio_stream::c2s::Event::Acked { h: 0, fresh: 0 });
     let size = size_of_val(&event);
