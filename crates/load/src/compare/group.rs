@@ -5,11 +5,17 @@ use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// The groups that live, by their leaders' ids, for [`end_all`].
-static LIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+struct Live {
+    leaders: Vec<u32>,
+    /// The run is being ended: nothing is started any more.
+    ending: bool,
+}
+
+static LIVE: Mutex<Live> = Mutex::new(Live { leaders: Vec::new(), ending: false });
 
 /// How long a server may take to stop before it is killed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -25,8 +31,13 @@ impl Group {
     /// Starts the command as the leader of a new group.
     pub(super) fn spawn(command: &mut Command) -> Result<Self> {
         let shown = command.get_program().to_string_lossy().into_owned();
+        // Held while it is started: a run that is being ended either knows of it or has forbidden it.
+        let mut live = live();
+        if live.ending {
+            bail!("{shown} is not started: the run is being ended");
+        }
         let child = command.process_group(0).spawn().with_context(|| format!("cannot start {shown}"))?;
-        live().push(child.id());
+        live.leaders.push(child.id());
         Ok(Self { child, done: false })
     }
 
@@ -70,7 +81,7 @@ impl Group {
     fn forget(&mut self) {
         self.done = true;
         let id = self.child.id();
-        live().retain(|&other| other != id);
+        live().leaders.retain(|&other| other != id);
     }
 }
 
@@ -80,7 +91,7 @@ impl Drop for Group {
     }
 }
 
-fn live() -> std::sync::MutexGuard<'static, Vec<u32>> {
+fn live() -> std::sync::MutexGuard<'static, Live> {
     LIVE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -91,9 +102,13 @@ fn signal(leader: u32, which: Signal) {
     }
 }
 
-/// Ends every group that lives. For a signal that ends this process without dropping anything.
+/// Ends every group that lives, and lets none begin. For a signal that ends this process without dropping anything.
 pub(super) fn end_all() {
-    let leaders = live().clone();
+    let leaders = {
+        let mut live = live();
+        live.ending = true;
+        live.leaders.clone()
+    };
     leaders.iter().for_each(|&leader| signal(leader, Signal::TERM));
     std::thread::sleep(Duration::from_secs(2));
     leaders.iter().for_each(|&leader| signal(leader, Signal::KILL));
@@ -122,7 +137,7 @@ mod tests {
         assert!(runs(leader) && runs(grandchild));
         drop(group);
         assert!(!runs(leader) && !runs(grandchild));
-        assert!(!live().contains(&leader));
+        assert!(!live().leaders.contains(&leader));
     }
 
     #[test]
