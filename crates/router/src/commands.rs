@@ -466,6 +466,32 @@ const COMMANDS: &[Command] = &[
         },
     },
     Command {
+        name: "federation.list",
+        title: "List the streams to and from other servers",
+        node: None,
+        who: Who::Admins,
+        args: &[],
+        run: |router, _, _| {
+            Box::pin(async move {
+                let elsewhere = router.elsewhere().ok_or_else(no_federation)?;
+                Ok(elsewhere.list())
+            })
+        },
+    },
+    Command {
+        name: "federation.explain",
+        title: "Say what is known about another domain, and why",
+        node: None,
+        who: Who::Admins,
+        args: &[arg("domain", "The other domain", ArgKind::Text)],
+        run: |router, _, args| {
+            Box::pin(async move {
+                let elsewhere = router.elsewhere().ok_or_else(no_federation)?;
+                elsewhere.explain(args.text("domain").unwrap_or_default())
+            })
+        },
+    },
+    Command {
         name: "announce",
         title: "Send a message to all sessions",
         node: node!("announce"),
@@ -513,6 +539,12 @@ const COMMANDS: &[Command] = &[
         },
     },
 ];
+
+fn no_federation() -> Refused {
+    Refused::Failed(
+        "this server does not talk to other servers; see [federation] in its configuration".to_owned(),
+    )
+}
 
 fn password(args: &Args) -> Zeroizing<String> {
     Zeroizing::new(args.text("password").unwrap_or_default().to_owned())

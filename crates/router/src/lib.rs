@@ -16,6 +16,7 @@ pub mod commands;
 pub mod config;
 pub mod delivery;
 pub mod disco;
+mod elsewhere;
 pub mod facts;
 pub mod host;
 pub mod lane;
@@ -36,6 +37,7 @@ pub mod slots;
 
 pub use clock::{Clock, SystemClock};
 pub use config::{DomainConfig, Limits, Refusable, RouterConfig, ServiceContacts};
+pub use elsewhere::Elsewhere;
 pub use host::{ConfigError, Extension, Host, Xep};
 pub use lane::{AccountState, Lane, SessionState, Step, Stepped};
 pub use points::{Ask, At, Boxed, Cx, Place, Reply};

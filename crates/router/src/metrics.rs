@@ -32,6 +32,7 @@ metrics! {
     messages: Counter = "Messages from sessions",
     presences: Counter = "Presence stanzas from sessions",
     iqs: Counter = "IQ stanzas from sessions",
+    from_elsewhere: Counter = "Stanzas taken from other servers, from proven domains",
     delivered: Counter = "Stanzas put into the queue of a session",
     refused: Counter = "Stanzas that police refused or dropped",
     bounced: Counter = "Stanzas answered with an error because nobody took them",

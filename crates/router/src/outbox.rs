@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nuncio_xmpp::stanza::Stanza;
 
 use crate::lane::{Lane, Outbox, Parcel};
+use crate::route::Target;
 use crate::router::Router;
 
 impl Router {
@@ -28,7 +29,10 @@ impl Router {
                     }
                 };
                 // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
-                let arrival = self.arrive(&target, &front.stanza, false);
+                let arrival = match target {
+                    Target::Elsewhere => self.depart(&front.stanza, front.bounces),
+                    _ => self.arrive(&target, &front.stanza, false),
+                };
                 if let Some(ticket) = arrival.ticket.filter(|ticket| !ticket.is_done()) {
                     next.outbox(|outbox| outbox.written = Some(ticket));
                 }

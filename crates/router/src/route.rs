@@ -203,15 +203,19 @@ impl Router {
         if stanza.to().is_none() && !matches!(stanza.kind(), Kind::Presence(_)) {
             stanza.set_to(Some(me.bare().to_jid()));
         }
+        self.undate(stanza);
+        Ok(())
+    }
+
+    /// Only we say when something has reached one of our domains (XEP-0203, security considerations).
+    pub(crate) fn undate(&self, stanza: &mut Stanza) {
         if stanza.marks().any(Marks::DELAY) {
-            // Only we say when something has reached one of our domains (XEP-0203, security considerations).
             stanza.strip(|child| {
                 let by = || Jid::new(&child.attr("from")?).ok();
                 child.is("delay", ns::DELAY)
                     && by().is_some_and(|by| by.local().is_none() && self.domain(by.domain()).is_some())
             });
         }
-        Ok(())
     }
 
     // ---- enter -------------------------------------------------------------------------------------------------------------
@@ -381,7 +385,7 @@ impl Router {
                     }
                 }
             }
-            Target::Elsewhere => Arrival::refused(Condition::RemoteServerNotFound),
+            Target::Elsewhere => self.depart(stanza, true),
             Target::Failed => Arrival::refused(Condition::InternalServerError),
         }
     }
@@ -419,6 +423,11 @@ impl Router {
                 }
             }
         })
+    }
+
+    /// Whether the handler of a request works beside what its sender says next.
+    pub(crate) fn is_aside(&self, at: At, stanza: &Stanza) -> bool {
+        self.handler(at, stanza).is_some_and(|handler| handler.order() == Order::Aside)
     }
 
     fn handler(&self, at: At, stanza: &Stanza) -> Option<&Arc<dyn crate::points::AnyHandler>> {

@@ -1,8 +1,8 @@
 //! The router: everything that a connection, a command or an extension starts from.
 
 use std::hash::BuildHasher as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::accounts;
 use crate::clock::Clock;
 use crate::config::{DomainConfig, RouterConfig};
+use crate::elsewhere::Elsewhere;
 use crate::host::{ConfigError, Extension, Host, Points};
 use crate::lane::{AccountState, Lane, Step, Stepped};
 use crate::limits::Throttle;
@@ -97,6 +98,8 @@ pub struct Router {
     /// Work that goes on beside the streams, so that a stop can wait for it.
     busy: AtomicUsize,
     idle: Notify,
+    /// Who carries stanzas to other domains.
+    pub(crate) elsewhere: OnceLock<Weak<dyn Elsewhere>>,
 }
 
 /// Counts work that goes on beside the streams.
@@ -161,6 +164,7 @@ impl Router {
             stopping: tokio::sync::watch::Sender::new(false),
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
+            elsewhere: OnceLock::new(),
         });
         router.finish_deletions().await?;
         Ok(router)

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("msrp", &["sansio"]),
     ("store", &[]),
     ("net", &["sansio"]),
-    ("router", &["xmpp", "sansio", "stream", "store"]),
+    ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
