@@ -80,6 +80,12 @@ pub enum Misbehaved {
     /// The server breaks SASL, or is not who it should be.
     #[error("login: {0}")]
     Sasl(crate::sasl::client::ClientError),
+    /// Between servers: a stanza or dialback element without a usable `to` or `from` (RFC 6120 §4.9.3.7).
+    #[error("no usable address in to or from")]
+    Addressing,
+    /// A dialback element that cannot be understood (XEP-0220 §2).
+    #[error("malformed dialback element")]
+    Dialback,
     /// SASL data that are no base64.
     #[error("SASL data are not base64")]
     Encoding,
@@ -159,10 +165,11 @@ impl Error {
                 Misbehaved::Xml(error) => error.condition(),
                 Misbehaved::Namespace => StreamCondition::InvalidNamespace,
                 Misbehaved::Prefix | Misbehaved::ElementPrefix => StreamCondition::BadNamespacePrefix,
-                Misbehaved::NotAStream | Misbehaved::Counter | Misbehaved::Encoding => {
-                    StreamCondition::BadFormat
-                }
-                Misbehaved::HeaderAddress => StreamCondition::ImproperAddressing,
+                Misbehaved::NotAStream
+                | Misbehaved::Counter
+                | Misbehaved::Encoding
+                | Misbehaved::Dialback => StreamCondition::BadFormat,
+                Misbehaved::HeaderAddress | Misbehaved::Addressing => StreamCondition::ImproperAddressing,
                 Misbehaved::HeaderTo => StreamCondition::HostUnknown,
                 Misbehaved::HeaderFrom | Misbehaved::From => StreamCondition::InvalidFrom,
                 Misbehaved::Unauthenticated | Misbehaved::Unbound => StreamCondition::NotAuthorized,

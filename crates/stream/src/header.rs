@@ -57,15 +57,49 @@ pub(crate) fn read_client(header: &Header) -> Result<Initial, Error> {
         Some(from) => Some(Jid::new(&from).map_err(|_| Misbehaved::HeaderFrom)?.bare()),
         None => None,
     };
-    // What is no language tag (BCP 47) is not handed on.
+    Ok(Initial { to, from, lang: language(header) })
+}
+
+/// The language of what follows; what is no language tag (BCP 47) is not handed on.
+fn language(header: &Header) -> Option<Box<str>> {
     let is_tag = |lang: &str| {
         lang.len() <= 35
             && lang
                 .split('-')
                 .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
     };
-    let lang = header.lang().filter(|lang| is_tag(lang)).map(|lang| lang.into_owned().into_boxed_str());
-    Ok(Initial { to, from, lang })
+    header.lang().filter(|lang| is_tag(lang)).map(|lang| lang.into_owned().into_boxed_str())
+}
+
+/// What a server's header says, in either role.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Whom it addresses, prepared.
+    pub(crate) to: Option<String>,
+    /// Who it says that it is, prepared.
+    pub(crate) from: Option<String>,
+    /// The id of the stream, if it is the receiving server's.
+    pub(crate) id: Option<String>,
+    /// The language of what it sends.
+    pub(crate) lang: Option<Box<str>>,
+    /// It declares the prefix of dialback: it knows the protocol (XEP-0220 §2.4.1).
+    pub(crate) dialback: bool,
+}
+
+/// Reads the header of a server.
+pub(crate) fn read_server(header: &Header) -> Result<Peer, Error> {
+    check(header, ns::SERVER)?;
+    let domain = |attr: &str, fault: Misbehaved| match header.attr(attr) {
+        Some(value) => jid::prepare_domain(&value).map(Some).map_err(|_| fault),
+        None => Ok(None),
+    };
+    Ok(Peer {
+        to: domain("to", Misbehaved::HeaderAddress)?,
+        from: domain("from", Misbehaved::HeaderFrom)?,
+        id: header.attr("id").map(std::borrow::Cow::into_owned),
+        lang: language(header),
+        dialback: header.declares("db") == Some(ns::DIALBACK),
+    })
 }
 
 /// The major number of `major.minor` (§4.7.5). None if there is no version, or none that can be read: 0.9.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid;
 
 /// Redirects in a row that a client follows; RFC 6120 §4.9.3.19 wants a bound between 2 and 5.
@@ -177,6 +178,14 @@ pub fn decide(other: &SeeOtherHost, connected: &Host, port: u16, standing: Stand
     match &other.host {
         Host::Name(name) => Decision::Resolve { name: name.clone(), port: other.port },
         host => Decision::Address { host: host.clone(), port: other.port },
+    }
+}
+
+/// S0-32: in clear a redirect is not to be trusted, so none is given.
+pub(crate) fn without(error: StreamError) -> StreamError {
+    match error.condition {
+        StreamCondition::SeeOtherHost => StreamError::new(StreamCondition::InternalServerError),
+        _ => error,
     }
 }
 

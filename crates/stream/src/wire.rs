@@ -11,8 +11,9 @@ use nuncio_xmpp::xml::Builder;
 
 use crate::header::{self, Words};
 
-/// The outputs of a stream between client and server.
+/// The outputs of a stream.
 pub(crate) struct Wire<Q, E> {
+    content: Content,
     out: VecDeque<Output<Q, E>>,
     /// Bytes that follow everything in `out`.
     tail: Vec<u8>,
@@ -22,9 +23,27 @@ pub(crate) struct Wire<Q, E> {
     close_sent: bool,
 }
 
+/// The content namespace of a stream (RFC 6120 §4.8.2).
+#[derive(Clone, Copy)]
+pub(crate) enum Content {
+    /// Between client and server.
+    Client,
+    /// Between servers.
+    Server,
+}
+
+impl Content {
+    const fn ns(self) -> &'static str {
+        match self {
+            Self::Client => ns::CLIENT,
+            Self::Server => ns::SERVER,
+        }
+    }
+}
+
 impl<Q, E> Wire<Q, E> {
-    pub(crate) fn new() -> Self {
-        Self { out: VecDeque::new(), tail: Vec::new(), header_sent: false, close_sent: false }
+    pub(crate) fn new(content: Content) -> Self {
+        Self { content, out: VecDeque::new(), tail: Vec::new(), header_sent: false, close_sent: false }
     }
 
     /// The next output, if one is due.
@@ -73,19 +92,22 @@ impl<Q, E> Wire<Q, E> {
 
     pub(crate) fn send_builder(&mut self, builder: &Builder) {
         if !self.close_sent {
-            builder.write(&mut self.tail, ns::CLIENT);
+            builder.write(&mut self.tail, self.content.ns());
         }
     }
 
     pub(crate) fn send_stanza(&mut self, stanza: &Stanza) {
         if !self.close_sent {
-            stanza.render(&mut self.tail, ns::CLIENT);
+            stanza.render(&mut self.tail, self.content.ns());
         }
     }
 
     pub(crate) fn send_header(&mut self, words: Words<'_>) {
         if !self.close_sent {
-            header::write_client(&mut self.tail, words);
+            match self.content {
+                Content::Client => header::write_client(&mut self.tail, words),
+                Content::Server => header::write_server(&mut self.tail, words),
+            }
             self.header_sent = true;
         }
     }

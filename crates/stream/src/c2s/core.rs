@@ -8,7 +8,7 @@ use nuncio_xmpp::xml::{Builder, Tokenizer};
 
 use super::api::{C2sConfig, End, Event, Question, Reason};
 use crate::header::Words;
-use crate::wire::Wire;
+use crate::wire::{Content, Wire};
 
 /// The timers of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,16 @@ impl Core {
         let tokenizer = Tokenizer::new(config.before);
         let mut timers = Timers::default();
         timers.set(Timer::Negotiation, now + config.negotiation);
-        Self { config, entropy, tokenizer, wire: Wire::new(), timers, heard: now, asking: false, failures: 0 }
+        Self {
+            config,
+            entropy,
+            tokenizer,
+            wire: Wire::new(Content::Client),
+            timers,
+            heard: now,
+            asking: false,
+            failures: 0,
+        }
     }
 
     pub(super) fn ask(&mut self, question: Question) {

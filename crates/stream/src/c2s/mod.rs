@@ -31,6 +31,7 @@ use self::core::{Core, Timer};
 use self::negotiate::{AwaitDomain, AwaitOffer, ExpectHeader, ExpectStartTls, ExpectTls};
 use self::open::Open;
 use crate::error::{Error, Misbehaved, Ours, Refused};
+use crate::redirect;
 
 /// The receiving end of a client's connection.
 pub struct C2s {
@@ -252,7 +253,7 @@ impl State {
             Self::ExpectStartTls(_) => true,
             _ => false,
         };
-        if in_clear { negotiate::without_redirect(error) } else { error }
+        if in_clear { redirect::without(error) } else { error }
     }
 
     fn timer(self, core: &mut Core, now: Time, timer: Timer) -> Next {

@@ -1,7 +1,7 @@
 //! From the first byte to SASL: header, domain, features, STARTTLS (RFC 6120 §4.3, §5).
 
 use nuncio_sansio::TlsFacts;
-use nuncio_xmpp::error::{StreamCondition, StreamError};
+use nuncio_xmpp::error::StreamError;
 use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::xml::{Builder, Element, Header};
@@ -13,6 +13,7 @@ use super::core::Core;
 use super::{Next, State};
 use crate::error::{Error, Misbehaved, Refused};
 use crate::header::{self, Initial};
+use crate::redirect;
 use crate::sasl::server::Policy;
 use crate::sasl::{Authenticated, SaslCondition};
 
@@ -35,14 +36,6 @@ impl ExpectTls {
         core.discard();
         core.wire.event(Event::Secured(facts.clone()));
         State::ExpectHeader(ExpectHeader { security: Security::Tls(Box::new(facts)) })
-    }
-}
-
-/// S0-32: in clear a redirect is not to be trusted, so none is given.
-pub(super) fn without_redirect(error: StreamError) -> StreamError {
-    match error.condition {
-        StreamCondition::SeeOtherHost => StreamError::new(StreamCondition::InternalServerError),
-        _ => error,
     }
 }
 
@@ -120,7 +113,7 @@ impl AwaitDomain {
             Ok(domain) => domain,
             Err(error) => {
                 core.open("", to);
-                let error = if self.is_in_clear() { without_redirect(error) } else { error };
+                let error = if self.is_in_clear() { redirect::without(error) } else { error };
                 return Err(Refused::Domain(error).into());
             }
         };

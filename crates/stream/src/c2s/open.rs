@@ -1,6 +1,5 @@
 //! A bound stream: stanzas, stream management (XEP-0198), probes, and the closing handshake (RFC 6120 §4.4).
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use nuncio_sansio::{Close, Eof, Time};
@@ -14,6 +13,7 @@ use super::api::{Command, Enabled, End, Event, Question, Reason, Resumed};
 use super::core::{Core, Timer};
 use super::{Next, State, lost};
 use crate::error::{Misbehaved, Ours, Refused};
+use crate::ledger::Ledger;
 use crate::sm::{self, Inbound, Outbound};
 
 /// How long the host may take for the next of its last stanzas.
@@ -56,40 +56,6 @@ enum Closing {
     Peer,
     /// Ours is sent, with that error.
     Ours(Option<StreamCondition>),
-}
-
-/// Which stanzas of the client have been received and handled.
-#[derive(Default)]
-struct Ledger {
-    received: u64,
-    handled: u64,
-    /// Stanzas that the stream has answered itself, waiting for those before them.
-    own: VecDeque<u64>,
-}
-
-impl Ledger {
-    fn receive(&mut self) -> u64 {
-        self.received += 1;
-        self.received
-    }
-
-    fn answered(&mut self, number: u64) {
-        self.own.push_back(number);
-        self.handle(self.handled);
-    }
-
-    fn handle(&mut self, number: u64) {
-        self.handled = self.handled.max(number.min(self.received));
-        while self.own.front().is_some_and(|own| *own <= self.handled + 1) {
-            if let Some(own) = self.own.pop_front() {
-                self.handled = self.handled.max(own);
-            }
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        self.handled == self.received
-    }
 }
 
 impl Open {
@@ -238,8 +204,8 @@ impl Open {
             ("resume", _) => core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None)),
             ("r", Management::On(counters)) => {
                 let deadline = now + core.config.pace.answer_within;
-                if counters.inbound.requested(self.ledger.received, self.ledger.handled, deadline) {
-                    core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+                if counters.inbound.requested(self.ledger.received(), self.ledger.handled(), deadline) {
+                    core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled())));
                 } else {
                     core.timers.set_if_idle(Timer::Answer, deadline);
                 }
@@ -274,7 +240,7 @@ impl Open {
                     .attr_opt("max", enabled.max.filter(|_| resumable))
                     .attr_opt("location", enabled.location.as_deref().filter(|_| resumable));
                 core.wire.send_builder(&element);
-                let inbound = Inbound::new(0, self.ledger.received);
+                let inbound = Inbound::new(0, self.ledger.received());
                 self.management =
                     Management::On(Box::new(Counters { inbound, outbound: Outbound::new(0, 0) }));
                 core.wire.event(Event::Enabled(enabled));
@@ -350,8 +316,8 @@ impl Open {
     /// Sends the answers to `<r/>` that have become due.
     fn acknowledge(&mut self, core: &mut Core, now: Time) {
         let Management::On(counters) = &mut self.management else { return };
-        if counters.inbound.due(self.ledger.handled, now) {
-            core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled)));
+        if counters.inbound.due(self.ledger.handled(), now) {
+            core.wire.send(&sm::answer(counters.inbound.h(self.ledger.handled())));
         }
         match counters.inbound.deadline() {
             Some(at) => core.timers.set(Timer::Answer, at),
@@ -453,29 +419,4 @@ fn request(core: &mut Core, counters: &mut Counters) {
     core.wire.send(sm::REQUEST);
     counters.outbound.requested();
     core.timers.clear(Timer::Quiet);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_answers_wait_for_what_came_before() {
-        let mut ledger = Ledger::default();
-        for _ in 0..5 {
-            ledger.receive();
-        }
-        ledger.answered(2);
-        ledger.answered(3);
-        assert_eq!(ledger.handled, 0);
-        ledger.handle(1);
-        assert_eq!(ledger.handled, 3);
-        ledger.handle(99);
-        assert!(ledger.is_done(), "no number beyond what was received");
-        ledger.receive();
-        ledger.answered(6);
-        assert!(ledger.is_done());
-        ledger.handle(1);
-        assert_eq!(ledger.handled, 6, "never back");
-    }
 }

@@ -12,7 +12,7 @@ use nuncio_xmpp::xml::Tokenizer;
 use super::api::{ClientConfig, End, Event, Never, Reason, Resumption};
 use crate::header::Words;
 use crate::sm::{Outbound, TooHigh};
-use crate::wire::Wire;
+use crate::wire::{Content, Wire};
 
 /// The timers of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ impl Core {
             config,
             entropy,
             tokenizer,
-            wire: Wire::new(),
+            wire: Wire::new(Content::Client),
             timers,
             heard: now,
             secured: false,
