@@ -72,7 +72,7 @@ async def run_cases(args) -> int:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="peer")
-    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak"])
+    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak", "federation"])
     parser.add_argument("--subject", default="nuncio", choices=["nuncio", "prosody", "ejabberd"])
     parser.add_argument("--binary", type=Path, help="the nuncio binary")
     parser.add_argument("--client", type=Path, help="library: the example `resume` of the client library")
@@ -84,6 +84,7 @@ async def main() -> int:
     parser.add_argument("--seed", type=int, help="kill: of the random choices")
     parser.add_argument("--verbose", action="store_true", help="show every transcript")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the run")
+    parser.add_argument("--peer", dest="peers", action="append", help="federation: only against this server")
     parser.add_argument("--only", action="append", help="only cases whose id begins so")
     args = parser.parse_args()
     if args.binary:
@@ -109,6 +110,9 @@ async def main() -> int:
             return await run(args)
         if args.suite == "soak":
             from .soak import run
+            return await run(args)
+        if args.suite == "federation":
+            from .lab.matrix import run
             return await run(args)
         return await run_cases(args)
     except asyncio.CancelledError:

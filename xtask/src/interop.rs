@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
+use crate::matrix;
 use crate::process::{self, Ended, command};
 use crate::provision;
 use crate::summary::{Summary, runner_counts};
@@ -19,6 +20,8 @@ const WIDTH: usize = 2;
 /// The longest that one suite may take.
 const LIMIT: Duration = Duration::from_secs(600);
 const SUBJECTS: [&str; 3] = ["nuncio", "prosody", "ejabberd"];
+/// Whose side of the federation matrix is played: Prosody's shows what the rivals do with each other.
+const FEDERATION: [&str; 1] = ["prosody"];
 
 /// One run of the Python side.
 #[derive(Clone, Debug)]
@@ -30,10 +33,10 @@ struct Suite {
 /// `cargo xtask interop ...`
 pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let (name, mut rest) = match words {
-        [name @ ("clients" | "conversations" | "library" | "raw"), rest @ ..] => (*name, rest),
-        _ => bail!("interop clients|conversations|library|raw"),
+        [name @ ("clients" | "conversations" | "federation" | "library" | "raw"), rest @ ..] => (*name, rest),
+        _ => bail!("interop clients|conversations|federation|library|raw"),
     };
-    let (mut subjects, mut more, mut release) = (Vec::new(), Vec::new(), false);
+    let (mut subjects, mut more, mut release, mut document) = (Vec::new(), Vec::new(), false, false);
     loop {
         rest = match rest {
             [] => break,
@@ -45,6 +48,14 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
                 let known = SUBJECTS.iter().find(|known| *known == subject);
                 subjects
                     .push(*known.with_context(|| format!("no subject {subject}: {}", SUBJECTS.join(", ")))?);
+                rest
+            }
+            ["--document", rest @ ..] if name == "federation" => {
+                document = true;
+                rest
+            }
+            ["--peer", peer, rest @ ..] if name == "federation" => {
+                more.extend(["--peer".to_owned(), (*peer).to_owned()]);
                 rest
             }
             ["--only", id, rest @ ..] => {
@@ -65,6 +76,8 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         }
         "clients" => of("clients", subjects.clone()).chain(of("library", subjects)).collect(),
         "raw" => of("raw", all(&subjects)).collect(),
+        "federation" if subjects.is_empty() => of("federation", FEDERATION.to_vec()).collect(),
+        "federation" => of("federation", subjects).collect(),
         "library" => of("library", all(&subjects)).collect(),
         _ => of("conversations", all(&subjects)).collect(),
     };
@@ -75,6 +88,10 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         false => None,
     };
     suites_of(&root, binary.as_deref(), &suites, &more, true, &mut summary)?;
+    if name == "federation" {
+        let subjects: Vec<_> = suites.iter().map(|suite| suite.subject).collect();
+        matrix::print(&root, &subjects, document)?;
+    }
     summary.print();
     Ok(summary.sound())
 }
@@ -88,6 +105,7 @@ pub(crate) fn everything(root: &Path, binary: &Path, summary: &mut Summary) -> R
                 .into_iter()
                 .flat_map(|name| SUBJECTS.map(|subject| (name, subject))),
         )
+        .chain(FEDERATION.map(|subject| ("federation", subject)))
         .map(|(name, subject)| Suite { name, subject })
         .collect();
     suites_of(root, Some(binary), &suites, &[], false, summary)

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 mod bench;
 mod interop;
+mod matrix;
 mod process;
 mod provision;
 mod soak;
@@ -19,6 +20,9 @@ cargo xtask interop clients [OPTIONS]     stock clients talk through Nuncio; the
 cargo xtask interop library [OPTIONS]     our client library logs in to Nuncio, Prosody and ejabberd, loses its connections and resumes
 cargo xtask interop conversations [OPTIONS]
 cargo xtask interop raw [OPTIONS]         the raw-socket table, with Prosody's and ejabberd's scores beside it
+cargo xtask interop federation [OPTIONS]  the federation matrix: servers with each other, in a laboratory with DNSSEC, POSH and a CA
+    --peer prosody|ejabberd|nuncio2       only with this server
+    --document                            write docs/federation-interop.md anew
     --subject nuncio|prosody|ejabberd     only against this server
     --only ID                             only cases whose id begins so
     --release                             with the release build

@@ -8,13 +8,18 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::process::{self, command};
 
-/// A command and the Debian package that brings it.
+/// A command, or a file below a folder of libraries (`*` stands for one folder), and the Debian package that brings it.
 const NEEDED: &[(&str, &str)] = &[
     ("prosody", "prosody"),
     ("erl", "ejabberd"),
     ("ejabberdctl", "ejabberd"),
     ("profanity", "profanity"),
     ("tmux", "tmux"),
+    ("knotd", "knot"),
+    ("keymgr", "knot"),
+    ("unbound", "unbound"),
+    ("/usr/lib/*/lua/5.4/lunbound.so", "lua-unbound"),
+    ("setpriv", "util-linux"),
     ("openssl", "openssl"),
     ("python3", "python3"),
 ];
@@ -53,7 +58,7 @@ pub(crate) fn tools(root: &Path, needed: &[(&str, &str)]) -> Result<()> {
         bail!("apt-get could not install {}", missing.join(" "));
     }
     match needed.iter().find(|(tool, _)| !on_path(tool)) {
-        Some((tool, package)) => bail!("the package {package} is installed, but there is no command {tool}"),
+        Some((tool, package)) => bail!("the package {package} is installed, but there is no {tool}"),
         None => Ok(()),
     }
 }
@@ -131,6 +136,10 @@ pub(crate) fn python(root: &Path) -> Result<PathBuf> {
 }
 
 fn on_path(tool: &str) -> bool {
+    if let Some((before, after)) = tool.split_once("/*/") {
+        let folders = std::fs::read_dir(before).into_iter().flatten().flatten();
+        return folders.into_iter().any(|folder| folder.path().join(after).is_file());
+    }
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths)
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))

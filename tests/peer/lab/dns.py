@@ -89,6 +89,7 @@ server:
   use-syslog: no
   logfile: ""
   val-log-level: 2
+  log-queries: yes
   num-threads: 1
   infra-host-ttl: 1
   outbound-msg-retry: 2

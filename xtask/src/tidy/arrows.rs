@@ -12,7 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("dna", &[]),
     ("msrp", &["sansio"]),
     ("store", &[]),
-    ("net", &["sansio"]),
+    ("net", &["sansio", "dna"]),
     ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
