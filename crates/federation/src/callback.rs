@@ -1,0 +1,127 @@
+//! What a peer asserts by dialback: proven by its certificate, by the certificate of the domain's own server, or by asking that server for the key
+//! (XEP-0220, XEP-0344, RFC 7712 §4.3, §4.4.1).
+
+use std::sync::Arc;
+
+use nuncio_dna::Direction;
+use nuncio_dna::dialback::{Callback, Dialback};
+use nuncio_net::evidence;
+use nuncio_stream::s2s::{Command, Condition, DialbackError, Pair, Purpose};
+
+use crate::Federation;
+use crate::failure::Failure;
+use crate::live::{Judged, Live};
+
+impl Federation {
+    /// A peer asserts to be `pair.remote`. It is told in its own time.
+    pub(crate) fn asserted(self: Arc<Self>, live: Arc<Live>, pair: Pair, key: String, id: String) {
+        tokio::spawn(async move {
+            let within = self.config.stream.dialback_within;
+            let decided = tokio::time::timeout(within, self.decide(&live, &pair, &key, &id)).await;
+            let outcome = match decided {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let failure =
+                        Failure::passing("dialback-timeout", "it took too long to find out who they are");
+                    self.note(&pair, Direction::In, Err(&failure));
+                    Err(DialbackError::Error(Condition::RemoteServerTimeout))
+                }
+            };
+            live.command(Command::Decide { pair, outcome });
+        });
+    }
+
+    async fn decide(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        pair: &Pair,
+        key: &str,
+        id: &str,
+    ) -> Result<(), DialbackError> {
+        let told = |condition| Err(DialbackError::Error(condition));
+        if self.router.domain(&pair.local).is_none() {
+            return told(Condition::ItemNotFound);
+        }
+        let failure = match self.look_into(live, pair, key, id).await {
+            Ok(judged) if judged.judgement.is_accepted() => {
+                live.judged(pair.clone(), judged);
+                return Ok(());
+            }
+            Ok(judged) => {
+                let failure = Failure::refused(&judged.judgement);
+                self.note(pair, Direction::In, Err(&failure));
+                return match judged.evidence.dialback {
+                    Dialback::Invalid => Err(DialbackError::Invalid),
+                    Dialback::TimedOut => told(Condition::RemoteServerTimeout),
+                    Dialback::Unreachable => told(Condition::RemoteConnectionFailed),
+                    _ => told(Condition::NotAuthorized),
+                };
+            }
+            Err(failure) => failure,
+        };
+        self.note(pair, Direction::In, Err(&failure));
+        told(Condition::NotAuthorized)
+    }
+
+    async fn look_into(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        pair: &Pair,
+        key: &str,
+        id: &str,
+    ) -> Result<Judged, Failure> {
+        if self.router.domain(&pair.remote).is_some() {
+            return Err(Failure::lasting("our-own-domain", "they claim a domain that is served here"));
+        }
+        self.may_speak(&pair.remote, Direction::In)?;
+        let (tls, _) = live.facts();
+        let judged = self.prove(pair, live.direction, tls.as_deref(), live.target.as_ref()).await?;
+        if judged.judgement.is_accepted() || !self.may_dialback(pair, live.direction, &judged) {
+            return Ok(judged);
+        }
+        if live.direction == Direction::Out {
+            // We called them: what they assert besides is proven by certificate or not at all.
+            return Ok(judged);
+        }
+        let leaf = judged.evidence.chain.first().cloned();
+        let dialback = self.call_back(pair, key, id, leaf.as_deref()).await;
+        self.judge_with(pair, live.direction, &judged.evidence, dialback)
+    }
+
+    /// Asks the domain's own server whether it made the key. `leaf`: the certificate of the peer that showed the key.
+    async fn call_back(self: &Arc<Self>, pair: &Pair, key: &str, id: &str, leaf: Option<&[u8]>) -> Dialback {
+        let Ok(claim) = Self::claim(pair, Direction::Out) else { return Dialback::Unreachable };
+        let Ok(route) = self.route(&pair.remote, &claim.remote).await else { return Dialback::Unreachable };
+        let mut last = Dialback::Unreachable;
+        for target in &route {
+            let Ok((live, failed)) = self.dial(pair, target, Purpose::Verify).await else { continue };
+            let asked = live.verify(pair.clone(), id.to_owned(), key.to_owned());
+            let answer = asked.await.unwrap_or(Err(DialbackError::Ended));
+            let (tls, _) = live.facts();
+            // What was judged of that server when it had shown its certificate.
+            let judged = live.take_judged(pair);
+            live.command(Command::Close(None));
+            let shown = evidence::of(tls.as_deref());
+            let chain = &shown.chain;
+            let callback = Callback {
+                tls: shown.tls,
+                certificate: chain.first().cloned(),
+                proofs: judged.map(|judged| judged.judgement.proofs).unwrap_or_default(),
+            };
+            let same = leaf.is_some() && chain.first().map(|first| &**first) == leaf;
+            last = match answer {
+                Ok(()) => return Dialback::Verified(callback),
+                // XEP-0344 §2.6: nobody else has that certificate's key.
+                Err(error) if same && error != DialbackError::Invalid => {
+                    return Dialback::SameCertificate(callback);
+                }
+                Err(DialbackError::Invalid) => return Dialback::Invalid,
+                Err(DialbackError::TimedOut) => Dialback::TimedOut,
+                Err(DialbackError::Error(condition)) => Dialback::Error(condition.as_str().to_owned()),
+                Err(DialbackError::Ended | DialbackError::Unsupported) => Dialback::Unreachable,
+            };
+            drop(failed);
+        }
+        last
+    }
+}

@@ -1,0 +1,414 @@
+//! The whole: what comes from the router, what goes back to it, and the streams that there are.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use nuncio_dna::dialback::Secret;
+use nuncio_dna::{Direction, Domain, Policy, Time};
+use nuncio_net::{
+    Clock, Collector, Incoming, Listener, NetMetrics, Options, RateLimit, Security, TlsHosts, drive,
+};
+use nuncio_router::commands::Refused;
+use nuncio_router::{Elsewhere, Router};
+use nuncio_sansio::Entropy;
+use nuncio_stream::s2s::{Pair, S2s, Start};
+use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
+use nuncio_xmpp::stanza::Stanza;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::config::FederationConfig;
+use crate::failure::Failure;
+use crate::history::{AUTHORISED, Attempt, History};
+use crate::host::{StreamHost, may_repeat};
+use crate::live::Live;
+use crate::metrics::{FederationMetrics, Outcome};
+use crate::open::Turns;
+use crate::pairs::{Entry, Pairs, Refusal, Then};
+use crate::queue::Parcel;
+use crate::route::Target;
+
+/// How often proofs and idle pairs are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What federation is made of.
+pub struct Parts {
+    /// Its configuration.
+    pub config: FederationConfig,
+    /// The router that it serves.
+    pub router: Arc<Router>,
+    /// The certificates of our domains, as servers show them to each other.
+    pub tls: Arc<TlsHosts>,
+    /// Where ids and waits come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The clock of all connections.
+    pub clock: Clock,
+    /// What asks DNS and web servers about other domains.
+    pub collector: Collector,
+    /// What connections count.
+    pub net: Arc<NetMetrics>,
+    /// What makes dialback keys.
+    pub secret: Secret,
+}
+
+/// Streams to and from other servers.
+pub struct Federation {
+    pub(crate) config: FederationConfig,
+    pub(crate) router: Arc<Router>,
+    pub(crate) tls: Arc<TlsHosts>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: FederationMetrics,
+    pub(crate) pairs: Pairs,
+    pub(crate) turns: Turns,
+    pub(crate) collector: Collector,
+    net: Arc<NetMetrics>,
+    secret: Secret,
+    policy: ArcSwap<Policy>,
+    rate: Arc<RateLimit>,
+    streams: Mutex<BTreeMap<u64, Arc<Live>>>,
+    numbers: AtomicU64,
+    history: Mutex<History>,
+    /// Of streams that we opened: why the peer was not believed.
+    refusals: Mutex<BTreeMap<Pair, Failure>>,
+    stopping: watch::Sender<bool>,
+    me: Weak<Self>,
+}
+
+impl Federation {
+    /// Starts: the router's stanzas for other domains come here from now on.
+    pub fn start(parts: Parts) -> Arc<Self> {
+        let Parts { config, router, tls, entropy, clock, collector, net, secret } = parts;
+        let this = Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
+            policy: ArcSwap::from_pointee(config.policy.clone()),
+            rate: Arc::new(RateLimit::new(config.rate)),
+            config,
+            router,
+            tls,
+            entropy,
+            clock,
+            collector,
+            net,
+            secret,
+            metrics: FederationMetrics::default(),
+            pairs: Pairs::default(),
+            turns: Turns::default(),
+            streams: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            history: Mutex::default(),
+            refusals: Mutex::default(),
+            stopping: watch::Sender::new(false),
+        });
+        let elsewhere: Arc<dyn Elsewhere> = Arc::clone(&this) as _;
+        this.router.federate(Arc::downgrade(&elsewhere));
+        let weak = Arc::downgrade(&this);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let Some(this) = weak.upgrade().filter(|this| !this.is_stopping()) else { return };
+                this.renew();
+                this.pairs.sweep();
+            }
+        });
+        this
+    }
+
+    /// What it counts.
+    pub const fn metrics(&self) -> &FederationMetrics {
+        &self.metrics
+    }
+
+    /// Takes another policy. What stands is judged again at once (S3-20).
+    pub fn set_policy(self: &Arc<Self>, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+        for live in self.streams() {
+            for (pair, by) in live.lapsing(Time::NEVER) {
+                self.renew_beside(&live, pair, by, true);
+            }
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time::from_secs(u64::try_from(self.router.now().as_second()).unwrap_or(0))
+    }
+
+    /// Accepts servers until dropped.
+    pub async fn accept(self: Arc<Self>, mut listener: Listener, direct_tls: bool) {
+        loop {
+            let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
+            let start = if direct_tls { Start::DirectTls } else { Start::Tcp };
+            let live = self.live(Direction::In, peer, None);
+            let machine = S2s::receiving(
+                Arc::clone(&self.config.stream),
+                Arc::clone(&self.entropy),
+                start,
+                self.clock.now(),
+            );
+            let host = StreamHost::new(Arc::clone(&self), live).incoming(permit, counted);
+            let options = Options {
+                security: Security::Server(Arc::clone(&self.tls)),
+                direct_tls,
+                ..self.options(peer)
+            };
+            tokio::spawn(drive(stream, machine, host, options));
+        }
+    }
+
+    pub(crate) fn options(&self, peer: std::net::SocketAddr) -> Options {
+        Options {
+            peer: Some(peer),
+            handshake_timeout: self.config.handshake,
+            write_stall: self.config.write,
+            close_timeout: self.config.close,
+            rate: Some(Arc::clone(&self.rate)),
+            ..Options::new(self.clock, Arc::clone(&self.net))
+        }
+    }
+
+    /// A new stream.
+    pub(crate) fn live(
+        &self,
+        direction: Direction,
+        peer: std::net::SocketAddr,
+        target: Option<Target>,
+    ) -> Arc<Live> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let live = Live::new(number, direction, peer, target, self.now());
+        let mut streams = self.streams.lock();
+        streams.insert(number, Arc::clone(&live));
+        self.metrics.streams.set(i64::try_from(streams.len()).unwrap_or(i64::MAX));
+        live
+    }
+
+    /// The streams that there are, the oldest first.
+    pub(crate) fn streams(&self) -> Vec<Arc<Live>> {
+        self.streams.lock().values().cloned().collect()
+    }
+
+    /// A stream is over. `returned`: what it took, and whether that may have arrived.
+    pub(crate) fn ended(
+        self: &Arc<Self>,
+        live: &Arc<Live>,
+        returned: Vec<(Arc<Entry>, Parcel, bool)>,
+        failure: &Failure,
+    ) {
+        let count = {
+            let mut streams = self.streams.lock();
+            streams.remove(&live.number);
+            i64::try_from(streams.len()).unwrap_or(i64::MAX)
+        };
+        self.metrics.streams.set(count);
+        let pairs = live.pairs();
+        self.metrics.pairs.dec_by(i64::try_from(pairs.len()).unwrap_or(0));
+        live.over();
+        let mut back: BTreeMap<Pair, (Arc<Entry>, Vec<Parcel>)> = BTreeMap::new();
+        for (entry, parcel, may_have_arrived) in returned {
+            if may_have_arrived && !may_repeat(&parcel.stanza) {
+                let text = format!(
+                    "{}: {}, and it is not known whether this arrived",
+                    entry.pair.remote, failure.text
+                );
+                let error = StanzaError::new(Condition::RemoteServerTimeout).with_text(text);
+                self.give_back(vec![parcel], error);
+                continue;
+            }
+            let pair = entry.pair.clone();
+            back.entry(pair).or_insert_with(|| (entry, Vec::new())).1.push(parcel);
+        }
+        for pair in pairs {
+            if !back.contains_key(&pair)
+                && let Some(entry) = self.pairs.known(&pair)
+            {
+                back.insert(pair, (entry, Vec::new()));
+            }
+        }
+        for (entry, parcels) in back.into_values() {
+            let then = entry.detach(live, parcels);
+            self.then(&entry, then);
+        }
+    }
+
+    /// Does what follows from a change of a pair.
+    pub(crate) fn then(&self, entry: &Arc<Entry>, then: Then) {
+        match then {
+            Then::Nothing => {}
+            Then::Tell(live) => live.ready(Arc::clone(entry)),
+            Then::Open => {
+                if let Some(me) = self.me.upgrade() {
+                    tokio::spawn(me.open(Arc::clone(entry)));
+                }
+            }
+        }
+    }
+
+    /// Stanzas return to their senders.
+    pub(crate) fn give_back(&self, parcels: Vec<Parcel>, error: StanzaError) {
+        self.metrics.undelivered.inc_by(parcels.len() as u64);
+        let bouncing: Vec<Stanza> =
+            parcels.into_iter().filter(|parcel| parcel.bounces).map(|parcel| parcel.stanza).collect();
+        if bouncing.is_empty() {
+            return;
+        }
+        let router = Arc::clone(&self.router);
+        self.router.spawn(async move {
+            for stanza in bouncing {
+                router.undelivered(&stanza, error.clone()).await;
+            }
+        });
+    }
+
+    /// Sends what is answered in our own name.
+    pub(crate) fn answer(&self, stanza: Option<Stanza>) {
+        if let Some(stanza) = stanza {
+            // Nobody is told of an answer that is not taken.
+            drop(self.send(&stanza, false));
+        }
+    }
+
+    pub(crate) fn key(&self, pair: &Pair, id: &str) -> Option<String> {
+        let claim = Self::claim(pair, Direction::Out).ok()?;
+        Some(self.secret.key(&claim.remote, &claim.local, id))
+    }
+
+    pub(crate) fn is_key(&self, pair: &Pair, id: &str, key: &str) -> bool {
+        Self::claim(pair, Direction::Out)
+            .is_ok_and(|claim| self.secret.is_key(key, &claim.remote, &claim.local, id))
+    }
+
+    /// Notes what became of an attempt.
+    pub(crate) fn note(&self, pair: &Pair, direction: Direction, outcome: Result<(), &Failure>) {
+        let (code, text) = match outcome {
+            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned()),
+            Err(failure) => (failure.code.clone(), failure.text.clone()),
+        };
+        self.metrics
+            .outcomes
+            .get_or_create(&Outcome { direction: direction.name(), code: code.clone() })
+            .inc();
+        if outcome.is_err() {
+            tracing::info!(%pair, %direction, code, text, "another server is not spoken with");
+        }
+        let at = self.now();
+        let attempt = Attempt { at, direction, local: pair.local.to_string(), code, text, times: 1 };
+        self.history.lock().note(&pair.remote, attempt);
+    }
+
+    /// Why a pair was refused before its stream could carry it.
+    pub(crate) fn last_refusal(&self, pair: &Pair) -> Option<Failure> {
+        self.refusals.lock().remove(pair)
+    }
+
+    /// A pair is refused, and the stream that was opened for it with it.
+    pub(crate) fn refused(&self, pair: &Pair, direction: Direction, failure: &Failure) {
+        match direction {
+            Direction::In => self.note(pair, direction, Err(failure)),
+            // Whoever opened the stream notes it.
+            Direction::Out => drop(self.refusals.lock().insert(pair.clone(), failure.clone())),
+        }
+    }
+
+    /// A stream that they opened has ended without carrying anything: noted if it is known from whom it was.
+    pub(crate) fn note_end(&self, live: &Live, failure: &Failure) {
+        if let Some(pair) = live.claimed()
+            && !failure.code.starts_with("refused")
+        {
+            self.note(&pair, Direction::In, Err(failure));
+        }
+    }
+
+    pub(crate) fn history<R>(&self, look: impl FnOnce(&History) -> R) -> R {
+        look(&self.history.lock())
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Stops: what waits is sent as far as there is a way, streams are closed in peace once their peers have acknowledged everything, and by force after
+    /// `grace`. What could not be sent returns to its senders.
+    pub async fn stop(&self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        // Whoever looks for a way for the last stanzas has half of the time.
+        let opened = async {
+            while self.pairs.entries().iter().any(|entry| entry.is_hopeful()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        drop(tokio::time::timeout(grace / 2, opened).await);
+        self.stopping.send_replace(true);
+        for entry in self.pairs.entries() {
+            let parcels = entry.give_up();
+            if !parcels.is_empty() {
+                let text = format!("{}: this server is stopping", entry.pair.remote);
+                self.give_back(parcels, StanzaError::new(Condition::RemoteServerTimeout).with_text(text));
+            }
+        }
+        let closed = async {
+            while !self.streams.lock().is_empty() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout_at(deadline, closed).await.is_err() {
+            tracing::warn!(
+                streams = self.streams.lock().len(),
+                "some streams between servers did not close in time"
+            );
+        }
+        self.router.quiet().await;
+    }
+
+    /// Resolves once everything is being closed.
+    pub(crate) async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender lives as long as this does.
+        drop(stopping.wait_for(|stopping| *stopping).await);
+    }
+}
+
+impl Elsewhere for Federation {
+    fn send(&self, stanza: &Stanza, bounces: bool) -> Result<(), Box<StanzaError>> {
+        let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
+            return Err(Box::new(StanzaError::new(Condition::JidMalformed)));
+        };
+        let remote = to.domain();
+        let entry = self.pairs.entry(from.domain(), remote);
+        match entry.push(stanza, bounces, &self.config.queue) {
+            Ok(then) => {
+                self.then(&entry, then);
+                Ok(())
+            }
+            Err(Refusal::Failing(failure)) => Err(Box::new(failure.error(remote))),
+            Err(Refusal::Full) => {
+                self.metrics.full.inc();
+                let error = StanzaError::new(Condition::ResourceConstraint).with_type(ErrorType::Wait);
+                Err(Box::new(error.with_text(format!("{remote}: too much waits for it already"))))
+            }
+        }
+    }
+
+    fn list(&self) -> Value {
+        self.show_all()
+    }
+
+    fn explain(&self, domain: &str) -> Result<Value, Refused> {
+        let name = nuncio_xmpp::jid::prepare_domain(domain)
+            .map_err(|why| Refused::Args(format!("{domain} is not a domain: {why}")))?;
+        if Domain::new(&name).is_err() {
+            return Err(Refused::Args(format!("{domain} is not a domain that DNS could hold")));
+        }
+        if self.router.domain(&name).is_some() {
+            return Err(Refused::Args(format!("{domain} is served here")));
+        }
+        Ok(self.show(&name))
+    }
+}

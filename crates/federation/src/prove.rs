@@ -1,0 +1,223 @@
+//! Proofs: evidence is collected, `nuncio_dna::judge` judges it, and what it says is kept for each pair of each stream, and renewed before it ends.
+
+use std::sync::Arc;
+
+use nuncio_dna::dialback::Dialback;
+use nuncio_dna::{Claim, Decision, Direction, Domain, Evidence, Judgement, Service, Time, Tls, judge};
+use nuncio_net::{Wants, evidence};
+use nuncio_sansio::TlsFacts;
+use nuncio_stream::s2s::{By, Command, Pair, Way};
+
+use crate::Federation;
+use crate::failure::Failure;
+use crate::live::{Carried, Judged, Live};
+use crate::pairs::Then;
+use crate::route::Target;
+
+impl Federation {
+    /// The claim that a stream makes for a pair.
+    pub(crate) fn claim(pair: &Pair, direction: Direction) -> Result<Claim, Failure> {
+        let domain = |name: &str| {
+            Domain::new(name).map_err(|why| Failure::not_found("not-a-domain", format!("{name} is {why}")))
+        };
+        let (local, remote) = (domain(&pair.local)?, domain(&pair.remote)?);
+        Ok(Claim { local, remote, direction, service: Service::XmppServer })
+    }
+
+    /// Collects evidence for what a stream claims, and judges it.
+    pub(crate) async fn prove(
+        &self,
+        pair: &Pair,
+        direction: Direction,
+        tls: Option<&TlsFacts>,
+        target: Option<&Target>,
+    ) -> Result<Judged, Failure> {
+        let claim = Self::claim(pair, direction)?;
+        let judged = |evidence: Evidence| {
+            let judgement = judge(&claim, &evidence, &self.policy(), self.now());
+            Judged { judgement, evidence }
+        };
+        if self.config.hosts.contains_key(&*pair.remote) {
+            // The operator has said where it is: DNS has no say about it.
+            return Ok(judged(evidence::of(tls)));
+        }
+        let endpoint = target.and_then(|target| Some((target.host.clone()?, target.port)));
+        let mut wants = Wants { dns: true, posh: false, endpoint };
+        let first = judged(self.collector.collect(&claim, tls, &wants).await);
+        if first.judgement.is_accepted() || is_vetoed(&first.judgement) || first.evidence.chain.is_empty() {
+            return Ok(first);
+        }
+        // Worth a visit to the domain's web server only where nothing else has proven it.
+        wants.posh = true;
+        wants.dns = false;
+        let posh = self.collector.collect(&claim, tls, &wants).await.posh;
+        Ok(judged(Evidence { posh, ..first.evidence }))
+    }
+
+    /// Judges again, with what dialback came to.
+    pub(crate) fn judge_with(
+        &self,
+        pair: &Pair,
+        direction: Direction,
+        evidence: &Evidence,
+        dialback: Dialback,
+    ) -> Result<Judged, Failure> {
+        let claim = Self::claim(pair, direction)?;
+        let evidence = Evidence { dialback, ..evidence.clone() };
+        let judgement = judge(&claim, &evidence, &self.policy(), self.now());
+        Ok(Judged { judgement, evidence })
+    }
+
+    /// Whether policy might accept the peer if dialback succeeds.
+    pub(crate) fn may_dialback(&self, pair: &Pair, direction: Direction, judged: &Judged) -> bool {
+        let Ok(claim) = Self::claim(pair, direction) else { return false };
+        let policy = self.policy();
+        if is_vetoed(&judged.judgement)
+            || !self.config.stream.dialback
+            || !policy.rule(&claim.remote).require.wants_dialback()
+        {
+            return false;
+        }
+        match direction {
+            // The callback may be proven in ways that are not known yet.
+            Direction::In => true,
+            Direction::Out => self
+                .judge_with(pair, direction, &judged.evidence, Dialback::Accepted)
+                .is_ok_and(|judged| judged.judgement.is_accepted()),
+        }
+    }
+
+    /// Whether the lists of policy let this domain speak with us at all.
+    pub(crate) fn may_speak(&self, remote: &str, direction: Direction) -> Result<(), Failure> {
+        let pair = Pair::new(remote, remote);
+        let claim = Self::claim(&pair, direction)?;
+        let judgement = judge(&claim, &Evidence::of(Tls::None, Vec::new()), &self.policy(), self.now());
+        match judgement
+            .findings
+            .iter()
+            .find(|finding| matches!(finding.reason.code(), "peer-denied" | "peer-not-allowed"))
+        {
+            Some(finding) => Err(Failure::lasting(finding.reason.code(), finding.reason.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The wire says that a stream carries a pair: it does if that is proven too.
+    pub(crate) fn carry(
+        &self,
+        live: &Arc<Live>,
+        pair: &Pair,
+        way: Way,
+        by: By,
+        dialback: bool,
+    ) -> Result<(), Failure> {
+        let Some(mut judged) = live.take_judged(pair) else {
+            return Err(Failure::lasting("policy-unmet", "nothing was proven"));
+        };
+        if !judged.judgement.is_accepted() && dialback && live.direction == Direction::Out {
+            // They have accepted us, and speak for the domain that we asked for.
+            judged = self.judge_with(pair, live.direction, &judged.evidence, Dialback::Accepted)?;
+        }
+        let Decision::Accept { proof, until } = &judged.judgement.decision else {
+            return Err(Failure::refused(&judged.judgement));
+        };
+        tracing::info!(stream = live.number, direction = %live.direction, %pair, by = %proof.by(), level = %judged.judgement.level, tls = %judged.judgement.tls, until = %until, "a domain is proven");
+        let carried = Carried {
+            way,
+            by,
+            proof: proof.clone(),
+            level: judged.judgement.level,
+            until: *until,
+            renew: self.renew_at(*until.min(&proof.expires())),
+            since: self.now(),
+            renewing: false,
+        };
+        if live.carry(pair.clone(), carried) {
+            self.metrics.pairs.inc();
+        }
+        if way == Way::In {
+            for entry in self.pairs.of(&pair.remote) {
+                entry.hasten();
+            }
+        } else {
+            let entry = self.pairs.entry(&pair.local, &pair.remote);
+            self.then(&entry, entry.attach(live));
+        }
+        Ok(())
+    }
+
+    /// Renews what ends soon, and ends what could not be renewed. Called again and again.
+    pub(crate) fn renew(self: &Arc<Self>) {
+        let now = self.now();
+        for live in self.streams() {
+            for (pair, by) in live.lapsing(now) {
+                self.renew_beside(&live, pair, by, false);
+            }
+        }
+    }
+
+    /// Collects evidence for a pair anew. `strict`: what cannot be proven now is not carried any more, even if its last proof has not ended yet.
+    pub(crate) fn renew_beside(self: &Arc<Self>, live: &Arc<Live>, pair: Pair, by: By, strict: bool) {
+        let (this, live) = (Arc::clone(self), Arc::clone(live));
+        tokio::spawn(async move { this.renew_pair(&live, &pair, by, strict).await });
+    }
+
+    pub(crate) async fn renew_pair(self: &Arc<Self>, live: &Arc<Live>, pair: &Pair, by: By, strict: bool) {
+        let (tls, _) = live.facts();
+        let mut judged = self.prove(pair, live.direction, tls.as_deref(), live.target.as_ref()).await;
+        if let Ok(first) = &judged
+            && !first.judgement.is_accepted()
+            && live.direction == Direction::Out
+            && (by == By::Dialback || self.may_dialback(pair, live.direction, first))
+        {
+            // That they accepted us is good for as long as the stream.
+            judged = self.judge_with(pair, live.direction, &first.evidence, Dialback::Accepted);
+        }
+        let failure = match judged {
+            Ok(judged) => match &judged.judgement.decision {
+                Decision::Accept { proof, until } => {
+                    tracing::debug!(stream = live.number, %pair, until = %until, "a proof is renewed");
+                    live.renew(pair, proof.clone(), judged.judgement.level, *until, self.renew_at(*until));
+                    if let Some(entry) = self.pairs.known(pair) {
+                        live.ready(entry);
+                    }
+                    return;
+                }
+                Decision::Refuse => Failure::refused(&judged.judgement),
+            },
+            Err(failure) => failure,
+        };
+        if !strict && live.keep_for_now(pair, self.now()) {
+            tracing::info!(stream = live.number, %pair, code = failure.code, text = failure.text, "a proof cannot be renewed; it has not ended yet");
+            return;
+        }
+        tracing::warn!(stream = live.number, %pair, code = failure.code, text = failure.text, "a proof lapses and cannot be renewed");
+        self.note(pair, live.direction, Err(&failure));
+        self.lapsed(live, pair);
+    }
+
+    /// When to renew what ends at `until`: some time before, or when it ends if that is sooner.
+    pub(crate) fn renew_at(&self, until: Time) -> Time {
+        let early = Time::from_secs(until.as_secs().saturating_sub(self.config.renew.as_secs()));
+        if until == Time::NEVER || early <= self.now() { until } else { early }
+    }
+
+    /// A pair is no longer carried by a stream.
+    pub(crate) fn lapsed(&self, live: &Arc<Live>, pair: &Pair) {
+        if !live.drop_pair(pair) {
+            return;
+        }
+        self.metrics.revoked.inc();
+        self.metrics.pairs.dec();
+        live.command(Command::Revoke { pair: pair.clone() });
+        if let Some(entry) = self.pairs.known(pair) {
+            let then: Then = entry.detach(live, Vec::new());
+            self.then(&entry, then);
+        }
+    }
+}
+
+/// Whether something is wrong that no proof outweighs.
+fn is_vetoed(judgement: &Judgement) -> bool {
+    judgement.findings.iter().any(|finding| finding.is_veto)
+}

@@ -1,0 +1,170 @@
+//! Where another domain's servers are.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use nuncio_dna::{Domain, Service};
+use nuncio_net::dns::DnsError;
+use nuncio_net::evidence::Destination;
+use nuncio_stream::client::Place;
+use nuncio_stream::redirect::Host;
+
+use crate::Federation;
+use crate::failure::Failure;
+
+/// A server that the operator names for a domain, whatever DNS says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fixed {
+    /// Its address.
+    pub address: SocketAddr,
+    /// Whether TLS comes before the first byte (XEP-0368).
+    pub direct_tls: bool,
+}
+
+/// Why a text names no server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadFixed;
+
+impl fmt::Display for BadFixed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no address and port, such as 192.0.2.1:5269 or tls:[2001:db8::1]:5270")
+    }
+}
+
+impl std::error::Error for BadFixed {}
+
+impl FromStr for Fixed {
+    type Err = BadFixed;
+
+    /// An address and a port; `tls:` before them for direct TLS.
+    fn from_str(text: &str) -> Result<Self, BadFixed> {
+        let (address, direct_tls) = match text.strip_prefix("tls:") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        Ok(Self { address: address.parse().map_err(|_| BadFixed)?, direct_tls })
+    }
+}
+
+/// One server to try, with all of its addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// As DNS names it; none where the operator named an address.
+    pub(crate) host: Option<Domain>,
+    pub(crate) port: u16,
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) direct_tls: bool,
+}
+
+impl Target {
+    pub(crate) fn fixed(fixed: &Fixed) -> Self {
+        Self {
+            host: None,
+            port: fixed.address.port(),
+            addresses: vec![fixed.address],
+            direct_tls: fixed.direct_tls,
+        }
+    }
+
+    /// For the stream.
+    pub(crate) fn place(&self, connected: SocketAddr) -> Place {
+        let host = match (&self.host, connected) {
+            (Some(host), _) => Host::Name(host.as_str().to_owned()),
+            (None, SocketAddr::V4(address)) => Host::V4(*address.ip()),
+            (None, SocketAddr::V6(address)) => Host::V6(*address.ip()),
+        };
+        Place { host, port: self.port, redirects: 0 }
+    }
+
+    /// Whether a connection to `other` that reached `connected` is one to this server: the same host and port, or one of its addresses.
+    pub(crate) fn is_at(&self, other: &Self, connected: SocketAddr) -> bool {
+        let same_host = self.host.is_some() && self.host == other.host && self.port == other.port;
+        same_host || self.addresses.contains(&connected)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.host, self.addresses.first()) {
+            (Some(host), _) => write!(f, "{host}:{}", self.port)?,
+            (None, Some(address)) => write!(f, "{address}")?,
+            (None, None) => write!(f, "port {}", self.port)?,
+        }
+        f.write_str(if self.direct_tls { " (direct TLS)" } else { "" })
+    }
+}
+
+/// What stands for a route where many pairs look for the same way: its first address in order.
+pub(crate) fn turn_of(route: &[Target]) -> String {
+    let first = route.iter().flat_map(|target| &target.addresses).min();
+    first.map(ToString::to_string).unwrap_or_default()
+}
+
+impl Federation {
+    /// The servers of a domain, in the order in which to try them. Never empty.
+    pub(crate) async fn route(&self, remote: &str, domain: &Domain) -> Result<Vec<Target>, Failure> {
+        if let Some(fixed) = self.config.hosts.get(remote) {
+            return Ok(fixed.iter().map(Target::fixed).collect());
+        }
+        let found = self.collector.find(domain, Service::XmppServer).await;
+        let places = match found.destination {
+            Destination::At(places) => places,
+            Destination::Nowhere => {
+                return Err(Failure::not_found(
+                    "no-such-service",
+                    "its DNS says that it does not talk to other servers",
+                ));
+            }
+            Destination::Unknown(error @ DnsError::Bogus(_)) => {
+                return Err(Failure::lasting(
+                    "dns-bogus",
+                    format!("its DNS records cannot be believed: {error}"),
+                ));
+            }
+            Destination::Unknown(error) => {
+                return Err(Failure {
+                    of_pair: true,
+                    ..Failure::passing("dns-failed", format!("DNS: {error}"))
+                });
+            }
+        };
+        let mut route = Vec::new();
+        let mut last = Failure::not_found("no-address", "it has no address");
+        for place in places {
+            match self.collector.addresses(&place).await {
+                Ok(addresses) if !addresses.is_empty() => route.push(Target {
+                    host: Some(place.host),
+                    port: place.port,
+                    addresses,
+                    direct_tls: place.direct_tls,
+                }),
+                Ok(_) if place.named => {
+                    last =
+                        Failure::not_found("no-address", format!("its host {} has no address", place.host));
+                }
+                Ok(_) => last = Failure::not_found("no-such-domain", "there is no server of that name"),
+                Err(error) => {
+                    let text = format!("its host {} cannot be looked up: {error}", place.host);
+                    last = Failure { of_pair: true, ..Failure::passing("dns-failed", text) };
+                }
+            }
+        }
+        if route.is_empty() { Err(last) } else { Ok(route) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fixed_servers_are_read() {
+        let one: Fixed = "127.0.0.2:5269".parse().unwrap();
+        assert_eq!(one, Fixed { address: "127.0.0.2:5269".parse().unwrap(), direct_tls: false });
+        assert!("tls:[::1]:5270".parse::<Fixed>().unwrap().direct_tls);
+        for bad in ["", "127.0.0.1", "xmpp.example:5269", "tls:", "tls:tls:[::1]:1"] {
+            assert_eq!(bad.parse::<Fixed>(), Err(BadFixed), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What the commands `federation.list` and `federation.explain` say. Members are added, never renamed.
+
+use nuncio_dna::{Direction, Time, Tls};
+use nuncio_sansio::{TlsFacts, TlsVersion};
+use nuncio_stream::s2s::{Pair, Way};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::Federation;
+use crate::live::{Carried, Live, Look, Phase};
+use crate::pairs;
+
+/// How many rows there are at most.
+const ROWS: usize = 10_000;
+
+fn time(time: Time) -> Value {
+    if time == Time::NEVER { Value::Null } else { Value::from(time.to_string()) }
+}
+
+const fn version(tls: Option<&TlsFacts>) -> Tls {
+    match tls {
+        None => Tls::None,
+        Some(TlsFacts { version: TlsVersion::Tls12, .. }) => Tls::V12,
+        Some(TlsFacts { version: TlsVersion::Tls13, .. }) => Tls::V13,
+    }
+}
+
+const fn way(way: Way) -> &'static str {
+    match way {
+        Way::In => "in",
+        Way::Out => "out",
+        Way::Both => "both",
+    }
+}
+
+const fn phase(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Opening => "opening",
+        Phase::Up => "up",
+        Phase::Closing => "closing",
+    }
+}
+
+fn row(live: &Live, look: &Look, pair: &Pair, carried: &Carried) -> Value {
+    json!({
+        "domain": &*pair.remote,
+        "local": &*pair.local,
+        "state": phase(look.phase),
+        "stream": live.number,
+        "opened-by": match live.direction { Direction::In => "them", Direction::Out => "us" },
+        "stanzas": way(carried.way),
+        "proven-by": carried.proof.by().name(),
+        "strength": carried.proof.strength().name(),
+        "level": carried.level.name(),
+        "tls": version(look.tls.as_deref()).to_string(),
+        "cipher": look.tls.as_ref().map(|tls| tls.suite.clone()),
+        "address": live.peer.to_string(),
+        "since": time(carried.since),
+        "until": time(carried.until),
+    })
+}
+
+fn waiting(pair: &Pair, look: &pairs::Look) -> Value {
+    let retry = look.retry.map(|retry| retry.saturating_duration_since(Instant::now()).as_secs());
+    json!({
+        "domain": &*pair.remote,
+        "local": &*pair.local,
+        "state": if look.failure.is_some() { "failing" } else if look.opening { "opening" } else { "idle" },
+        "waiting": look.waiting,
+        "bytes": look.bytes,
+        "code": look.failure.as_ref().map(|failure| failure.code.clone()),
+        "text": look.failure.as_ref().map(|failure| failure.text.clone()),
+        "next-attempt-seconds": retry.filter(|_| look.failure.is_some()),
+    })
+}
+
+impl Federation {
+    /// Every pair of every stream, what waits, and what fails.
+    pub(crate) fn show_all(&self) -> Value {
+        let mut rows = Vec::new();
+        for live in self.streams() {
+            let look = live.look();
+            if look.pairs.is_empty() {
+                rows.push(json!({
+                    "state": phase(look.phase),
+                    "stream": live.number,
+                    "opened-by": match live.direction { Direction::In => "them", Direction::Out => "us" },
+                    "address": live.peer.to_string(),
+                    "since": time(live.since),
+                }));
+            }
+            rows.extend(look.pairs.iter().map(|(pair, carried)| row(&live, &look, pair, carried)));
+        }
+        let mut entries = self.pairs.entries();
+        entries.sort_by(|one, other| one.pair.cmp(&other.pair));
+        for entry in entries {
+            let look = entry.look();
+            if !look.on && (look.waiting > 0 || look.opening || look.failure.is_some()) {
+                rows.push(waiting(&entry.pair, &look));
+            }
+        }
+        self.history(|history| {
+            for (domain, attempt) in
+                history.failing().filter(|(_, attempt)| attempt.direction == Direction::In)
+            {
+                rows.push(json!({
+                    "domain": domain,
+                    "local": attempt.local,
+                    "state": "refused",
+                    "code": attempt.code,
+                    "text": attempt.text,
+                    "at": attempt.at.to_string(),
+                }));
+            }
+        });
+        rows.truncate(ROWS);
+        json!({ "federation": rows })
+    }
+
+    /// All that is known about one other domain. `says` is for people; its last line is the cause that matters now.
+    pub(crate) fn show(&self, remote: &str) -> Value {
+        let policy = self.policy();
+        let rule = nuncio_dna::Domain::new(remote).map(|domain| policy.rule(&domain).require.to_string());
+        let rule = rule.unwrap_or_default();
+        let mut says = vec![format!("policy for {remote}: {rule}")];
+        let mut streams = Vec::new();
+        for live in self.streams() {
+            let look = live.look();
+            for (pair, carried) in look.pairs.iter().filter(|(pair, _)| *pair.remote == *remote) {
+                let opened = match live.direction {
+                    Direction::In => "opened by them from",
+                    Direction::Out => "opened by us to",
+                };
+                says.push(format!(
+                    "stream {} {opened} {}, {}, {} pairs, stanzas {}: {}",
+                    live.number,
+                    live.peer,
+                    version(look.tls.as_deref()),
+                    look.pairs.len(),
+                    way(carried.way),
+                    carried.proof,
+                ));
+                let mut row = row(&live, &look, pair, carried);
+                if let Value::Object(fields) = &mut row {
+                    fields.insert("evidence".to_owned(), Value::from(carried.proof.basis().to_string()));
+                    fields.insert("pairs".to_owned(), Value::from(look.pairs.len()));
+                    fields.insert("sent".to_owned(), Value::from(look.sent));
+                    fields.insert("received".to_owned(), Value::from(look.received));
+                }
+                streams.push(row);
+            }
+        }
+        let mut queues = Vec::new();
+        for entry in self.pairs.of(remote) {
+            let look = entry.look();
+            if look.waiting > 0 {
+                says.push(format!("{} stanzas wait ({})", look.waiting, entry.pair));
+            }
+            queues.push(waiting(&entry.pair, &look));
+        }
+        let attempts: Vec<_> = self.history(|history| history.of(remote).cloned().collect());
+        says.extend(attempts.iter().rev().map(crate::Attempt::line));
+        let failing = queues.iter().find(|queue| !queue["code"].is_null());
+        let last = attempts.first().filter(|attempt| attempt.code != crate::history::AUTHORISED);
+        says.push(match (failing, last) {
+            (Some(queue), _) => format!(
+                "failing: {} [{}]",
+                queue["text"].as_str().unwrap_or_default(),
+                queue["code"].as_str().unwrap_or_default()
+            ),
+            (None, Some(attempt)) if streams.is_empty() => {
+                format!("last failed: {} [{}]", attempt.text, attempt.code)
+            }
+            _ if !streams.is_empty() => "connected".to_owned(),
+            _ => "not connected; nothing waits".to_owned(),
+        });
+        json!({
+            "domain": remote,
+            "policy": rule,
+            "streams": streams,
+            "queues": queues,
+            "attempts": attempts.iter().map(crate::Attempt::json).collect::<Vec<_>>(),
+            "says": says,
+        })
+    }
+}
