@@ -427,6 +427,7 @@ pub fn facts() -> TlsFacts {
         exporter: Some([7; 32]),
         server_end_point: Some(Bytes::from_static(&[9; 32])),
         client_certificate: None,
+        peer_certificates: Vec::new(),
     }
 }
 

@@ -19,6 +19,10 @@ pub struct TlsFacts {
     pub server_end_point: Option<Bytes>,
     /// The peer's certificate, if it sent one; possession of its key is proven.
     pub client_certificate: Option<ClientCertificate>,
+    /// What the peer presented, in either direction: its own certificate first (DER), then what it sent along, in its order. Possession of the first one's key
+    /// is proven by the handshake, or by the one that a resumed session began with. Names, dates, purposes and trust are for whoever knows the claim
+    /// (RFC 7712). Empty when it presented none.
+    pub peer_certificates: Vec<Bytes>,
 }
 
 /// The TLS version of a connection. Older ones are not implemented (RFC 8996).

@@ -127,6 +127,7 @@ impl Client {
                 exporter: None,
                 server_end_point: None,
                 client_certificate: None,
+                peer_certificates: Vec::new(),
             },
         };
         match self.host.ask(Question::Offer(moment)).await {

@@ -6,4 +6,5 @@ mod http;
 mod listening;
 mod openssl;
 mod security;
+mod servers;
 mod toy;

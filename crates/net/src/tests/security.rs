@@ -22,18 +22,18 @@ use crate::{Clock, NetMetrics, Options, Security, drive};
 
 type Out = Output<String, Heard>;
 
-fn begin(domain: &str) -> Vec<Out> {
+pub(super) fn begin(domain: &str) -> Vec<Out> {
     vec![Output::Send(Bytes::from(format!("starttls {domain}\n")))]
 }
 
-struct Ends {
-    server: Ear,
-    client: Ear,
+pub(super) struct Ends {
+    pub(super) server: Ear,
+    pub(super) client: Ear,
     metrics: Arc<NetMetrics>,
 }
 
 /// Joins a server and a client that both speak TLS.
-fn join(
+pub(super) fn join(
     hosts: &Arc<TlsHosts>,
     connector: &Arc<Connector>,
     name: &str,
@@ -54,7 +54,7 @@ fn join(
     Ends { server, client, metrics }
 }
 
-async fn secured(ear: &mut Ear) -> TlsFacts {
+pub(super) async fn secured(ear: &mut Ear) -> TlsFacts {
     loop {
         match ear.next().await {
             Heard::Tls(facts) => return *facts,
@@ -64,7 +64,7 @@ async fn secured(ear: &mut Ear) -> TlsFacts {
     }
 }
 
-fn hosts(settings: TlsSettings) -> Arc<TlsHosts> {
+pub(super) fn hosts(settings: TlsSettings) -> Arc<TlsHosts> {
     Arc::new(TlsHosts::load(settings).unwrap().0)
 }
 
@@ -140,7 +140,7 @@ async fn the_server_must_prove_its_name() {
     }
 }
 
-fn client_pair(made: &Made, name: &str, addresses: &[&str]) -> PairFiles {
+pub(super) fn client_pair(made: &Made, name: &str, addresses: &[&str]) -> PairFiles {
     let key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::RootCertStore;
-use rustls::client::{ClientConfig, Resumption};
+use rustls::client::{ClientConfig, ResolvesClientCert, Resumption};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::bare::Bare;
 use super::exporter::Hear;
-use super::{ALPN_CLIENT, Kind, PairFiles, files, provider};
+use super::{ALPN_CLIENT, ALPN_SERVER, Kind, PairFiles, files, provider, verify};
 
 /// Which authorities a client believes.
 #[derive(Clone, Debug)]
@@ -26,7 +27,7 @@ pub enum Roots {
 
 impl Roots {
     /// The certificates. Those of the operating system that cannot be read are left out, since nobody here can mend them.
-    pub(super) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, super::TlsError> {
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, super::TlsError> {
         let paths = match self {
             Self::Der(all) => return Ok(all.iter().cloned().map(CertificateDer::from).collect()),
             Self::System => {
@@ -66,11 +67,28 @@ pub enum ConnectError {
     Tls(#[from] rustls::Error),
 }
 
-/// Makes TLS connections to servers. Checks the chain and the name of each (RFC 6125, RFC 9525); remembers sessions to resume.
+/// Makes TLS connections to servers. Checks the chain and the name of each (RFC 6125, RFC 9525) and remembers sessions to resume; but for one of
+/// [`TlsHosts::connector`](super::TlsHosts::connector), which does neither.
 #[derive(Debug)]
 pub struct Connector {
     starttls: ArcSwap<ClientConfig>,
     direct: ArcSwap<ClientConfig>,
+    resumes: bool,
+}
+
+/// The certificates of one of our domains: the first is shown that the server can verify.
+#[derive(Debug)]
+struct Own(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Own {
+    // Whom the server says it trusts does not matter: DANE and POSH need no authority.
+    fn resolve(&self, _hints: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find(|one| one.key.choose_scheme(schemes).is_some()).cloned()
+    }
+
+    fn has_certs(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
 
 impl Connector {
@@ -117,11 +135,35 @@ impl Connector {
         let mut direct = starttls.clone();
         direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
         direct.resumption = Resumption::default();
-        Ok(Self { starttls: ArcSwap::from_pointee(starttls), direct: ArcSwap::from_pointee(direct) })
+        Ok(Self::of(starttls, direct, true))
+    }
+
+    /// A connector that shows one of these certificates and judges nobody.
+    pub(crate) fn unjudging(
+        own: Vec<Arc<CertifiedKey>>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Self, rustls::Error> {
+        let mut starttls = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verify::Unjudged::new(&provider())))
+            .with_client_cert_resolver(Arc::new(Own(own)));
+        starttls.key_log = Arc::new(Hear);
+        starttls.resumption = Resumption::disabled();
+        let mut direct = starttls.clone();
+        direct.alpn_protocols = vec![ALPN_SERVER.to_vec()];
+        Ok(Self::of(starttls, direct, false))
+    }
+
+    fn of(starttls: ClientConfig, direct: ClientConfig, resumes: bool) -> Self {
+        Self { starttls: ArcSwap::from_pointee(starttls), direct: ArcSwap::from_pointee(direct), resumes }
     }
 
     /// Forgets all sessions: after a stream error `reset`, none may be resumed (S0-28; RFC 6120 §4.9.3.16).
     pub fn forget_sessions(&self) {
+        if !self.resumes {
+            return;
+        }
         for config in [&self.starttls, &self.direct] {
             let mut fresh = ClientConfig::clone(&config.load());
             fresh.resumption = Resumption::default();

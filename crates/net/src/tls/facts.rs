@@ -40,10 +40,11 @@ pub(crate) fn facts(conn: &CommonState, exporter: Option<&Exporter>, side: Side<
     let exporter = exporter.filter(|_| version == TlsVersion::Tls13);
     let exporter = exporter.and_then(|exporter| exporter.export(b"EXPORTER-Channel-Binding"));
     let peer = conn.peer_certificates().unwrap_or_default();
+    let peer_certificates = shared(peer);
     let (server_name, server_end_point, client_certificate) = match side {
         Side::Server { name, end_point, client_roots } => {
             let judged = peer.split_first().map(|(leaf, above)| ClientCertificate {
-                chain: shared(peer),
+                chain: peer_certificates.clone(),
                 xmpp_addresses: xmpp_addresses(leaf),
                 trusted: trusted(leaf, above, client_roots),
             });
@@ -60,6 +61,7 @@ pub(crate) fn facts(conn: &CommonState, exporter: Option<&Exporter>, side: Side<
         exporter,
         server_end_point,
         client_certificate,
+        peer_certificates,
     }
 }
 

@@ -77,6 +77,10 @@ impl Problem {
         Self { file: None, what: format!("the default host {name} is not among the hosts") }
     }
 
+    pub(super) fn library(error: &Error) -> Self {
+        Self { file: None, what: format!("cannot use TLS: {error}") }
+    }
+
     pub(super) fn tickets(error: &Error) -> Self {
         Self { file: None, what: format!("no key for session tickets: {error}") }
     }
@@ -150,10 +154,11 @@ pub(super) fn anchors(files: &[PathBuf], problems: &mut Vec<Problem>) -> Vec<Tru
     anchors
 }
 
-/// Loads one pair and checks that it fits together and serves `domain`.
+/// Loads one pair and checks that it fits together and serves `domain`; where other names are allowed, it is a warning if it does not.
 pub(super) fn load_pair(
     files: &PairFiles,
     domain: &str,
+    other_names: bool,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Warning>,
 ) -> Option<Loaded> {
@@ -165,7 +170,7 @@ pub(super) fn load_pair(
             return None;
         }
     };
-    match check_pair(files, &chain, key, domain, warnings) {
+    match check_pair(files, &chain, key, domain, other_names, warnings) {
         Ok(loaded) => Some(loaded),
         Err(problem) => {
             problems.push(problem);
@@ -179,6 +184,7 @@ fn check_pair(
     chain: &[CertificateDer<'static>],
     key: PrivateKeyDer<'static>,
     domain: &str,
+    other_names: bool,
     warnings: &mut Vec<Warning>,
 ) -> Result<Loaded, Problem> {
     let file = &files.chain;
@@ -193,7 +199,15 @@ fn check_pair(
         .map_err(|error| Problem::new(file, format!("its first certificate cannot be used: {error}")))?;
     match ServerName::try_from(domain) {
         Ok(name) if named.verify_is_valid_for_subject_name(&name).is_err() => {
-            return Err(Problem::new(file, format!("is not for {domain}; {}", names(&parsed))));
+            if other_names {
+                let what = format!(
+                    "is not for {domain}: other servers believe it by DANE or POSH only; {}",
+                    names(&parsed)
+                );
+                warn(file, what);
+            } else {
+                return Err(Problem::new(file, format!("is not for {domain}; {}", names(&parsed))));
+            }
         }
         Ok(_) => {}
         Err(_) => warn(file, format!("{domain} is no DNS name, so it cannot be said whether this is for it")),

@@ -32,6 +32,9 @@ pub use files::{Problem, TlsError, Warning};
 /// The ALPN name of an XMPP client connection over direct TLS (XEP-0368).
 pub const ALPN_CLIENT: &[u8] = b"xmpp-client";
 
+/// The ALPN name of an XMPP connection between servers over direct TLS (XEP-0368).
+pub const ALPN_SERVER: &[u8] = b"xmpp-server";
+
 /// The cryptography that every TLS configuration of the process uses.
 #[must_use]
 pub fn provider() -> Arc<CryptoProvider> {
@@ -52,6 +55,29 @@ pub struct TlsSettings {
     pub client_roots: Vec<PathBuf>,
     /// Whether TLS 1.2 is refused too.
     pub only_tls13: bool,
+    /// Who connects.
+    pub peers: Peers,
+}
+
+/// Who connects to the hosts of one [`TlsHosts`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peers {
+    /// Clients: ALPN `xmpp-client`; every certificate of a host must be for its domain.
+    #[default]
+    Clients,
+    /// Other servers, and we connect to them ([`TlsHosts::connector`]): ALPN `xmpp-server`; every peer is asked for a certificate, whatever
+    /// [`HostFiles::request_client_certificate`] says, and none must have one. A host's certificate need not be for its domain, since DANE and POSH can name
+    /// that of a hoster (RFC 7711 §4, RFC 7673 §6); then there is a warning.
+    Servers,
+}
+
+impl Peers {
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Clients => ALPN_CLIENT,
+            Self::Servers => ALPN_SERVER,
+        }
+    }
 }
 
 /// What a peer gets who names an unknown host.
@@ -92,7 +118,7 @@ pub struct PairFiles {
 pub enum Kind {
     /// After STARTTLS. No ALPN.
     StartTls,
-    /// Before the first byte (XEP-0368). ALPN `xmpp-client`, if the client offers any.
+    /// Before the first byte (XEP-0368). ALPN `xmpp-client` or `xmpp-server`, if the initiating side offers any.
     Direct,
 }
 
@@ -130,6 +156,8 @@ struct HostTls {
     domain: String,
     request: bool,
     identities: Vec<Arc<Identity>>,
+    /// Shows the host's certificates where other servers are connected to.
+    connector: Option<Arc<Connector>>,
 }
 
 #[derive(Debug)]
@@ -140,6 +168,8 @@ struct Hosts {
     unknown: UnknownName,
     client_roots: Arc<[TrustAnchor<'static>]>,
     tls13: bool,
+    /// Connects to other servers and shows nothing.
+    nameless: Option<Arc<Connector>>,
 }
 
 /// What was chosen for one handshake.
@@ -233,6 +263,7 @@ impl TlsHosts {
                 domain: host.domain.clone(),
                 request: host.request,
                 identities: identities.collect::<Result<_, TlsError>>()?,
+                connector: host.connector.clone(),
             }));
         }
         let renewed = |host: &Arc<HostTls>| {
@@ -245,6 +276,7 @@ impl TlsHosts {
             unknown: old.unknown,
             client_roots: Arc::clone(&old.client_roots),
             tls13: old.tls13,
+            nameless: old.nameless.clone(),
             all: all.clone(),
         };
         self.current.store(Arc::new(hosts));
@@ -270,6 +302,16 @@ impl TlsHosts {
     #[must_use]
     pub fn has(&self, domain: &str) -> bool {
         self.current.load().by_name.contains_key(&normal(domain))
+    }
+
+    /// What connects to other servers in the name of one of our domains: it shows that domain's certificate to whoever asks for one, or nothing if there is no
+    /// host of that domain. It judges nobody: what the peer presents is in the facts of the handshake. No session is ever resumed, so that each connection
+    /// proves the possession of both keys (S0-28). None unless these hosts are for [`Peers::Servers`].
+    #[must_use]
+    pub fn connector(&self, domain: &str) -> Option<Arc<Connector>> {
+        let hosts = self.current.load();
+        let host = hosts.by_name.get(&normal(domain));
+        host.and_then(|host| host.connector.clone()).or_else(|| hosts.nameless.clone())
     }
 
     /// Chooses by what the stream was addressed to, then by the server name of the ClientHello, then the default host.
@@ -325,24 +367,26 @@ fn build(settings: &TlsSettings, old: Option<&Hosts>) -> Result<(Hosts, Vec<Warn
     let mut warnings = Vec::new();
     let mut by_name = HashMap::new();
     let mut all = Vec::new();
+    let servers = settings.peers == Peers::Servers;
     let client_roots: Arc<[_]> = files::anchors(&settings.client_roots, &mut problems).into();
     for host in &settings.hosts {
         let domain = normal(&host.domain);
         let before = old.and_then(|old| old.all.iter().find(|before| before.domain == domain));
+        let request = servers || host.request_client_certificate;
         let mut identities = Vec::new();
         for pair in &host.pairs {
-            let Some(loaded) = files::load_pair(pair, &domain, &mut problems, &mut warnings) else {
+            let Some(loaded) = files::load_pair(pair, &domain, servers, &mut problems, &mut warnings) else {
                 continue;
             };
             let same = before
                 .filter(|_| old.is_some_and(|old| old.tls13 == settings.only_tls13))
-                .filter(|before| before.request == host.request_client_certificate)
+                .filter(|before| before.request == request && before.connector.is_some() == servers)
                 .and_then(|before| {
                     before.identities.iter().find(|known| known.certified.cert == loaded.certified.cert)
                 })
                 // The key is the certificate's, and its session tickets may live on.
                 .map(|known| (Arc::clone(&known.starttls), Arc::clone(&known.direct)));
-            let configs = same.map_or_else(|| configure(settings, host, &loaded.certified), Ok);
+            let configs = same.map_or_else(|| configure(settings, request, &loaded.certified), Ok);
             match configs {
                 Ok((starttls, direct)) => identities.push(Arc::new(Identity {
                     files: pair.clone(),
@@ -358,11 +402,10 @@ fn build(settings: &TlsSettings, old: Option<&Hosts>) -> Result<(Hosts, Vec<Warn
         if host.pairs.is_empty() {
             problems.push(Problem::no_pair(&domain));
         }
-        let tls = Arc::new(HostTls {
-            domain: domain.clone(),
-            request: host.request_client_certificate,
-            identities,
-        });
+        let keys =
+            identities.iter().map(|identity: &Arc<Identity>| Arc::clone(&identity.certified)).collect();
+        let connector = connector(servers, settings, keys, &mut problems);
+        let tls = Arc::new(HostTls { domain: domain.clone(), request, identities, connector });
         for name in std::iter::once(&host.domain).chain(&host.aliases) {
             if by_name.insert(normal(name), Arc::clone(&tls)).is_some() {
                 problems.push(Problem::twice(name));
@@ -377,30 +420,42 @@ fn build(settings: &TlsSettings, old: Option<&Hosts>) -> Result<(Hosts, Vec<Warn
         }
         found
     });
+    let nameless = connector(servers, settings, Vec::new(), &mut problems);
     if !problems.is_empty() {
         return Err(TlsError { problems });
     }
-    let hosts =
-        Hosts { by_name, all, default, unknown: settings.unknown, client_roots, tls13: settings.only_tls13 };
-    Ok((hosts, warnings))
+    let (unknown, tls13) = (settings.unknown, settings.only_tls13);
+    Ok((Hosts { by_name, all, default, unknown, client_roots, tls13, nameless }, warnings))
+}
+
+/// What connects to other servers and shows one of these certificates.
+fn connector(
+    servers: bool,
+    settings: &TlsSettings,
+    keys: Vec<Arc<CertifiedKey>>,
+    problems: &mut Vec<Problem>,
+) -> Option<Arc<Connector>> {
+    let made = servers.then(|| Connector::unjudging(keys, versions(settings)))?;
+    made.map(Arc::new).map_err(|error| problems.push(Problem::library(&error))).ok()
+}
+
+fn versions(settings: &TlsSettings) -> &'static [&'static rustls::SupportedProtocolVersion] {
+    static BOTH: [&rustls::SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+    if settings.only_tls13 { BOTH.get(..1).unwrap_or_default() } else { &BOTH }
 }
 
 type Configs = (Arc<ServerConfig>, Arc<ServerConfig>);
 
 fn configure(
     settings: &TlsSettings,
-    host: &HostFiles,
+    request: bool,
     certified: &Arc<CertifiedKey>,
 ) -> Result<Configs, rustls::Error> {
-    let versions: &[&rustls::SupportedProtocolVersion] = if settings.only_tls13 {
-        &[&rustls::version::TLS13]
-    } else {
-        &[&rustls::version::TLS13, &rustls::version::TLS12]
-    };
     let one = |alpn: &[&[u8]]| {
-        let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions)?;
-        let builder = if host.request_client_certificate {
-            builder.with_client_cert_verifier(Arc::new(verify::RequestNotRequire::new(&provider())))
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(settings))?;
+        let builder = if request {
+            builder.with_client_cert_verifier(Arc::new(verify::Unjudged::new(&provider())))
         } else {
             builder.with_no_client_auth()
         };
@@ -415,7 +470,7 @@ fn configure(
         config.key_log = Arc::new(exporter::Hear);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
-    Ok((one(&[])?, one(&[ALPN_CLIENT])?))
+    Ok((one(&[])?, one(&[settings.peers.alpn()])?))
 }
 
 fn with_new_ticketer(config: &Arc<ServerConfig>) -> Result<Arc<ServerConfig>, TlsError> {

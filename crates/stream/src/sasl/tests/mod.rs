@@ -247,6 +247,7 @@ fn bindings_of_a_connection() {
         exporter,
         server_end_point,
         client_certificate: None,
+        peer_certificates: Vec::new(),
     };
     let kinds = |facts| Binding::of(&facts).into_iter().map(|bound| bound.kind).collect::<Vec<_>>();
     assert_eq!(kinds(facts(Some([1; 32]), Some(Bytes::from_static(b"x")))), BOTH);
