@@ -7,6 +7,8 @@
 //! - [`dial`]: a connection to whichever address of a host answers first (RFC 8305);
 //! - [`guard`]: ends a connection whose peer wants to renegotiate TLS (RFC 6120 §5.3.5);
 //! - [`ca`]: a certificate authority of one's own for a first start without any configuration;
+//! - [`https`]: documents of other people's web servers, for POSH;
+//! - [`evidence`]: what DNS, TLS and web servers say of a peer's domain, collected for [`nuncio_dna`] to judge;
 //! - [`http`]: the few GET routes of operation;
 //! - [`metrics`]: what all of them count.
 
@@ -16,8 +18,11 @@ pub mod dial;
 pub mod dns;
 pub mod driver;
 mod entropy;
+pub mod evidence;
+mod flight;
 pub mod guard;
 pub mod http;
+pub mod https;
 pub mod listen;
 pub mod metrics;
 mod rate;
@@ -30,6 +35,8 @@ mod tests;
 pub use clock::Clock;
 pub use driver::{Ended, HandshakeFailure, Options, Security, drive};
 pub use entropy::OsEntropy;
+pub use evidence::{Collector, CollectorConfig, Place, Route, Wants};
+pub use https::{Https, HttpsConfig};
 pub use listen::{Budget, BudgetLimits, Incoming, Listener, Permit};
 pub use metrics::NetMetrics;
 pub use rate::{Bucket, Rate, RateLimit};

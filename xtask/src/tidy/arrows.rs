@@ -14,10 +14,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("store", &[]),
     ("net", &["sansio", "dna"]),
     ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
+    ("federation", &["xmpp", "sansio", "stream", "dna", "net", "router"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
-    ("nuncio", &["xmpp", "sansio", "stream", "net", "store", "router", "extensions", "client"]),
+    ("nuncio", &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "extensions", "client"]),
 ];
 
 /// Crates that are part of no room.

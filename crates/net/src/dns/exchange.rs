@@ -12,7 +12,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::{DnsConfig, DnsError, Kind, Name};
+use super::{DnsConfig, DnsError, Kind, Name, Validation};
 
 /// The largest answer by UDP that crosses any network in one piece.
 const PAYLOAD: u16 = 1232;
@@ -42,7 +42,7 @@ impl Exchange {
 
     /// The first answer that is one: what there is, or that there is nothing. A server that cannot answer is as good as none while there
     /// are others.
-    pub(super) async fn ask(&self, name: &Name, kind: Kind) -> Result<Reply, DnsError> {
+    pub(super) async fn ask(&self, name: &Name, kind: Rtype) -> Result<Reply, DnsError> {
         let _permit = self.open.acquire().await;
         let mut last = DnsError::Unreachable("none is known".to_owned());
         for _ in 0..self.config.attempts.max(1) {
@@ -56,7 +56,7 @@ impl Exchange {
                         code => DnsError::Refused(code.to_int()),
                     },
                 };
-                tracing::debug!(%server, %name, ?kind, %problem, "a name server did not answer");
+                tracing::debug!(%server, %name, %kind, %problem, "a name server did not answer");
                 // Of several reasons, a server's own word says most.
                 if !matches!(last, DnsError::Refused(_)) {
                     last = problem;
@@ -66,7 +66,7 @@ impl Exchange {
         Err(last)
     }
 
-    async fn ask_one(&self, server: SocketAddr, name: &Name, kind: Kind) -> io::Result<Message<Vec<u8>>> {
+    async fn ask_one(&self, server: SocketAddr, name: &Name, kind: Rtype) -> io::Result<Message<Vec<u8>>> {
         let reply = self.ask_with(server, &self.question(name, kind, true)?).await?;
         if !matches!(reply.header().rcode(), Rcode::FORMERR | Rcode::NOTIMP) {
             return Ok(reply);
@@ -82,7 +82,7 @@ impl Exchange {
         }
     }
 
-    fn question(&self, name: &Name, kind: Kind, edns: bool) -> io::Result<Question> {
+    fn question(&self, name: &Name, kind: Rtype, edns: bool) -> io::Result<Question> {
         let mut id = [0; 2];
         self.entropy.fill(&mut id);
         let id = u16::from_be_bytes(id);
@@ -91,15 +91,16 @@ impl Exchange {
         header.set_id(id);
         header.set_rd(true);
         // RFC 6840 §5.7: "tell me whether you have validated this".
-        header.set_ad(self.config.trust_ad);
+        header.set_ad(self.config.validation == Validation::TrustAd);
+        // RFC 6840 §5.9: "give it to me even if you believe that it is bogus".
+        header.set_cd(matches!(self.config.validation, Validation::Local(_)));
         let mut builder = builder.question();
-        let kind = rtype(kind);
         builder.push((name, kind)).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut builder = builder.additional();
         if edns {
             let filled = builder.opt(|opt| {
                 opt.set_udp_payload_size(PAYLOAD);
-                opt.set_dnssec_ok(self.config.trust_ad);
+                opt.set_dnssec_ok(self.config.validation != Validation::Off);
                 Ok(())
             });
             filled.map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -173,5 +174,6 @@ pub(super) const fn rtype(kind: Kind) -> Rtype {
         Kind::A => Rtype::A,
         Kind::Aaaa => Rtype::AAAA,
         Kind::Srv => Rtype::SRV,
+        Kind::Tlsa => Rtype::TLSA,
     }
 }

@@ -1,6 +1,6 @@
 //! Names to services and addresses: a stub resolver over UDP and TCP (RFC 1035, RFC 7766) with a cache.
 //!
-//! - [`Resolver::addresses`] and [`Resolver::srv`] look up one name; an [`Answer`] says how far it can be believed ([`Security`]);
+//! - [`Resolver::addresses`], [`Resolver::srv`] and [`Resolver::tlsa`] look up one name; an [`Answer`] says how far it can be believed ([`Security`]);
 //! - [`Resolver::services`] looks up several SRV names and mixes what it finds into one order (RFC 2782, XEP-0368);
 //! - [`DnsConfig::system`] reads the servers from `resolv.conf`.
 //!
@@ -8,7 +8,10 @@
 //! packet: one that does not repeat the question and its random id is as if it had not come (RFC 5452 §9). Nothing here says either
 //! that a name is *right*: who is at the other end is proven by TLS, unless an answer is [`Security::Secure`].
 //!
-//! The crate `domain` reads and writes the packets; only this module names it.
+//! Signatures are checked here, up to a trust anchor, or by a server on this machine, or not at all: [`Validation`]. An answer that contradicts its signatures is
+//! an error ([`DnsError::Bogus`]), and no error ever means that there is nothing.
+//!
+//! The crate `domain` reads and writes the packets and checks signatures; only this module names it.
 
 mod cache;
 mod config;
@@ -18,25 +21,16 @@ mod reply;
 mod resolver;
 #[cfg(test)]
 mod tests;
+mod validate;
 
 use std::net::IpAddr;
 
-pub use config::DnsConfig;
+use nuncio_dna::{Time, Tlsa};
+
+pub use config::{Anchors, BadAnchors, DnsConfig, Validation};
+pub use nuncio_dna::dns::{Alias, Security};
 pub use order::in_order;
 pub use resolver::{Resolver, Service, Services};
-
-/// How far an answer can be believed (RFC 4033 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Security {
-    /// Signatures contradict the answer. It must not be used.
-    Bogus,
-    /// Nobody has checked.
-    Indeterminate,
-    /// It is proven that the zone is not signed.
-    Insecure,
-    /// The answer, or that there is none, is proven by signatures up to a trust anchor.
-    Secure,
-}
 
 /// What is known about a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +41,12 @@ pub struct Answer<T> {
     pub records: Vec<T>,
     /// False if there is no such name at all (NXDOMAIN).
     pub exists: bool,
-    /// How far this can be believed, aliases included.
+    /// How far this can be believed, aliases included; never [`Security::Bogus`].
     pub security: Security,
+    /// The aliases that led from the name asked for to `name`, each with what can be said of the reply that it was in.
+    pub aliases: Vec<Alias>,
+    /// Until when this holds: the least TTL, or the end of a signature if that is sooner.
+    pub expires: Time,
 }
 
 /// An SRV record (RFC 2782).
@@ -91,6 +89,9 @@ pub enum DnsError {
     /// An answer that is none.
     #[error("the name server's answer is broken")]
     Broken,
+    /// The answer contradicts its signatures, or lacks some that it should have (RFC 4035 §4.3); why.
+    #[error("the answer's signatures are wrong: {0}")]
+    Bogus(String),
     /// Aliases that lead nowhere, or to too many others.
     #[error("too many aliases")]
     Aliases,
@@ -101,6 +102,7 @@ pub enum DnsError {
 enum Data {
     Address(IpAddr),
     Srv(Srv),
+    Tlsa(Tlsa),
 }
 
 /// A type that can be asked for.
@@ -109,6 +111,7 @@ enum Kind {
     A,
     Aaaa,
     Srv,
+    Tlsa,
 }
 
 /// An absolute name in lower case.

@@ -1,21 +1,24 @@
 //! Lookups: the cache before the servers, one question for many callers.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use domain::base::iana::Rtype;
+use nuncio_dna::dns::Alias;
+use nuncio_dna::{Time, Tlsa};
 use nuncio_sansio::Entropy;
 use parking_lot::Mutex;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
 use super::cache::Cache;
-use super::exchange::Exchange;
-use super::reply::{self, MOST_ALIASES, Said};
-use super::{Answer, Data, DnsConfig, DnsError, Kind, Name, Security, Srv, in_order};
+use super::exchange::{Exchange, Reply, rtype};
+use super::reply::{self, Hop, Said};
+use super::validate::Validator;
+use super::{Answer, Data, DnsConfig, DnsError, Kind, Name, Security, Srv, Validation, in_order};
 use crate::OsEntropy;
+use crate::flight::Flights;
 
 /// How long IPv6 is waited for once IPv4 addresses are there (RFC 8305 §3, "Resolution Delay").
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
@@ -34,9 +37,10 @@ pub(super) type Found = Result<Arc<Answer<Data>>, DnsError>;
 pub struct Resolver(Arc<Inner>);
 
 struct Inner {
-    exchange: Exchange,
+    exchange: Arc<Exchange>,
+    validator: Option<Validator>,
     cache: Mutex<Cache>,
-    asking: Mutex<HashMap<Key, Arc<OnceCell<Found>>>>,
+    asking: Flights<Key, Found>,
 }
 
 impl fmt::Debug for Resolver {
@@ -74,7 +78,13 @@ impl Resolver {
     #[must_use]
     pub fn new(config: DnsConfig, entropy: Arc<dyn Entropy>) -> Self {
         let cache = Mutex::new(Cache::new(config.cache));
-        Self(Arc::new(Inner { exchange: Exchange::new(config, entropy), cache, asking: Mutex::default() }))
+        let validation = config.validation.clone();
+        let exchange = Arc::new(Exchange::new(config, entropy));
+        let validator = match validation {
+            Validation::Local(anchors) => Some(Validator::new(&anchors, Arc::clone(&exchange))),
+            Validation::Off | Validation::TrustAd => None,
+        };
+        Self(Arc::new(Inner { exchange, validator, cache, asking: Flights::default() }))
     }
 
     /// A resolver with the operating system's randomness.
@@ -99,7 +109,7 @@ impl Resolver {
     pub async fn addresses(&self, host: &str) -> Result<Answer<IpAddr>, DnsError> {
         let address = |data: &Data| match data {
             Data::Address(address) => Some(*address),
-            Data::Srv(_) => None,
+            Data::Srv(_) | Data::Tlsa(_) => None,
         };
         let has = |found: &Found| found.as_ref().is_ok_and(|answer| !answer.records.is_empty());
         let mut four = std::pin::pin!(self.lookup(host, Kind::A));
@@ -117,9 +127,11 @@ impl Resolver {
                 both.records.extend(four.records.iter().filter_map(address));
                 if six.records.is_empty() {
                     both.name.clone_from(&four.name);
+                    both.aliases.clone_from(&four.aliases);
                 }
                 both.exists |= four.exists;
-                both.security = both.security.min(four.security);
+                both.security = both.security.max(four.security);
+                both.expires = both.expires.min(four.expires);
                 Ok(both)
             }
             (Some(Ok(six)), Err(error)) => {
@@ -145,8 +157,37 @@ impl Resolver {
         let answer = self.lookup(name, Kind::Srv).await?;
         Ok(only(&answer, |data| match data {
             Data::Srv(srv) => Some(srv.clone()),
-            Data::Address(_) => None,
+            Data::Address(_) | Data::Tlsa(_) => None,
         }))
+    }
+
+    /// The addresses of one family, IPv6 or IPv4, in the order of the answer; otherwise as [`Resolver::addresses`].
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn family(&self, host: &str, six: bool) -> Result<Answer<IpAddr>, DnsError> {
+        let answer = self.lookup(host, if six { Kind::Aaaa } else { Kind::A }).await?;
+        Ok(only(&answer, |data| match data {
+            Data::Address(address) => Some(*address),
+            Data::Srv(_) | Data::Tlsa(_) => None,
+        }))
+    }
+
+    /// The TLSA records of a name such as `_5269._tcp.host.example.org` (RFC 6698).
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn tlsa(&self, name: &str) -> Result<Answer<Tlsa>, DnsError> {
+        let answer = self.lookup(name, Kind::Tlsa).await?;
+        Ok(only(&answer, |data| match data {
+            Data::Tlsa(tlsa) => Some(tlsa.clone()),
+            Data::Address(_) | Data::Srv(_) => None,
+        }))
+    }
+
+    /// Puts things with a priority and a weight in the order of RFC 2782, by this resolver's lots.
+    pub(crate) fn in_order<T>(&self, all: Vec<T>, of: impl Fn(&T) -> (u16, u16)) -> Vec<T> {
+        in_order(all, of, &*self.0.exchange.entropy)
     }
 
     /// Looks up SRV records under several names at once, and mixes them into one order by priority and weight (XEP-0368 §2). Each
@@ -189,13 +230,12 @@ impl Resolver {
         if let Some(found) = self.0.cache.lock().get(&key, Instant::now()) {
             return found;
         }
-        let flight = Flight::join(&self.0, key);
-        flight.cell.get_or_init(|| self.find(&flight.key)).await.clone()
+        self.0.asking.join(key.clone(), || self.find(&key)).await
     }
 
     #[cfg(test)]
     pub(super) fn asks_nothing(&self) -> bool {
-        self.0.asking.lock().is_empty()
+        self.0.asking.is_empty()
     }
 
     /// Asks, and remembers.
@@ -221,44 +261,85 @@ impl Resolver {
 
     /// Asks, and asks on where an alias leads.
     async fn ask(&self, (name, kind): &Key) -> Result<(Answer<Data>, u32), DnsError> {
-        let config = &self.0.exchange.config;
-        let (mut name, mut aliases, mut longest) = (name.clone(), MOST_ALIASES, u32::MAX);
-        let mut security = Security::Secure;
+        let mut name = name.clone();
+        let (mut path, mut hops) = (Path::default(), Vec::new());
         loop {
-            let reply = self.0.exchange.ask(&name, *kind).await?;
-            let vouched = config.trust_ad && reply.server.ip().is_loopback() && reply.message.header().ad();
-            security = security.min(if vouched { Security::Secure } else { Security::Indeterminate });
-            match reply::read(&reply.message, &name, *kind, &mut aliases)? {
+            let mut reply = self.0.exchange.ask(&name, rtype(*kind)).await?;
+            let before = hops.len();
+            let mut said = reply::read(&reply.message, &name, *kind, &mut hops)?;
+            if matches!(said, Said::Alias { .. }) && self.0.validator.is_some() {
+                // There is no proof that the reply says all: it says more than was asked. Asked for the alias, it says all.
+                hops.truncate(before);
+                reply = self.0.exchange.ask(&name, Rtype::CNAME).await?;
+                let target = reply::alias(&reply.message, &name, &mut hops)?.ok_or(DnsError::Broken)?;
+                said = Said::Alias { target };
+            }
+            let (security, signed) = self.0.judge(reply).await?;
+            path.add(hops.get(before..).unwrap_or_default(), security, signed);
+            match said {
                 Said::All { name, records, exists, ttl } => {
-                    let name = reply::text(&name);
-                    return Ok((Answer { name, records, exists, security }, longest.min(ttl)));
+                    let ttl = path.ttl.min(ttl);
+                    let expires = path.now.after(Duration::from_secs(u64::from(ttl)));
+                    let (name, aliases) = (reply::text(&name), path.aliases);
+                    let answer = Answer { name, records, exists, security: path.security, aliases, expires };
+                    return Ok((answer, ttl));
                 }
-                Said::Alias { target, ttl } => (name, longest) = (target, longest.min(ttl)),
+                Said::Alias { target } => name = target,
             }
         }
     }
 }
 
-/// A question that is being asked. The last caller who leaves, early or late, takes it away.
-struct Flight<'a> {
-    inner: &'a Inner,
-    key: Key,
-    cell: Arc<OnceCell<Found>>,
-}
-
-impl<'a> Flight<'a> {
-    fn join(inner: &'a Inner, key: Key) -> Self {
-        let cell = Arc::clone(inner.asking.lock().entry(key.clone()).or_default());
-        Self { inner, key, cell }
+impl Inner {
+    /// What can be said of a reply, and for how many seconds its signatures hold.
+    async fn judge(&self, reply: Reply) -> Result<(Security, Option<u32>), DnsError> {
+        match (&self.validator, &self.exchange.config.validation) {
+            (Some(validator), _) => validator.judge(reply.message).await,
+            (None, Validation::TrustAd) if reply.server.ip().is_loopback() => {
+                let signed = reply::signed_for(&reply.message, now().as_secs())?;
+                Ok(if reply.message.header().ad() {
+                    (Security::Secure, signed)
+                } else {
+                    (Security::Insecure, None)
+                })
+            }
+            (None, _) => Ok((Security::Indeterminate, None)),
+        }
     }
 }
 
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        let mut asking = self.inner.asking.lock();
-        // The map's own and this one: nobody else is there, and under the lock nobody joins.
-        if Arc::strong_count(&self.cell) == 2 {
-            asking.remove(&self.key);
+pub(super) fn now() -> Time {
+    SystemTime::now().into()
+}
+
+/// What was learned on the way from a name over its aliases.
+struct Path {
+    now: Time,
+    aliases: Vec<Alias>,
+    security: Security,
+    /// For how many seconds all of it holds.
+    ttl: u32,
+}
+
+impl Default for Path {
+    fn default() -> Self {
+        Self { now: now(), aliases: Vec::new(), security: Security::Secure, ttl: u32::MAX }
+    }
+}
+
+impl Path {
+    fn add(&mut self, hops: &[Hop], security: Security, signed: Option<u32>) {
+        let signed = signed.unwrap_or(u32::MAX);
+        self.security = self.security.max(security);
+        self.ttl = self.ttl.min(signed);
+        for hop in hops {
+            self.ttl = self.ttl.min(hop.ttl);
+            self.aliases.push(Alias {
+                owner: reply::text(&hop.owner),
+                target: reply::text(&hop.target),
+                security,
+                expires: self.now.after(Duration::from_secs(u64::from(hop.ttl.min(signed)))),
+            });
         }
     }
 }
@@ -275,7 +356,15 @@ fn reserved(name: &Name, kind: Kind) -> Option<Answer<Data>> {
         Kind::Aaaa if loopback => vec![Data::Address(IpAddr::V6(Ipv6Addr::LOCALHOST))],
         _ => Vec::new(),
     };
-    Some(Answer { name: reply::text(name), records, exists: loopback, security: Security::Indeterminate })
+    Some(Answer {
+        name: reply::text(name),
+        records,
+        exists: loopback,
+        // There is no zone that could be signed.
+        security: Security::Insecure,
+        aliases: Vec::new(),
+        expires: Time::NEVER,
+    })
 }
 
 /// The answer with records of one type.
@@ -285,5 +374,7 @@ fn only<T>(answer: &Answer<Data>, of: impl Fn(&Data) -> Option<T>) -> Answer<T> 
         records: answer.records.iter().filter_map(of).collect(),
         exists: answer.exists,
         security: answer.security,
+        aliases: answer.aliases.clone(),
+        expires: answer.expires,
     }
 }

@@ -1,0 +1,207 @@
+//! Signatures, checked up to a trust anchor (RFC 4035 §5, RFC 5155), with bounds on the work that a reply can cause (KeyTrap, CVE-2023-50387; NSEC3,
+//! CVE-2023-50868).
+//!
+//! The validator of `domain` judges whole replies and asks for the keys on the way. Its bounds hold for one set of records; those here hold for one lookup.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use domain::base::iana::{Class, Rtype};
+use domain::base::name::ParsedName;
+use domain::base::{Message, ToName as _};
+use domain::dnssec::validator::anchor::TrustAnchors;
+use domain::dnssec::validator::context::{Config, ValidationContext, ValidationState};
+use domain::net::client::request::{ComposeRequest as _, Error, GetResponse, RequestMessage, SendRequest};
+use domain::rdata::{Rrsig, ZoneRecordData};
+use domain::zonefile::inplace::{Entry, Zonefile};
+use parking_lot::Mutex;
+
+use super::exchange::Exchange;
+use super::resolver::now;
+use super::{Anchors, BadAnchors, DnsError, Name, Security, reply};
+
+/// Questions for keys and delegations that one lookup may cause. A name of ten labels under ten zones needs twenty.
+const MOST_QUESTIONS: u32 = 48;
+
+/// Sets of records with signatures in one reply. What is needed is aliases, the answer, and up to four sets of a denial.
+const MOST_SIGNED_SETS: usize = 24;
+
+/// Signatures of one set of records: one for each algorithm, twice while keys are exchanged.
+const MOST_SIGNATURES: usize = 8;
+
+/// Keys of one zone.
+const MOST_KEYS: usize = 24;
+
+/// Records of one reply.
+const MOST_RECORDS: usize = 512;
+
+/// Signatures of one set of records that may be wrong before the set is: none but what two keys with one tag cause (RFC 4034 §B).
+const MOST_BAD_SIGNATURES: u8 = 1;
+
+/// Zones whose keys are remembered.
+const ZONES: u64 = 4096;
+
+tokio::task_local! {
+    /// The lookup that is going on.
+    static WORK: Arc<Work>;
+}
+
+/// What one lookup may still cause, and what went wrong on the way.
+struct Work {
+    questions: AtomicU32,
+    failed: Mutex<Option<DnsError>>,
+}
+
+/// Judges replies.
+pub(super) struct Validator(ValidationContext<Upstream>);
+
+impl Validator {
+    pub(super) fn new(anchors: &Anchors, exchange: Arc<Exchange>) -> Self {
+        let mut config = Config::new();
+        config.set_bad_signatures(MOST_BAD_SIGNATURES);
+        config.set_max_node_cache(ZONES);
+        config.set_max_validity(exchange.config.longest);
+        // Failures are remembered by the resolver; here a broken zone would outlive its repair.
+        config.set_max_bogus_validity(Duration::from_secs(1));
+        // They were read once already.
+        let anchors = TrustAnchors::from_u8(anchors.0.as_bytes()).unwrap_or_else(|_| TrustAnchors::empty());
+        Self(ValidationContext::with_config(anchors, Upstream(exchange), config))
+    }
+
+    /// What can be said of a reply, and for how many seconds its signatures hold. Never [`Security::Bogus`]: that is an error.
+    pub(super) async fn judge(
+        &self,
+        mut message: Message<Vec<u8>>,
+    ) -> Result<(Security, Option<u32>), DnsError> {
+        bounded(&message)?;
+        let signed = reply::signed_for(&message, now().as_secs())?;
+        let work = Arc::new(Work { questions: AtomicU32::new(MOST_QUESTIONS), failed: Mutex::default() });
+        let judged = self.0.validate_msg::<Vec<u8>, Vec<u8>>(&mut message);
+        let judged = WORK.scope(Arc::clone(&work), judged).await;
+        match judged {
+            Ok((ValidationState::Secure, _)) => Ok((Security::Secure, signed)),
+            Ok((ValidationState::Insecure, _)) => Ok((Security::Insecure, None)),
+            Ok((ValidationState::Indeterminate, _)) => Ok((Security::Indeterminate, None)),
+            Ok((ValidationState::Bogus, why)) => {
+                // What could not be asked for is not what contradicts.
+                let failed = work.failed.lock().take();
+                let why = || why.map_or_else(|| "no reason given".to_owned(), |why| why.to_string());
+                Err(failed.unwrap_or_else(|| DnsError::Bogus(why())))
+            }
+            Err(error) => {
+                Err(work.failed.lock().take().unwrap_or_else(|| DnsError::Bogus(error.to_string())))
+            }
+        }
+    }
+}
+
+/// Refuses a reply that would cause too much work.
+pub(super) fn bounded(message: &Message<Vec<u8>>) -> Result<(), DnsError> {
+    let broken = |_| DnsError::Broken;
+    let too_much = |what: &str| Err(DnsError::Bogus(format!("too many {what} in one answer")));
+    let mut signatures: HashMap<(Name, Rtype), usize> = HashMap::new();
+    let (mut keys, mut records) = (0, 0);
+    for section in [message.answer().map_err(broken)?, message.authority().map_err(broken)?] {
+        for record in section {
+            let record = record.map_err(broken)?;
+            records += 1;
+            if records > MOST_RECORDS {
+                return too_much("records");
+            }
+            match record.rtype() {
+                Rtype::DNSKEY | Rtype::DS => keys += 1,
+                Rtype::RRSIG => {
+                    let mut owner: Name = record.owner().to_vec();
+                    owner.make_canonical();
+                    let found = record.to_record::<Rrsig<_, ParsedName<_>>>().map_err(broken)?;
+                    if let Some(found) = found {
+                        *signatures.entry((owner, found.data().type_covered())).or_default() += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    match () {
+        () if keys > MOST_KEYS => too_much("keys"),
+        () if signatures.len() > MOST_SIGNED_SETS => too_much("signed sets"),
+        () if signatures.values().any(|count| *count > MOST_SIGNATURES) => too_much("signatures of one set"),
+        () => Ok(()),
+    }
+}
+
+/// Asks for keys and delegations on behalf of the validator.
+struct Upstream(Arc<Exchange>);
+
+impl SendRequest<RequestMessage<Vec<u8>>> for Upstream {
+    fn send_request(&self, request: RequestMessage<Vec<u8>>) -> Box<dyn GetResponse + Send + Sync> {
+        let question = request.to_message().ok().and_then(|message| {
+            let question = message.sole_question().ok()?;
+            Some((question.qname().to_vec(), question.qtype()))
+        });
+        Box::new(Request { exchange: Arc::clone(&self.0), question })
+    }
+}
+
+struct Request {
+    exchange: Arc<Exchange>,
+    question: Option<(Name, Rtype)>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Request").field(&self.question).finish()
+    }
+}
+
+impl GetResponse for Request {
+    fn get_response(
+        &mut self,
+    ) -> Pin<Box<dyn Future<Output = Result<Message<Bytes>, Error>> + Send + Sync + '_>> {
+        Box::pin(async {
+            let Some((name, kind)) = &self.question else { return Err(Error::FormError) };
+            let work = WORK.try_with(Arc::clone).map_err(|_| Error::ConnectionClosed)?;
+            let spend = |left: u32| left.checked_sub(1);
+            let asked = match work.questions.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend) {
+                Ok(_) => self.exchange.ask(name, *kind).await,
+                Err(_) => Err(DnsError::Bogus("too many zones on the way".to_owned())),
+            };
+            let asked = asked.and_then(|reply| bounded(&reply.message).map(|()| reply.message));
+            match asked {
+                Ok(message) => {
+                    Message::from_octets(Bytes::from(message.into_octets())).map_err(|_| Error::ShortMessage)
+                }
+                Err(error) => {
+                    *work.failed.lock() = Some(error);
+                    Err(Error::NoTransportAvailable)
+                }
+            }
+        })
+    }
+}
+
+/// Whether a text holds trust anchors and nothing else.
+pub(super) fn check_anchors(text: &str) -> Result<(), BadAnchors> {
+    let mut file = Zonefile::new();
+    file.set_default_class(Class::IN);
+    file.extend_from_slice(text.as_bytes());
+    file.extend_from_slice(b"\n");
+    let mut found = false;
+    for entry in file {
+        match entry.map_err(|error| BadAnchors(error.to_string()))? {
+            Entry::Record(record) => match record.data() {
+                ZoneRecordData::Ds(ds) if !ds.digest().is_empty() => found = true,
+                ZoneRecordData::Dnskey(key) if !key.public_key().is_empty() => found = true,
+                _ => return Err(BadAnchors(format!("a record of type {} is none", record.rtype()))),
+            },
+            Entry::Include { .. } => return Err(BadAnchors("other files are not read".to_owned())),
+        }
+    }
+    if found { Ok(()) } else { Err(BadAnchors("there is none".to_owned())) }
+}
