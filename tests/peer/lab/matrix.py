@@ -21,8 +21,8 @@ PATIENCE = 25.0
 class Client(slixmpp.ClientXMPP):
     """A stock client that waits for one message or one error."""
 
-    def __init__(self, domain: Domain):
-        super().__init__(f"{domain.account}/lab", PASSWORD, sasl_mech="PLAIN")
+    def __init__(self, domain: Domain, resource: str = "lab"):
+        super().__init__(f"{domain.account}/{resource}", PASSWORD, sasl_mech="PLAIN")
         # The domains' certificates are what the servers look at; many are wrong on purpose.
         self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.ssl_context.check_hostname = False

@@ -27,6 +27,7 @@ class Proof:
 
     by: str = "-"
     more: str = ""
+    code: str = ""                  # why not, if not
 
 
 class Peer(Subject):

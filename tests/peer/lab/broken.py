@@ -1,0 +1,194 @@
+"""The broken domains: one small server each, and what the server under test says of them when it has to talk to them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import time
+import tomllib
+from dataclasses import dataclass
+
+from .matrix import PATIENCE, Client
+from .peers import Proof, peer
+from .pki import Credential
+from .posh import WELL_KNOWN, Site, document, reference
+from .responder import Responder
+from .sites import DATA, Domain, World
+
+DEFAULTS = {"zone": "uns", "certificate": "self-signed", "srv": "own", "how": "good", "body": "own", "policy": "authenticated"}
+CLOSED = 9                          # the port "discard": nobody listens there
+
+
+class Writer(Client):
+    """A stock client that writes to all of them and keeps the errors that come back, by domain."""
+
+    def __init__(self, domain: Domain):
+        super().__init__(domain)
+        self.errors: dict[str, object] = {}
+
+    def _on(self, message) -> None:
+        if message["type"] == "error":
+            self.errors[message["from"].domain] = message["error"]
+
+
+@dataclass
+class Broken:
+    """A broken domain and the server behind it."""
+
+    name: str                       # the domain
+    data: dict
+    responder: Responder
+    site: Site | None = None
+
+
+def load(only: list[str] | None = None) -> list[dict]:
+    found = [DEFAULTS | domain for domain in tomllib.loads((DATA / "broken.toml").read_text())["domain"]]
+    return [domain for domain in found if not only or any(domain["name"].startswith(start) for start in only)]
+
+
+async def build(world: World, data: dict) -> Broken:
+    """The domain's certificate, records, document and server; the server runs."""
+    name = f"{data['name']}.{data['zone']}.lab"
+    stem = f"broken-{data['name']}"
+    more = {"with_root": True} if data.get("with_root") else {}
+    credential = world.pki.make(stem, name, data["certificate"], **more)
+    responder = Responder(name, world.block.host(50), credential, data["how"])
+    await responder.start()
+    broken = Broken(name, data, responder)
+    if data["zone"] == "dead":
+        return broken
+    dns, target = world.dns, f"s2s.{name}"
+    match data["srv"]:
+        case "own":
+            pass
+        case "dot":
+            dns.add(f"_xmpp-server._tcp.{name}", "SRV", "0 0 0 .")
+        case "nowhere":
+            target = f"nowhere.{name}"
+        case "loop":
+            dns.add(f"loop.{name}", "CNAME", f"again.{name}.")
+            dns.add(f"again.{name}", "CNAME", f"loop.{name}.")
+            target = f"loop.{name}"
+    if data["srv"] != "dot":
+        port = CLOSED if data["srv"] == "closed" else responder.port
+        dns.add(f"_xmpp-server._tcp.{name}", "SRV", f"0 0 {port} {target}.")
+    dns.add(f"s2s.{name}", "A", responder.host)
+    dns.add(name, "A", data.get("web_address", world.web.host))
+    if "tlsa" in data:
+        dns.add(f"_{responder.port}._tcp.s2s.{name}", "TLSA", tlsa(world, data, name, credential))
+    if "posh" in data:
+        broken.site = posh(world, data, name, credential)
+    return broken
+
+
+def tlsa(world: World, data: dict, name: str, credential: Credential) -> str:
+    wanted = data["tlsa"]
+    if isinstance(wanted, str):
+        return credential.tlsa(*map(int, wanted.split()))
+    if "data" in wanted:
+        return wanted["data"]
+    other = world.pki.make(f"other-{data['name']}", name)
+    return other.tlsa(*map(int, wanted["record"].split()))
+
+
+def posh(world: World, data: dict, name: str, credential: Credential) -> Site:
+    """The domain's web server with its document."""
+    path = WELL_KNOWN.format(service="xmpp-server")
+    good = document(credential)
+    web = world.pki.make(f"web-{data['name']}", name, data.get("web_certificate", "good"))
+    site = Site(web, how=data["posh"], to=data.get("to", ""))
+    site.pages[path] = bodies(world, data, name, credential, good)
+    if data["body"] in ("reference", "nested"):
+        host = f"hosting-{name}"
+        second = reference(f"https://{name}{path}") if data["body"] == "nested" else good
+        world.dns.add(host, "A", world.web.host)
+        world.web.add(host, Site(world.pki.make(f"web-{host}", host), {"/tenant.json": second}))
+    return world.web.add(name, site)
+
+
+def bodies(world: World, data: dict, name: str, credential: Credential, good: dict) -> dict | bytes:
+    match data["body"]:
+        case "own":
+            return good
+        case "reference" | "nested":
+            return reference(f"https://hosting-{name}/tenant.json")
+        case "other":
+            return document(world.pki.make(f"other-{data['name']}", name))
+        case "array":
+            return b"[]"
+        case "deep":
+            return b'{"x":' * 200 + b"1" + b"}" * 200
+        case "both":
+            return good | {"url": f"https://{name}/tenant.json"}
+        case "empty":
+            return {"fingerprints": [], "expires": 100}
+        case "unknown-hash":
+            print_ = base64.b64encode(credential.fingerprint()).decode()
+            return {"fingerprints": [{"sha-1": print_}], "expires": 100}
+        case "expired":
+            return good | {"expires": 0}
+        case "no-expiry":
+            return {"fingerprints": good["fingerprints"]}
+    raise ValueError(f"no kind of document {data['body']}")
+
+
+async def run(args) -> int:
+    """The subject's user writes to each of them; the reason that the subject gives must be the one expected, and a good pair stays good."""
+    logging.getLogger("slixmpp").setLevel(logging.CRITICAL)
+    started = time.monotonic()
+    world = World(args.folder)
+    subject, servers = args.subject, {}
+    results: list[dict] = []
+    brokens: list[Broken] = []
+    failed = 0
+    try:
+        ours = await world.domain({"name": "home"}, subject, "broken", "out",
+                                  {"zone": "uns", "certificate": "good", "policy": "authenticated"})
+        brokens = [await build(world, data) for data in load(args.only)]
+        await world.start()
+        server = servers[subject] = peer(args.folder / subject, world, subject, args.binary)
+        await server.start()
+        print(f"{subject} and {len(brokens)} domains stand after {time.monotonic() - started:.1f} s")
+        client = Writer(ours)
+        await client.come(server.host)
+        results = await asyncio.gather(*(one(broken, ours, server, client) for broken in brokens))
+        await client.go()
+        failed = sum(bool(result["wrong"]) for result in results)
+        for result in results:
+            print(f"{result['name']:<20} {result['seconds']:5.1f}s  {'FAIL' if result['wrong'] else 'pass'}  {result['outcome']:<26} "
+                  f"{result['code']}" + (f"\n    {result['wrong']}" if result["wrong"] else ""))
+        if args.json:
+            args.json.write_text(json.dumps(results, indent=1))
+        if failed:
+            print(f"--- the end of {subject}'s log\n{server.log()[-3000:]}")
+    finally:
+        await asyncio.gather(*(server.stop() for server in servers.values()))
+        for broken in brokens:
+            await broken.responder.stop()
+        await world.stop()
+    print(f"broken domains and {subject}: {len(results)} cases in {time.monotonic() - started:.1f} s")
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed or not results else 0
+
+
+async def one(broken: Broken, ours: Domain, server, client: Writer) -> dict:
+    """A message to the domain: what its sender hears, and what the server says why."""
+    begun = time.monotonic()
+    outcome, text = "silence", ""
+    client.send_message(f"u@{broken.name}", "are you there", mtype="chat")
+    while time.monotonic() < begun + PATIENCE + 20 and outcome == "silence":
+        if broken.responder.received:
+            outcome = "delivered"
+        elif broken.name in client.errors:
+            error = client.errors[broken.name]
+            outcome, text = error["condition"], error["text"]
+        else:
+            await asyncio.sleep(0.05)
+    said: Proof = await server.proof(ours.name, broken.name, "out", 1.0)
+    wanted = broken.data["code"]
+    good = (outcome == "delivered") if wanted == "none" else (outcome != "delivered" and said.code == wanted)
+    wrong = "" if good else f"{outcome} ({text}), {said.by} [{said.code}] {said.more}; expected {wanted}"
+    return {"name": broken.data["name"], "outcome": outcome, "code": said.code, "text": text, "seconds": time.monotonic() - begun,
+            "wrong": wrong}

@@ -1,0 +1,92 @@
+"""Nuncio as a server of the laboratory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+from ..subjects import command
+from .peers import PASSWORD, Peer, Proof
+
+CONFIG = """
+data = "data"
+
+[listen]
+c2s = ["{host}:5222"]
+c2s_tls = []
+http = []
+s2s = ["{host}:5269"]
+s2s_tls = ["{host}:5270"]
+
+[log]
+level = "info,nuncio_federation=debug"
+format = "text"
+
+[accounts]
+scram_iterations = 4096
+
+[limits]
+connects_per_second = 1000
+
+[dns]
+servers = ["{resolver}:53"]
+validate = "local"
+anchor = "{anchor}"
+
+[federation]
+authorities = ["{trusted}"]
+require = "authenticated"
+"""
+DOMAIN = """
+[[domain]]
+name = "{name}"
+certificate = "{chain}"
+key = "{key}"
+"""
+RULE = """
+[[federation.peer]]
+domain = "{name}"
+require = "{policy}"
+"""
+
+
+class LabNuncio(Peer):
+    """The binary, with the laboratory's resolver, anchor and authorities."""
+
+    def __init__(self, folder, world, name, binary):
+        super().__init__(folder, world, name)
+        if binary is None:
+            raise RuntimeError("nuncio needs --binary")
+        self.binary = binary
+        self.config = folder / "nuncio.toml"
+
+    def launch(self) -> subprocess.Popen:
+        anchor = self.folder / "anchor"
+        anchor.write_text(self.world.dns.anchor + "\n")
+        text = "".join(DOMAIN.format(name=domain.name, chain=domain.credential.chain, key=domain.credential.key)
+                       for domain in self.domains)
+        head = CONFIG.format(host=self.host, resolver=self.world.dns.resolver, anchor=anchor, trusted=self.world.pki.trusted)
+        rules = "".join(RULE.format(name=domain.name, policy=domain.settings["policy"])
+                        for domain in self.world.domains if domain.server != self.name)
+        self.config.write_text(head + text + rules)
+        return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
+
+    async def start(self) -> None:
+        await super().start()
+        for domain in self.domains:
+            await self.run("account", "add", domain.account, "--password-stdin", text=PASSWORD + "\n")
+
+    async def run(self, *words: str, text: str = "") -> str:
+        return await command(str(self.binary), *words, "--config", str(self.config), text=text)
+
+    async def look(self, local: str, remote: str, way: str) -> Proof | None:
+        """RFC 7712's result for the pair: of the stream that they opened (`in`) or that we opened (`out`)."""
+        said = json.loads(await self.run("federation", "explain", remote, "--json"))
+        opened = {"in": "them", "out": "us"}[way]
+        for stream in said["streams"]:
+            if stream["local"] == local and stream["opened-by"] == opened:
+                return Proof(stream["proven-by"], f"{stream['strength']}, {stream['evidence']}")
+        for attempt in said["attempts"]:
+            if attempt["local"] == local and attempt["direction"] == way and attempt["code"] != "authorised":
+                return Proof("refused", attempt["text"], attempt["code"])
+        return None
