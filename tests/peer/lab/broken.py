@@ -10,6 +10,8 @@ import time
 import tomllib
 from dataclasses import dataclass
 
+from . import attacks
+from .intruder import Ended, Intruder
 from .matrix import PATIENCE, Client
 from .peers import Proof, peer
 from .pki import Credential
@@ -27,10 +29,19 @@ class Writer(Client):
     def __init__(self, domain: Domain):
         super().__init__(domain)
         self.errors: dict[str, object] = {}
+        self.messages: list[tuple[str, str]] = []           # sender, text
 
     def _on(self, message) -> None:
         if message["type"] == "error":
             self.errors[message["from"].domain] = message["error"]
+        else:
+            self.messages.append((message["from"].bare, message["body"]))
+
+    async def gets(self, sender: str, text: str, within: float = 5.0) -> bool:
+        deadline = time.monotonic() + within
+        while (sender, text) not in self.messages and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return (sender, text) in self.messages
 
 
 @dataclass
@@ -154,6 +165,9 @@ async def run(args) -> int:
         client = Writer(ours)
         await client.come(server.host)
         results = await asyncio.gather(*(one(broken, ours, server, client) for broken in brokens))
+        results += await asyncio.gather(*(inbound(broken, ours, server, client) for broken in brokens if speaks(broken)))
+        if good := next((broken for broken in brokens if broken.data["name"] == "good"), None):
+            results += await attacks.all_of(good, ours, server, client)
         await client.go()
         failed = sum(bool(result["wrong"]) for result in results)
         for result in results:
@@ -192,3 +206,31 @@ async def one(broken: Broken, ours: Domain, server, client: Writer) -> dict:
     wrong = "" if good else f"{outcome} ({text}), {said.by} [{said.code}] {said.more}; expected {wanted}"
     return {"name": broken.data["name"], "outcome": outcome, "code": said.code, "text": text, "seconds": time.monotonic() - begun,
             "wrong": wrong}
+
+
+def speaks(broken: Broken) -> bool:
+    """Whether what is broken of it matters to a stream that it opens."""
+    return broken.data["how"] == "good" and broken.data["srv"] == "own" and broken.data["zone"] != "dead"
+
+
+async def inbound(broken: Broken, ours: Domain, server, client: Writer) -> dict:
+    """The broken domain opens a stream with its certificate, and tries dialback when EXTERNAL is not offered."""
+    begun = time.monotonic()
+    intruder = Intruder(broken.name, ours.name, broken.responder.credential)
+    try:
+        if await intruder.authenticate(await intruder.open(server.host)):
+            intruder.message(ours.account, f"u@{broken.name}", "let me in")
+            outcome = "delivered" if await client.gets(f"u@{broken.name}", "let me in") else "lost"
+        else:
+            outcome = f"dialback {await intruder.assert_domain(broken.name)}"
+    except Ended as end:
+        outcome = str(end)
+    except TimeoutError:
+        outcome = "silence"
+    said: Proof = await server.proof(ours.name, broken.name, "in", 1.0)
+    await intruder.go()
+    wanted = broken.data["code"]
+    good = (outcome == "delivered") if wanted == "none" else (outcome != "delivered" and said.code == wanted)
+    wrong = "" if good else f"{outcome}, {said.by} [{said.code}] {said.more}; expected {wanted}"
+    return {"name": f"from {broken.data['name']}", "outcome": outcome, "code": said.code, "text": said.more,
+            "seconds": time.monotonic() - begun, "wrong": wrong}

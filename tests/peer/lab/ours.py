@@ -28,14 +28,24 @@ scram_iterations = 4096
 [limits]
 connects_per_second = 1000
 
-[dns]
-servers = ["{resolver}:53"]
-validate = "local"
-anchor = "{anchor}"
+[timeouts]
+login_seconds = 10
+close_seconds = 2
 
 [federation]
+enabled = true
 authorities = ["{trusted}"]
 require = "authenticated"
+queue_seconds = 20
+
+[federation.dns]
+servers = ["{resolver}:53"]
+validate = "local"
+trust_anchors = "{anchor}"
+
+[federation.posh]
+authorities = ["{trusted}"]
+allow_networks = ["127.0.0.0/8"]
 """
 DOMAIN = """
 [[domain]]

@@ -148,5 +148,10 @@ class Conversation:
                 self._say(f"<success xmlns='{SASL}'/>")
                 self.authenticated = True
                 self._reset()
+            case "{jabber:server:dialback}verify":
+                # It has sent no key to anybody.
+                self._say(f"<db:verify from='{element.get('to')}' to='{element.get('from')}' id='{element.get('id')}' type='invalid'/>")
+            case "{jabber:server:dialback}result":
+                self._say(f"<db:result from='{element.get('to')}' to='{element.get('from')}' type='invalid'/>")
             case tag if tag.startswith("{jabber:server}"):
                 self.responder.received.append(element)

@@ -74,8 +74,9 @@ class World:
         return self.block.host(NUMBERS[server])
 
     async def cell(self, row: dict, subject: str, peer: str, direction: str) -> Cell:
-        ours = await self.domain(row, subject, peer, direction, {**row, **row.get("against", {}).get(peer, {})})
-        theirs = await self.domain(row, peer, subject, direction, {**row, **row.get(peer.rstrip("2"), {})})
+        beginner = row.get("initiator", {}).get({"out": subject, "in": peer}[direction].rstrip("2"), {})
+        ours = await self.domain(row, subject, peer, direction, {**row, **(beginner if direction == "out" else {})})
+        theirs = await self.domain(row, peer, subject, direction, {**row, **(beginner if direction == "in" else {})})
         return Cell(row, peer, direction, ours, theirs)
 
     async def domain(self, row: dict, server: str, other: str, direction: str, settings: dict) -> Domain:
