@@ -162,6 +162,11 @@ impl Federation {
         says.extend(attempts.iter().rev().map(crate::Attempt::line));
         let failing = queues.iter().find(|queue| !queue["code"].is_null());
         let last = attempts.first().filter(|attempt| attempt.code != crate::history::AUTHORISED);
+        let code = match (failing, last) {
+            (Some(queue), _) => queue["code"].clone(),
+            (None, Some(attempt)) if streams.is_empty() => Value::from(attempt.code.clone()),
+            _ => Value::Null,
+        };
         says.push(match (failing, last) {
             (Some(queue), _) => format!(
                 "failing: {} [{}]",
@@ -177,6 +182,7 @@ impl Federation {
         json!({
             "domain": remote,
             "policy": rule,
+            "failing": code,
             "streams": streams,
             "queues": queues,
             "attempts": attempts.iter().map(crate::Attempt::json).collect::<Vec<_>>(),

@@ -37,6 +37,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: Session,
     },
+    /// Other servers, as a running server sees them.
+    Federation {
+        #[command(subcommand)]
+        act: Federation,
+    },
     /// Have a running server read its certificates and log level again (as SIGHUP does).
     Reload(Place),
     /// Reset every client's stream, spread over a while: new TLS, new login, no old tickets (RFC 6120 §4.9.3.16).
@@ -123,6 +128,28 @@ pub(crate) enum Session {
     },
     /// End a session, or all sessions of an account.
     End(One),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Federation {
+    /// List streams and pairs of domains: who, how proven, until when; what waits and what fails.
+    List {
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Say what is known about a domain, how it was proven or why not, and what was tried. Status 1 if it fails now.
+    Explain {
+        /// The other domain.
+        domain: String,
+        /// For programs.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 /// A message and who sends it.

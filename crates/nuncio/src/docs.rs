@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use nuncio_federation::FederationMetrics;
 use nuncio_net::NetMetrics;
 use nuncio_router::metrics::RouterMetrics;
 use nuncio_store::Store;
@@ -31,6 +32,7 @@ fn metrics_page() -> anyhow::Result<String> {
     let mut registry = Registry::with_prefix("nuncio");
     NetMetrics::default().register(&mut registry);
     RouterMetrics::default().register(&mut registry);
+    FederationMetrics::default().register(&mut registry);
     Store::memory().register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)

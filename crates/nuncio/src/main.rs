@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod control;
 mod docs;
+mod federation;
 mod first_run;
 mod host;
 mod import;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use nuncio_router::StartError;
 
-use crate::cli::{Account, Cli, Command, ConfigAct, Place, Session};
+use crate::cli::{Account, Cli, Command, ConfigAct, Federation, Place, Session};
 use crate::config::{Config, ConfigError};
 
 /// Exit status: done, the answer is no, wrong use or configuration.
@@ -78,6 +79,15 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Session { act: Session::End(one) } => {
             let args = serde_json::json!({"jid": one.jid});
             operate::print(&operate::beside(&read(&one.place)?, "session.end", args).await?, false)
+        }
+        Command::Federation { act: Federation::List { json, place } } => {
+            let told = operate::beside(&read(&place)?, "federation.list", serde_json::json!({})).await?;
+            operate::print(&told, json)
+        }
+        Command::Federation { act: Federation::Explain { domain, json, place } } => {
+            let args = serde_json::json!({"domain": domain});
+            let told = operate::beside(&read(&place)?, "federation.explain", args).await?;
+            operate::explain(&told, json)
         }
         Command::Reload(place) => {
             operate::print(&operate::beside(&read(&place)?, "reload", serde_json::json!({})).await?, false)

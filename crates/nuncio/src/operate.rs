@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
+use nuncio_federation::Federation;
 use nuncio_net::{OsEntropy, TlsHosts};
 use nuncio_router::Router;
 use nuncio_router::commands::{Caller, Refused};
@@ -25,6 +26,7 @@ pub(crate) struct WrongUse(pub(crate) String);
 pub(crate) struct Operator {
     router: Arc<Router>,
     tls: Arc<TlsHosts>,
+    federation: Option<(Arc<Federation>, Arc<TlsHosts>)>,
     place: Place,
     level: LevelHandle,
     /// The configuration that the server started with.
@@ -35,11 +37,12 @@ impl Operator {
     pub(crate) fn new(
         router: Arc<Router>,
         tls: Arc<TlsHosts>,
+        federation: Option<(Arc<Federation>, Arc<TlsHosts>)>,
         place: Place,
         level: LevelHandle,
         config: &Config,
     ) -> Self {
-        Self { router, tls, place, level, config: config.clone() }
+        Self { router, tls, federation, place, level, config: config.clone() }
     }
 
     /// Reads the configuration again. Certificates and the log's level are taken over; what else differs is named, and needs a restart. On an error
@@ -58,6 +61,11 @@ impl Operator {
     fn read_again(&self) -> anyhow::Result<String> {
         let config = Config::read(self.place.config.as_deref(), self.place.data.as_deref())?;
         let (settings, _) = serve::tls_settings(&config)?;
+        if let Some((federation, tls)) = &self.federation {
+            let policy = crate::federation::policy(&config)?;
+            tls.replace(crate::federation::tls_settings(&settings)).context("certificates")?;
+            federation.set_policy(policy);
+        }
         let warnings = self.tls.replace(settings).context("certificates")?;
         self.level.set(&config.log.level)?;
         let mut said = format!(
@@ -211,6 +219,18 @@ pub(crate) fn print(value: &Value, json: bool) -> anyhow::Result<bool> {
         other => println!("{}", line(other)),
     }
     Ok(true)
+}
+
+/// Prints what is known about another domain. False if it fails now.
+pub(crate) fn explain(value: &Value, json: bool) -> anyhow::Result<bool> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(value)?);
+    } else {
+        for line in value["says"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            println!("{line}");
+        }
+    }
+    Ok(value["failing"].is_null())
 }
 
 fn line(value: &Value) -> String {

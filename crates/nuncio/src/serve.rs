@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use nuncio_federation::Federation;
 use nuncio_net::http::{HttpLimits, HttpServer, Reply, Routes};
 use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
 use nuncio_net::{
@@ -21,11 +22,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::config::{Config, Limits};
-use crate::control;
 use crate::host::Client;
 use crate::logging::LevelHandle;
 use crate::operate::Operator;
 use crate::place;
+use crate::{control, federation};
 
 /// How long a stop may take before what is left is cut off.
 const STOP: Duration = Duration::from_secs(30);
@@ -215,6 +216,7 @@ pub(crate) async fn serve(
     let router = Arc::clone(&place.router);
 
     let (settings, local) = tls_settings(&config)?;
+    let between = federation::tls_settings(&settings);
     let (tls, warnings) = TlsHosts::load(settings).context("certificates")?;
     for warning in warnings {
         tracing::warn!(%warning, "certificate");
@@ -226,12 +228,36 @@ pub(crate) async fn serve(
     metrics.register(&mut registry);
     router.metrics().register(&mut registry);
     router.store().register(&mut registry);
+    let clock = Clock::start();
+    let federated = if federation::is_on(&config) {
+        let (between, _) = TlsHosts::load(between).context("certificates")?;
+        let between = Arc::new(between);
+        let federated = Federation::start(nuncio_federation::Parts {
+            config: federation::config(&config)?,
+            router: Arc::clone(&router),
+            tls: Arc::clone(&between),
+            entropy: Arc::new(OsEntropy),
+            clock,
+            collector: federation::collector(&config)?,
+            net: Arc::clone(&metrics),
+            secret: federation::secret(),
+        });
+        federated.metrics().register(&mut registry);
+        Some((federated, between))
+    } else {
+        None
+    };
     let registry = Arc::new(registry);
 
     let budget = Budget::new(budget_limits(&config.limits), Arc::clone(&metrics));
     let local_only = config.is_local();
     let starttls = bind("c2s", config.listen.c2s.as_ref(), 5222, local_only, &budget)?;
     let direct = bind("c2s_tls", config.listen.c2s_tls.as_ref(), 5223, local_only, &budget)?;
+    let mut servers = Vec::new();
+    if federated.is_some() {
+        servers.push((bind("s2s", config.listen.s2s.as_ref(), 5269, local_only, &budget)?, false));
+        servers.push((bind("s2s_tls", config.listen.s2s_tls.as_ref(), 5270, local_only, &budget)?, true));
+    }
     let mut http = Vec::new();
     let http_addresses = config.listen.http.clone();
     for address in http_addresses.unwrap_or_else(|| vec![nuncio_net::http::DEFAULT_ADDRESS]) {
@@ -242,9 +268,12 @@ pub(crate) async fn serve(
         c2s_tls: direct.addresses().to_vec(),
         http: http.iter().map(HttpServer::address).collect(),
     };
-    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, "listening");
+    let s2s: Vec<_> = servers.iter().flat_map(|(listener, _)| listener.addresses()).collect();
+    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, ?s2s, "listening");
 
-    let operator = Arc::new(Operator::new(Arc::clone(&router), Arc::clone(&tls), source, level, &config));
+    let operator =
+        Operator::new(Arc::clone(&router), Arc::clone(&tls), federated.clone(), source, level, &config);
+    let operator = Arc::new(operator);
     let socket = control::listen(&config.data).context("the control socket")?;
     crate::first_run::greet(&router, &config, local.as_ref(), &reach).await?;
 
@@ -253,7 +282,7 @@ pub(crate) async fn serve(
         tls,
         stream: Arc::new(stream_config(&config, router.points())),
         entropy: Arc::new(OsEntropy),
-        clock: Clock::start(),
+        clock,
         metrics,
         rate: Arc::new(RateLimit::new(Rate {
             per_second: config.limits.bytes_per_second.into(),
@@ -266,6 +295,11 @@ pub(crate) async fn serve(
     let mut accepting = JoinSet::new();
     accepting.spawn(Arc::clone(&door).accept(starttls, false));
     accepting.spawn(door.accept(direct, true));
+    if let Some((federated, _)) = &federated {
+        for (listener, direct) in servers {
+            accepting.spawn(Arc::clone(federated).accept(listener, direct));
+        }
+    }
     let mut operating = JoinSet::new();
     operating.spawn(control::serve(socket, Arc::clone(&operator)));
     for server in http {
@@ -302,7 +336,12 @@ pub(crate) async fn serve(
     tracing::info!("stopping: streams are closed by the book");
     notify(&[sd_notify::NotifyState::Stopping]);
     accepting.shutdown().await;
-    router.shutdown(STOP).await.context("what was not delivered could not be kept")?;
+    let stopped = router.shutdown(STOP).await;
+    if let Some((federated, _)) = federated {
+        federated.stop(STOP / 2).await;
+        router.store().flush().await?;
+    }
+    stopped.context("what was not delivered could not be kept")?;
     operating.shutdown().await;
     place.close(&config).await;
     tracing::info!("stopped");

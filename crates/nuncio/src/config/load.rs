@@ -93,6 +93,9 @@ fn text_of(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
         domain.certificate.as_mut().into_iter().chain(domain.key.as_mut()).for_each(within);
     }
     config.tls.client_authorities.iter_mut().for_each(within);
+    let federation = &mut config.federation;
+    let files = federation.authorities.iter_mut().chain(&mut federation.revocation_lists);
+    files.chain(&mut federation.dns.trust_anchors).chain(&mut federation.posh.authorities).for_each(within);
     Ok(config)
 }
 
@@ -156,6 +159,10 @@ fn join(prefix: &str, name: &str) -> String {
 fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) {
     if prefix == "extensions" {
         extensions(text, table, problems);
+        return;
+    }
+    if prefix == "federation.hosts" {
+        // Its keys are domains.
         return;
     }
     let known = options::below(prefix);
@@ -299,7 +306,83 @@ impl Check<'_, '_> {
                 crate::logging::FILTERS,
             );
         }
+        self.federation(config);
         self.domains(config);
+    }
+
+    fn federation(&mut self, config: &Config) {
+        let federation = &config.federation;
+        self.between("federation.queue_stanzas", federation.queue_stanzas as u64, 1, 1_000_000);
+        self.between("federation.queue_bytes", federation.queue_bytes as u64, 10_000, 1 << 30);
+        self.between("federation.queue_seconds", federation.queue_seconds, 1, 86_400);
+        self.between("federation.renew_seconds", federation.renew_seconds, 0, 3_600);
+        self.between("federation.unused_seconds", federation.unused_seconds, 10, 86_400);
+        let policies = federation.peer.iter().map(|peer| peer.require.as_ref()).enumerate();
+        let policies =
+            policies.filter_map(|(index, require)| Some(("federation.peer[].require", index, require?)));
+        for (key, index, require) in policies.chain([("federation.require", 0, &federation.require)]) {
+            if let Err(why) = require.parse::<nuncio_dna::Expression>() {
+                self.say(
+                    key,
+                    index,
+                    &why.to_string(),
+                    "take `authenticated`, or see the manual's page proofs.md",
+                );
+            }
+        }
+        let peers = federation
+            .peer
+            .iter()
+            .enumerate()
+            .map(|(index, peer)| ("federation.peer[].domain", index, &peer.domain));
+        let listed =
+            |key, list: &'_ Vec<String>| list.iter().map(|one| (key, 0, one.clone())).collect::<Vec<_>>();
+        let lists =
+            [listed("federation.allow", &federation.allow), listed("federation.deny", &federation.deny)];
+        let peers = peers.map(|(key, index, domain)| (key, index, domain.clone()));
+        for (key, index, pattern) in peers.chain(lists.into_iter().flatten()) {
+            if pattern.parse::<nuncio_dna::Pattern>().is_err() {
+                self.say(
+                    key,
+                    index,
+                    &format!("`{pattern}` is no domain"),
+                    "take `them.example`, `*.example` or `*`",
+                );
+            }
+        }
+        for (index, peer) in federation.peer.iter().enumerate() {
+            for pin in peer.pins.iter().filter(|pin| pin.parse::<nuncio_dna::Pin>().is_err()) {
+                self.say(
+                    "federation.peer[].pins",
+                    index,
+                    &format!("`{pin}`"),
+                    "take the SHA-256 of a certificate or key: 64 hexadecimal digits",
+                );
+            }
+        }
+        for (domain, servers) in &federation.hosts {
+            let good = nuncio_xmpp::jid::prepare_domain(domain).is_ok()
+                && !servers.all().is_empty()
+                && servers.all().iter().all(|one| one.parse::<nuncio_federation::Fixed>().is_ok());
+            if !good {
+                self.say(
+                    "federation.hosts",
+                    0,
+                    &format!("`{domain}`"),
+                    "write `\"them.example\" = \"192.0.2.1:5269\"`",
+                );
+            }
+        }
+        for network in &federation.posh.allow_networks {
+            if let Err(why) = crate::federation::parse_network(network) {
+                self.say(
+                    "federation.posh.allow_networks",
+                    0,
+                    &why.to_string(),
+                    "take an address, a slash and a number of bits",
+                );
+            }
+        }
     }
 
     fn domains(&mut self, config: &Config) {

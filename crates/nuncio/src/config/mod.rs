@@ -3,6 +3,7 @@
 //! Every key stands in [`options::OPTIONS`] with its meaning; the manual's table is made from there, and a key that does
 //! not stand there is an error that names the file, the line and the nearest key that does.
 
+pub(crate) mod federation;
 mod load;
 pub(crate) mod options;
 
@@ -29,6 +30,8 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// TLS beyond each domain's certificate.
     pub(crate) tls: Tls,
+    /// Other servers.
+    pub(crate) federation: federation::Federation,
     /// Accounts and logins.
     pub(crate) accounts: Accounts,
     /// Budgets.
@@ -51,6 +54,7 @@ impl Default for Config {
             runtime: Runtime::default(),
             log: Log::default(),
             tls: Tls::default(),
+            federation: federation::Federation::default(),
             accounts: Accounts::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -130,6 +134,12 @@ pub(crate) struct Listen {
     /// Clients, direct TLS (XEP-0368).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) c2s_tls: Option<Vec<SocketAddr>>,
+    /// Other servers, STARTTLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s2s: Option<Vec<SocketAddr>>,
+    /// Other servers, direct TLS (XEP-0368).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) s2s_tls: Option<Vec<SocketAddr>>,
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<Vec<SocketAddr>>,
@@ -322,6 +332,15 @@ impl Config {
             let mut config = config.clone();
             config.log.level.clear();
             config.tls.client_authorities.clear();
+            let federation = &mut config.federation;
+            federation.require.clear();
+            federation.peer.clear();
+            for list in [&mut federation.allow, &mut federation.deny] {
+                list.clear();
+            }
+            for files in [&mut federation.authorities, &mut federation.revocation_lists] {
+                files.clear();
+            }
             for domain in &mut config.domain {
                 (domain.certificate, domain.key) = (None, None);
             }

@@ -41,6 +41,14 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Addresses for clients with STARTTLS; port 0 picks one and the log says which. Default: port 5222, on loopback if only localhost is served.",
     ),
     opt("listen.c2s_tls", "Addresses for clients with direct TLS (XEP-0368). Default: port 5223, likewise."),
+    opt(
+        "listen.s2s",
+        "Addresses for other servers with STARTTLS. Default: port 5269; none where `federation.enabled` is false.",
+    ),
+    opt(
+        "listen.s2s_tls",
+        "Addresses for other servers with direct TLS (XEP-0368). Default: port 5270, likewise.",
+    ),
     opt("listen.http", "Addresses of /metrics and /healthz. Default: 127.0.0.1:5280."),
     opt(
         "runtime.threads",
@@ -55,6 +63,75 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "tls.client_authorities",
         "PEM files of authorities whose client certificates may log in by SASL EXTERNAL. Empty: no certificate is asked for.",
     ),
+    opt(
+        "federation.enabled",
+        "Whether this server talks to others. Default: unless it serves only `localhost`. See [federation.md](federation.md).",
+    ),
+    opt(
+        "federation.require",
+        "What every peer must prove: an expression over proofs, or a level of XEP-0238. See [proofs.md](proofs.md).",
+    ),
+    opt("federation.allow", "If not empty, only these domains are talked to: `them.example`, `*.example`."),
+    opt("federation.deny", "These domains are not talked to, whatever they prove."),
+    opt(
+        "federation.peer[].domain",
+        "Whom a rule is for: a domain, `*.` and a domain, or `*`. The most specific counts.",
+    ),
+    opt("federation.peer[].require", "What it must prove. Absent: `federation.require`."),
+    opt(
+        "federation.peer[].ignore_dane",
+        "Whether its TLSA records do not count: for a peer that broke its own.",
+    ),
+    opt(
+        "federation.peer[].pins",
+        "SHA-256 of certificates or keys that are accepted as they are, in hexadecimal digits.",
+    ),
+    opt(
+        "federation.peer[].posh_stale_seconds",
+        "How long its POSH documents count beyond their expiry while its web server fails.",
+    ),
+    opt(
+        "federation.authorities",
+        "PEM files of authorities that vouch for servers. Empty: the operating system's.",
+    ),
+    opt("federation.revocation_lists", "DER files of revocation lists of authorities."),
+    opt(
+        "federation.tls",
+        "`required`, or `optional` for peers that have none and a policy that lets them in.",
+    ),
+    opt(
+        "federation.dialback",
+        "Whether dialback is offered and used (XEP-0220). What it is worth, the policy says.",
+    ),
+    opt("federation.bidi", "Whether streams go both ways where the peer can (XEP-0288)."),
+    opt("federation.queue_stanzas", "Stanzas that wait for one pair of domains; more are returned."),
+    opt("federation.queue_bytes", "Bytes that wait for one pair of domains; more are returned."),
+    opt("federation.queue_seconds", "How long a stanza waits for a connection before it is returned."),
+    opt("federation.renew_seconds", "How long before its end a proof is renewed."),
+    opt("federation.unused_seconds", "A stream that has carried nothing for so long is closed."),
+    opt(
+        "federation.hosts",
+        "Where domains are, whatever DNS says: `\"them.example\" = \"192.0.2.1:5269\"`, a list of such, `tls:` before an address for direct TLS. DNS and POSH then prove nothing about them.",
+    ),
+    opt("federation.dns.servers", "Recursive name servers. Empty: the operating system's."),
+    opt(
+        "federation.dns.validate",
+        "Who checks DNSSEC: `local` (this server), `trust-ad` (a name server on a loopback address), `off`.",
+    ),
+    opt(
+        "federation.dns.trust_anchors",
+        "File with DS or DNSKEY records in place of the root's keys, for `local`.",
+    ),
+    opt("federation.posh.enabled", "Whether POSH documents of domains are looked for (RFC 7711)."),
+    opt(
+        "federation.posh.authorities",
+        "PEM files of authorities that vouch for web servers. Empty: the operating system's.",
+    ),
+    opt(
+        "federation.posh.allow_networks",
+        "Networks whose web servers may be asked although they are not public, as in `10.0.0.0/8`.",
+    ),
+    opt("federation.posh.port", "Port of web servers where an address names none."),
     opt("accounts.scram_iterations", "PBKDF2 iterations of new passwords, 4096 to 10000000."),
     opt("accounts.plain", "Whether SASL PLAIN is offered. Only ever inside TLS."),
     opt("accounts.sessions", "Sessions that an account may have at once."),

@@ -5,6 +5,7 @@
 mod accounts;
 mod budgets;
 mod configuration;
+mod federated;
 mod foreign;
 mod forged;
 mod harness;
