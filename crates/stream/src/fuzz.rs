@@ -48,9 +48,11 @@ pub fn client(data: &[u8]) {
     assert_eq!(whole, bytes, "the same comes back however the bytes are cut");
 }
 
+pub use crate::s2s::fuzz::s2s;
+
 /// How a piece of input is cut.
 #[derive(Clone, Copy)]
-enum Cut {
+pub(crate) enum Cut {
     /// Not at all.
     Never,
     /// After each byte.
@@ -58,7 +60,7 @@ enum Cut {
 }
 
 impl Cut {
-    fn pieces(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn pieces(self, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         bytes.split_inclusive(move |_| match self {
             Self::Never => false,
             Self::Bytes => true,
@@ -67,12 +69,12 @@ impl Cut {
 }
 
 /// What an input means.
-enum Act<'a> {
+pub(crate) enum Act<'a> {
     Bytes(&'a [u8]),
     Do(u8),
 }
 
-fn acts(data: &[u8]) -> impl Iterator<Item = Act<'_>> {
+pub(crate) fn acts(data: &[u8]) -> impl Iterator<Item = Act<'_>> {
     let mut rest = data;
     std::iter::from_fn(move || {
         loop {
@@ -141,7 +143,7 @@ fn answer(question: Question) -> Answer {
 }
 
 /// What can be compared of a run: all that was sent, the events by name, whether it is closed.
-type Trace = (String, Vec<String>, Option<Close>);
+pub(crate) type Trace = (String, Vec<String>, Option<Close>);
 
 fn c2s_run(data: &[u8], cut: Cut) -> Trace {
     let Some((&stage, rest)) = data.split_first() else { return Trace::default() };
@@ -187,7 +189,7 @@ fn c2s_run(data: &[u8], cut: Cut) -> Trace {
 }
 
 /// Ends a run: whatever state it is in, a broken connection ends it.
-fn finish<M: Machine>(side: &mut Side<M>, now: Time, eof: Eof) {
+pub(crate) fn finish<M: Machine>(side: &mut Side<M>, now: Time, eof: Eof) {
     if side.wants_tls() {
         side.secured(now, facts());
     }
@@ -226,7 +228,7 @@ fn check_c2s(side: &Side<C2s>) {
     }
 }
 
-fn trace<M: Machine>(side: &Side<M>, is_end: impl Fn(&M::Event) -> bool) -> Trace
+pub(crate) fn trace<M: Machine>(side: &Side<M>, is_end: impl Fn(&M::Event) -> bool) -> Trace
 where
     M::Event: std::fmt::Debug,
 {
@@ -374,6 +376,24 @@ pub const WORDS: &[&[u8]] = &[
     b"<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/><sm xmlns='urn:xmpp:sm:3'/></stream:features>",
     b"</stream:stream>",
     b" ",
+    b"<stream:stream from='them.example' to='us.example' id='i' version='1.0' xmlns='jabber:server' \
+      xmlns:db='jabber:server:dialback' xmlns:stream='http://etherx.jabber.org/streams'>",
+    b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>",
+    b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'/>",
+    b"<bidi xmlns='urn:xmpp:bidi'/>",
+    b"<db:result xmlns:db='jabber:server:dialback' from='them.example' to='us.example'>k</db:result>",
+    b"<db:result xmlns:db='jabber:server:dialback' from='c.example' to='us.example'>k</db:result>",
+    b"<db:result xmlns:db='jabber:server:dialback' from='them.example' to='us.example' type='valid'/>",
+    b"<db:result xmlns:db='jabber:server:dialback' from='them.example' to='us.example' type='invalid'/>",
+    b"<db:result xmlns:db='jabber:server:dialback' from='rooms.them.example' to='us.example' type='valid'/>",
+    b"<db:verify xmlns:db='jabber:server:dialback' from='them.example' to='us.example' id='i'>k</db:verify>",
+    b"<db:verify xmlns:db='jabber:server:dialback' from='them.example' to='us.example' id='i' type='valid'/>",
+    b"<message from='x@them.example' to='y@us.example'/>",
+    b"<message from='x@c.example' to='y@us.example'/>",
+    b"<iq type='get' from='x@them.example' to='us.example'/>",
+    b"<message from='@@them.example' to='y@us.example'/>",
+    b"<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>",
+    b"<stream:features><dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback><bidi xmlns='urn:xmpp:features:bidi'/></stream:features>",
     &[0xFE, 0],
     &[0xFE, 1],
     &[0xFE, 2],
@@ -381,7 +401,11 @@ pub const WORDS: &[&[u8]] = &[
     &[0xFE, 4],
     &[0xFE, 6],
     &[0xFE, 8],
+    &[0xFE, 5],
+    &[0xFE, 7],
     &[0xFE, 9],
+    &[0xFE, 10],
+    &[0xFE, 11],
     &[0xFE, 199],
     &[0xFF],
 ];

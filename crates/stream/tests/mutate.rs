@@ -35,6 +35,18 @@ fn the_initiating_role_keeps_its_invariants() {
     }
 }
 
+/// S3-13: in both roles, from each stage of negotiation.
+#[test]
+fn streams_between_servers_keep_their_invariants() {
+    for seed in 0..inputs() {
+        let mut data = input(seed ^ 0x5253_0000_0000);
+        if let Some(stage) = data.first_mut() {
+            *stage = stage.wrapping_add(16 * u8::try_from(seed % 16).unwrap_or(0));
+        }
+        fuzz::s2s(&data);
+    }
+}
+
 /// S4-04 to S4-07: the requests that wait, against a table that is too simple to be wrong.
 #[test]
 fn requests_keep_their_invariants() {

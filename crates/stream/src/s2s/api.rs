@@ -380,7 +380,8 @@ pub enum Reason {
     NoTls,
     /// Initiating: the peer takes neither a certificate of ours nor dialback.
     Unauthenticated(Option<SaslCondition>),
-    /// Initiating: the peer refused the pair that the stream was opened for, and carries no other.
+    /// Dialback failed and the stream carries nothing: initiating, the peer refused the pair that it was opened for; receiving, the host said
+    /// [`DialbackError::Invalid`].
     Dialback(DialbackError),
     /// Nothing was sent either way for long.
     Unused,
@@ -394,6 +395,74 @@ pub enum Reason {
     Silent,
     /// Negotiation took too long.
     Slow,
+}
+
+macro_rules! reasons {
+    ($($reason:pat => $name:literal),* $(,)?) => {
+        impl Reason {
+            /// Every name of a reason in metrics and histories.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// Its name in metrics and histories.
+            pub const fn as_str(&self) -> &'static str {
+                match self { $($reason => $name),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Self::Peer => "peer",
+    Self::PeerError(_) => "peer-error",
+    Self::Redirected(_) => "redirected",
+    Self::Host => "host",
+    Self::Refused(_) => "refused",
+    Self::NoTls => "no-tls",
+    Self::Unauthenticated(_) => "unauthenticated",
+    Self::Dialback(_) => "dialback",
+    Self::Unused => "unused",
+    Self::Failed(Error::Misbehaved(_)) => "misbehaved",
+    Self::Failed(Error::Incompatible(_)) => "incompatible",
+    Self::Failed(Error::Refused(_)) => "policy",
+    Self::Failed(Error::Ours(_)) => "ours",
+    Self::Lost => "lost",
+    Self::Truncated => "truncated",
+    Self::Silent => "silent",
+    Self::Slow => "slow",
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Peer => f.write_str("closed by the peer"),
+            Self::PeerError(error) => {
+                write!(f, "closed by the peer with {}", error.condition)?;
+                match &error.text {
+                    // What a peer writes ends up in logs and terminals.
+                    Some(text) => write!(f, ": {}", text.escape_debug()),
+                    None => Ok(()),
+                }
+            }
+            Self::Redirected(Decision::SameHost { port }) => write!(f, "redirected to port {port}"),
+            Self::Redirected(Decision::Address { host, .. }) => write!(f, "redirected to {host}"),
+            Self::Redirected(Decision::Resolve { name, .. }) => write!(f, "redirected to {name}"),
+            Self::Redirected(Decision::Refuse(refusal)) => refusal.fmt(f),
+            Self::Host => f.write_str("closed by this server"),
+            Self::Refused(condition) => write!(f, "refused with {condition}"),
+            Self::NoTls => f.write_str("the peer has no TLS"),
+            Self::Unauthenticated(None) => f.write_str("the peer takes neither our certificate nor dialback"),
+            Self::Unauthenticated(Some(condition)) => {
+                write!(f, "the peer refused our certificate ({}) and offers no dialback", condition.as_str())
+            }
+            Self::Dialback(error) => write!(f, "dialback: {error}"),
+            Self::Unused => f.write_str("not used any more"),
+            Self::Failed(error) => error.fmt(f),
+            Self::Lost => f.write_str("the connection was lost"),
+            Self::Truncated => f.write_str("TLS was cut off without close_notify"),
+            Self::Silent => f.write_str("no answer to a probe"),
+            Self::Slow => f.write_str("negotiation took too long"),
+        }
+    }
 }
 
 /// What the host tells the stream.

@@ -26,6 +26,7 @@ pub(super) fn asked(core: &mut Core, received: Received) -> Result<(), Error> {
             // S3-13: what answers no question of this stream is ignored.
             match index.and_then(|index| core.verifications.remove(index)) {
                 Some(Verification { pair, id, .. }) => {
+                    core.useful = true;
                     core.wire.event(Event::Verified { pair, id, outcome });
                 }
                 None => core.wire.event(Event::Unsolicited { pair }),

@@ -183,8 +183,8 @@ impl Core {
         }
     }
 
-    /// The stream carries the pair. Whether there was room.
-    pub(super) fn authorise(&mut self, now: Time, pair: &Pair, by: By) -> bool {
+    /// The stream carries the pair. There is room: it was under way until now, or is the first.
+    pub(super) fn authorise(&mut self, now: Time, pair: &Pair, by: By) {
         let way = self.way();
         let (receives, sends) = (way != Way::Out, way != Way::In);
         let fresh = self.pairs.change(pair, |entry| {
@@ -194,9 +194,9 @@ impl Core {
             entry.revoked = false;
             fresh
         });
-        let Ok(fresh) = fresh else { return false };
+
         self.useful = true;
-        if fresh {
+        if matches!(fresh, Ok(true)) {
             self.timers.clear(Timer::Negotiation);
             if let Some(unused) = self.config.unused {
                 self.timers.set_if_idle(Timer::Unused, now + unused);
@@ -204,7 +204,6 @@ impl Core {
             self.tokenizer.set_limits(self.config.after);
             self.wire.event(Event::Authorised { pair: pair.clone(), way, by });
         }
-        true
     }
 
     /// Sends a dialback element.

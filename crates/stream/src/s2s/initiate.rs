@@ -34,7 +34,8 @@ pub(super) fn header(core: &mut Core, known: Option<Pair>, header: &Header) -> N
     }
     core.lang = peer.lang;
     core.id = peer.id.unwrap_or_default();
-    core.offers = Offers { dialback: peer.dialback, ..Offers::default() };
+    // Without an id a key would be good for ever.
+    core.offers = Offers { dialback: peer.dialback && !core.id.is_empty(), ..Offers::default() };
     core.wire.event(Event::Opened { id: core.id.clone(), pair: Some(pair.clone()) });
     match &core.tls {
         Some(tls) if known.is_none() => {
@@ -83,7 +84,7 @@ impl ExpectFeatures {
             core.wire.send_builder(&Builder::new("starttls", ns::TLS));
             return Ok(State::ExpectProceed(ExpectProceed));
         }
-        core.offers = read(element, core.offers.dialback);
+        core.offers = read(core, element);
         core.wire.event(Event::Offered(core.offers));
         match self.known {
             Some(pair) => {
@@ -104,7 +105,7 @@ impl ExpectFeatures {
 }
 
 /// Reads what a peer offers. Its header may have told of dialback before (XEP-0220 §2.4.1).
-fn read(features: &Element, dialback: bool) -> Offers {
+fn read(core: &Core, features: &Element) -> Offers {
     let mechanisms = features.child("mechanisms", ns::SASL);
     let external = mechanisms.is_some_and(|mechanisms| {
         mechanisms
@@ -114,7 +115,7 @@ fn read(features: &Element, dialback: bool) -> Offers {
     let feature = features.child("dialback", ns::DIALBACK_FEATURE);
     Offers {
         external,
-        dialback: dialback || feature.is_some(),
+        dialback: core.offers.dialback || (feature.is_some() && !core.id.is_empty()),
         dialback_errors: feature
             .is_some_and(|feature| feature.child("errors", ns::DIALBACK_FEATURE).is_some()),
         bidi: features.child("bidi", ns::BIDI_FEATURE).is_some(),

@@ -21,6 +21,8 @@ mod api;
 mod assert;
 mod core;
 mod dialback;
+#[doc(hidden)]
+pub mod fuzz;
 mod initiate;
 mod open;
 mod receive;
