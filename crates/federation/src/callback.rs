@@ -10,7 +10,7 @@ use nuncio_stream::s2s::{Command, Condition, DialbackError, Pair, Purpose};
 
 use crate::Federation;
 use crate::failure::Failure;
-use crate::live::{Judged, Live};
+use crate::live::{Judged, Live, Phase};
 
 impl Federation {
     /// A peer asserts to be `pair.remote`. It is told in its own time.
@@ -94,33 +94,45 @@ impl Federation {
         let Ok(route) = self.route(&pair.remote, &claim.remote).await else { return Dialback::Unreachable };
         let mut last = Dialback::Unreachable;
         for target in &route {
-            let Ok((live, failed)) = self.dial(pair, target, Purpose::Verify).await else { continue };
+            let there = self.streams().into_iter().find(|live| {
+                let same = live.target.as_ref().is_some_and(|other| target.is_at(other, live.peer));
+                live.direction == Direction::Out && live.phase() == Phase::Up && same
+            });
+            let (live, mine) = match there {
+                Some(live) => (live, false),
+                None => match self.dial(pair, target, Purpose::Verify).await {
+                    // What becomes of the stream shows in the answer.
+                    Ok((live, _told)) => (live, true),
+                    Err(_) => continue,
+                },
+            };
             let asked = live.verify(pair.clone(), id.to_owned(), key.to_owned());
             let answer = asked.await.unwrap_or(Err(DialbackError::Ended));
             let (tls, _) = live.facts();
             // What was judged of that server when it had shown its certificate.
-            let judged = live.take_judged(pair);
-            live.command(Command::Close(None));
+            let judged = match live.take_judged(pair).filter(|_| mine) {
+                Some(judged) => Some(judged),
+                None => self.prove(pair, Direction::Out, tls.as_deref(), Some(target)).await.ok(),
+            };
+            if mine {
+                live.command(Command::Close(None));
+            }
             let shown = evidence::of(tls.as_deref());
-            let chain = &shown.chain;
+            let same = leaf.is_some() && shown.chain.first().map(|first| &**first) == leaf;
             let callback = Callback {
                 tls: shown.tls,
-                certificate: chain.first().cloned(),
+                certificate: shown.chain.into_iter().next(),
                 proofs: judged.map(|judged| judged.judgement.proofs).unwrap_or_default(),
             };
-            let same = leaf.is_some() && chain.first().map(|first| &**first) == leaf;
             last = match answer {
                 Ok(()) => return Dialback::Verified(callback),
-                // XEP-0344 §2.6: nobody else has that certificate's key.
-                Err(error) if same && error != DialbackError::Invalid => {
-                    return Dialback::SameCertificate(callback);
-                }
                 Err(DialbackError::Invalid) => return Dialback::Invalid,
+                // XEP-0344 §2.6: nobody else has that certificate's key.
+                Err(_) if same => return Dialback::SameCertificate(callback),
                 Err(DialbackError::TimedOut) => Dialback::TimedOut,
                 Err(DialbackError::Error(condition)) => Dialback::Error(condition.as_str().to_owned()),
                 Err(DialbackError::Ended | DialbackError::Unsupported) => Dialback::Unreachable,
             };
-            drop(failed);
         }
         last
     }

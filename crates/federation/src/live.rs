@@ -249,6 +249,12 @@ impl Live {
         inner.phase == Phase::Up && inner.pairs.get(pair).is_some_and(|carried| carried.way != Way::In)
     }
 
+    /// Whether it carries any pair towards this domain.
+    pub(crate) fn goes_out_to(&self, remote: &str) -> bool {
+        let inner = self.inner.lock();
+        inner.pairs.iter().any(|(pair, carried)| *pair.remote == *remote && carried.way != Way::In)
+    }
+
     /// Pairs whose proofs are to be renewed, each told once.
     pub(crate) fn lapsing(&self, now: Time) -> Vec<(Pair, By)> {
         let mut inner = self.inner.lock();

@@ -9,7 +9,7 @@ use nuncio_dna::Direction;
 use nuncio_dna::dialback::Dialback;
 use nuncio_net::{Security, dial, drive};
 use nuncio_stream::backoff;
-use nuncio_stream::s2s::{Opening, Pair, Purpose, S2s, Start};
+use nuncio_stream::s2s::{DialbackError, Opening, Pair, Purpose, S2s, Start};
 use nuncio_xmpp::error::{Condition, StanzaError};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
@@ -159,16 +159,23 @@ impl Federation {
         let route = self.route(&pair.remote, &claim.remote).await?;
         let begun = Instant::now();
         let turn = self.turns.of(&turn_of(&route));
-        let _mine = turn.one.lock().await;
-        if entry.on().is_some() {
-            return Ok(());
-        }
-        if let Some((_, failure)) = turn.failed.lock().as_ref().filter(|(at, _)| *at >= begun) {
-            return Err(failure.clone());
-        }
-        if self.share(pair, &route).await {
-            return Ok(());
-        }
+        let mut tried = Vec::new();
+        let _mine = loop {
+            if self.share(pair, &route, &mut tried).await {
+                return Ok(());
+            }
+            let mine = turn.one.lock().await;
+            if entry.on().is_some() {
+                return Ok(());
+            }
+            if let Some((_, failure)) = turn.failed.lock().as_ref().filter(|(at, _)| *at >= begun) {
+                return Err(failure.clone());
+            }
+            // Whoever was first may have opened a stream for all; on that, they need not wait for each other.
+            if self.candidates(pair, &route, &tried).is_empty() {
+                break mine;
+            }
+        };
         let mut last = Failure::passing("no-address", "it has no address");
         for target in &route {
             match self.dial(pair, target, Purpose::Stanzas).await {
@@ -190,22 +197,37 @@ impl Federation {
         Err(last)
     }
 
-    /// Puts the pair onto a stream that leads to one of these servers, if there is one and both sides agree.
-    async fn share(&self, pair: &Pair, route: &[Target]) -> bool {
+    /// The streams that might carry the pair too, except those that were tried.
+    fn candidates(&self, pair: &Pair, route: &[Target], tried: &[u64]) -> Vec<(Arc<Live>, Option<Target>)> {
+        let mut found = Vec::new();
         for live in self.streams() {
-            if live.phase() != Phase::Up {
+            if live.phase() != Phase::Up || tried.contains(&live.number) {
                 continue;
             }
+            match (live.direction, &live.target) {
+                (Direction::Out, Some(other)) => {
+                    if let Some(target) = route.iter().find(|target| target.is_at(other, live.peer)) {
+                        found.push((live, Some(target.clone())));
+                    }
+                }
+                // One that they opened, if it goes both ways (XEP-0288 §2).
+                _ if live.goes_out_to(&pair.remote) => found.push((live, None)),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Puts the pair onto a stream that leads to one of these servers, if there is one and both sides agree.
+    async fn share(&self, pair: &Pair, route: &[Target], tried: &mut Vec<u64>) -> bool {
+        for (live, target) in self.candidates(pair, route, tried) {
+            tried.push(live.number);
             if live.carries_out(pair) {
                 let entry = self.pairs.entry(&pair.local, &pair.remote);
                 self.then(&entry, entry.attach(&live));
                 return true;
             }
-            let Some(other) = live.target.as_ref().filter(|_| live.direction == Direction::Out) else {
-                continue;
-            };
-            let Some(target) = route.iter().find(|target| target.is_at(other, live.peer)) else { continue };
-            match self.piggyback(&live, pair, target).await {
+            match self.piggyback(&live, pair, target.as_ref()).await {
                 Ok(()) => {
                     self.metrics.multiplexed.inc();
                     return true;
@@ -219,14 +241,14 @@ impl Federation {
     }
 
     /// Piggybacking by assertion or supposition (RFC 7712 §4.4): the peer must be proven for the pair, and must agree.
-    async fn piggyback(&self, live: &Arc<Live>, pair: &Pair, target: &Target) -> Result<(), Failure> {
+    async fn piggyback(&self, live: &Arc<Live>, pair: &Pair, target: Option<&Target>) -> Result<(), Failure> {
         let (tls, id) = live.facts();
-        if !live.offers().dialback {
-            return Err(Failure::dialback(nuncio_stream::s2s::DialbackError::Unsupported));
+        if live.direction == Direction::Out && !live.offers().dialback {
+            return Err(Failure::dialback(DialbackError::Unsupported));
         }
-        let judged = self.prove(pair, Direction::Out, tls.as_deref(), Some(target)).await?;
+        let judged = self.prove(pair, live.direction, tls.as_deref(), target).await?;
         if !judged.judgement.is_accepted() {
-            let then = self.judge_with(pair, Direction::Out, &judged.evidence, Dialback::Accepted)?;
+            let then = self.judge_with(pair, live.direction, &judged.evidence, Dialback::Accepted)?;
             if !then.judgement.is_accepted() {
                 return Err(Failure::refused(&judged.judgement));
             }

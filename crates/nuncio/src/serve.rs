@@ -56,6 +56,7 @@ pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Opti
         };
         settings.hosts.push(HostFiles {
             domain: alabels(&domain.name)?,
+            other_names: domain.hosted,
             aliases: if domain.name.is_ascii() { Vec::new() } else { vec![domain.name.clone()] },
             pairs: vec![pair],
             request_client_certificate: !config.tls.client_authorities.is_empty(),

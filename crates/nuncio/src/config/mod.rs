@@ -75,6 +75,8 @@ pub(crate) struct Domain {
     /// PEM private key of the certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) key: Option<PathBuf>,
+    /// Whether the certificate may be for another name, the host's.
+    pub(crate) hosted: bool,
     /// Accounts that may use administrators' commands.
     pub(crate) admins: Vec<String>,
     /// XEP-0157 contact addresses, as URIs.
@@ -99,6 +101,7 @@ impl Default for Domain {
             name: "localhost".to_owned(),
             certificate: None,
             key: None,
+            hosted: false,
             admins: Vec::new(),
             contacts: Contacts::default(),
             refuse: Vec::new(),

@@ -25,6 +25,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "PEM file with the certificate chain, leaf first. Absent: the local CA makes one.",
     ),
     opt("domain[].key", "PEM file with the certificate's private key."),
+    opt(
+        "domain[].hosted",
+        "Whether the certificate may be for another name, the host's, because the domain publishes DANE or POSH or signs its delegation. Else that is an error.",
+    ),
     opt("domain[].admins", "Accounts that may use the administrators' commands (XEP-0133)."),
     opt(
         "domain[].refuse",

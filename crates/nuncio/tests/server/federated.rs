@@ -1,6 +1,6 @@
 //! Two servers, each the real binary on a loopback address of its own, and clients of both.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -8,7 +8,7 @@ use nuncio_client::{ClientConfig, Event, Pace, Roots, Server, Session};
 use nuncio_net::ca;
 use nuncio_xmpp::error::{Condition, StanzaError};
 use nuncio_xmpp::jid::{BareJid, Jid};
-use nuncio_xmpp::stanza::{Kind, MessageType, PresenceType, Stanza, presence};
+use nuncio_xmpp::stanza::{Kind, PresenceType, Stanza, presence};
 use nuncio_xmpp::xml::Builder;
 use serde_json::Value;
 
@@ -23,14 +23,21 @@ fn address() -> Ipv4Addr {
 
 /// A server that is to be.
 struct Site {
-    domain: &'static str,
+    /// The first of its domains.
+    domain: String,
+    domains: Vec<String>,
     ip: Ipv4Addr,
     place: Place,
 }
 
 impl Site {
     /// A domain with a certificate of its own authority.
-    fn new(domain: &'static str, more: &[&str]) -> Self {
+    fn new(domain: &str, more: &[&str]) -> Self {
+        Self::of(vec![domain.to_owned()], more)
+    }
+
+    /// Several domains with one certificate.
+    fn of(domains: Vec<String>, more: &[&str]) -> Self {
         let ip = address();
         let lines = [
             format!("listen.s2s = [\"{ip}:5269\"]"),
@@ -40,8 +47,8 @@ impl Site {
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let place = Place::new(&lines);
-        ca::local(&place.data().join("tls"), &[domain.to_owned()]).unwrap();
-        Self { domain, ip, place }
+        ca::local(&place.data().join("tls"), &domains).unwrap();
+        Self { domain: domains[0].clone(), domains, ip, place }
     }
 
     fn authority(&self) -> PathBuf {
@@ -57,9 +64,13 @@ impl Site {
         text.push_str(&format!("federation.authorities = [{authorities}]\n"));
         for other in others {
             let place = if direct { format!("tls:{}:5270", other.ip) } else { format!("{}:5269", other.ip) };
-            text.push_str(&format!("federation.hosts.\"{}\" = \"{place}\"\n", other.domain));
+            for domain in &other.domains {
+                text.push_str(&format!("federation.hosts.\"{domain}\" = \"{place}\"\n"));
+            }
         }
-        text.push_str(&format!("[[domain]]\nname = \"{}\"\n", self.domain));
+        for domain in &self.domains {
+            text.push_str(&format!("[[domain]]\nname = \"{domain}\"\n"));
+        }
         std::fs::write(self.place.config(), text).unwrap();
     }
 
@@ -71,7 +82,8 @@ impl Site {
     }
 
     fn client(&self, server: &Running, name: &str) -> ClientConfig {
-        let account = BareJid::new(&format!("{name}@{}", self.domain)).unwrap();
+        let name = if name.contains('@') { name.to_owned() } else { format!("{name}@{}", self.domain) };
+        let account = BareJid::new(&name).unwrap();
         ClientConfig {
             server: Server::Address(server.c2s),
             pace: Pace { every: 1, ..Pace::default() },
@@ -82,7 +94,7 @@ impl Site {
     async fn online(&self, server: &Running, name: &str) -> Session {
         let mut session = connect(self.client(server, name)).await;
         session.send(&presence(PresenceType::Available).build()).await.unwrap();
-        let own = Jid::new(self.domain).unwrap();
+        let own = Jid::new(session.jid().unwrap().domain()).unwrap();
         let ping = session.get(Some(&own), Builder::new("ping", nuncio_xmpp::ns::PING));
         tokio::time::timeout(crate::harness::PATIENCE, ping).await.unwrap().unwrap();
         session
@@ -158,4 +170,197 @@ async fn a_message_each_way() {
         first.stop();
         until("the stream has ended", || two.list().is_empty()).await;
     }
+}
+
+/// S0-15, XEP-0220, XEP-0238 "encrypted": where the policy allows it, dialback proves domains whose certificates nobody knows, each over a stream of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dialback_where_policy_allows_it() {
+    let (one, two) = two(&["federation.require = \"encrypted\""], [false, false], false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+    assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "there");
+    romeo.send(&chat(juliet.jid().unwrap().as_str(), "back")).await.unwrap();
+    assert_eq!(receive(&mut juliet).await.body_text().unwrap(), "back");
+    for (site, other) in [(&one, "two.example"), (&two, "one.example")] {
+        let rows: Vec<_> = site.list().into_iter().filter(|row| row["domain"] == other).collect();
+        let ways: Vec<_> = rows.iter().map(|row| row["stanzas"].as_str().unwrap()).collect();
+        assert!(ways.contains(&"in") && ways.contains(&"out"), "{rows:#?}");
+        for row in &rows {
+            assert_eq!(
+                (&row["proven-by"], &row["level"]),
+                (&"dialback".into(), &"encrypted".into()),
+                "{rows:#?}"
+            );
+        }
+    }
+}
+
+/// S3-10, RFC 7712 §4.3: they believe our certificate, we do not believe theirs but allow dialback from them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_direction_is_proven_as_it_can_be() {
+    let (one, two) =
+        two(&["federation.require = \"authenticated or (dialback and tls)\""], [true, false], false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+    assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "there");
+    romeo.send(&chat(juliet.jid().unwrap().as_str(), "back")).await.unwrap();
+    assert_eq!(receive(&mut juliet).await.body_text().unwrap(), "back");
+    assert!(one.list().iter().all(|row| row["proven-by"] == "pkix"), "{:#?}", one.list());
+    assert!(two.list().iter().all(|row| row["proven-by"] == "dialback"), "{:#?}", two.list());
+}
+
+/// S3-21, S3-28: by default nobody is spoken with who proves nothing; the sender and the operators of both sides hear why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_proves_nothing_is_refused_and_told() {
+    for (believe, at, code) in [([false, true], 0, "unknown-issuer"), ([true, false], 1, "unknown-issuer")] {
+        let (one, two) = two(&[], believe, false);
+        let (first, second) = (one.place.serve(), two.place.serve());
+        one.accounts(&["juliet"]);
+        let mut juliet = one.online(&first, "juliet").await;
+        juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+        let error = error_of(&mut juliet).await;
+        assert_eq!(error.condition, Condition::RemoteServerTimeout);
+        let text = error.text.unwrap();
+        assert!(text.starts_with("two.example: ") && text.contains(code), "{text}");
+        // At once, without another attempt.
+        juliet.send(&chat("romeo@two.example", "again")).await.unwrap();
+        assert!(error_of(&mut juliet).await.text.unwrap().contains(code));
+        let (site, other) = if at == 0 { (&one, "two.example") } else { (&two, "one.example") };
+        let (said, well) = site.explain(other);
+        assert!(!well && said.lines().last().unwrap().ends_with(&format!("[{code}]")), "{said}");
+        assert_eq!(second.metric("nuncio_from_elsewhere_total"), 0.0);
+    }
+}
+
+/// S0-26: a server that is not there, one that does not exist, one that is denied.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_there() {
+    let one =
+        Site::new("one.example", &["federation.queue_seconds = 2", "federation.deny = [\"denied.example\"]"]);
+    let two = Site::new("two.example", &[]);
+    one.finish(&[&two], true, false);
+    let first = one.place.serve();
+    one.accounts(&["juliet", "nurse"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    for (to, condition, code) in [
+        ("romeo@two.example", Condition::RemoteServerTimeout, Some("unreachable")),
+        ("romeo@denied.example", Condition::RemoteServerTimeout, Some("peer-denied")),
+        ("romeo@192.0.2.1", Condition::RemoteServerNotFound, None),
+    ] {
+        juliet.send(&chat(to, "there")).await.unwrap();
+        let error = error_of(&mut juliet).await;
+        assert_eq!(error.condition, condition, "{to}: {error:?}");
+        if let Some(code) = code {
+            let domain = to.split_once('@').unwrap().1;
+            let (said, well) = one.explain(domain);
+            assert!(!well && said.lines().last().unwrap().ends_with(&format!("[{code}]")), "{said}");
+        }
+    }
+    // What is local goes on as ever.
+    let mut nurse = one.online(&first, "nurse").await;
+    juliet.send(&chat("nurse@one.example", "hello")).await.unwrap();
+    assert_eq!(receive(&mut nurse).await.body_text().unwrap(), "hello");
+    let output = one.place.run(&["federation", "explain", "one.example"], "");
+    assert_eq!(output.status.code(), Some(2), "a domain of ours is no other");
+}
+
+/// RFC 6121 §3, §4: subscriptions, presence and requests between servers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn contacts_of_another_server() {
+    let (one, two) = two(&[], [true, true], false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    let bare = |jid: &str| Jid::new(jid).unwrap();
+    let subscription = |kind, to: &str| presence(kind).to(bare(to)).build();
+    juliet.send(&subscription(PresenceType::Subscribe, "romeo@two.example")).await.unwrap();
+    let asked = next_presence(&mut romeo, PresenceType::Subscribe).await;
+    assert_eq!(asked.from(), Some(&bare("juliet@one.example")));
+    romeo.send(&subscription(PresenceType::Subscribed, "juliet@one.example")).await.unwrap();
+    // Granted, and seen at once (RFC 6121 §3.1.5).
+    let seen = next_presence(&mut juliet, PresenceType::Available).await;
+    assert_eq!(seen.from(), romeo.jid());
+    // A request to the full address of somebody who is seen is answered by the client itself; else by its server.
+    let ping = || Builder::new("ping", nuncio_xmpp::ns::PING);
+    let to = romeo.jid().unwrap().clone();
+    let server = bare("two.example");
+    let answer = tokio::time::timeout(crate::harness::PATIENCE, juliet.get(Some(&server), ping()));
+    answer.await.unwrap().expect("the other server answers");
+    juliet
+        .get(Some(&to), ping())
+        .await
+        .expect_err("he does not see her presence, so her requests are not for him");
+    // He goes, and comes back: she hears of both, the second time by her server's probe or his presence.
+    let gone = presence(PresenceType::Unavailable).build();
+    romeo.send(&gone).await.unwrap();
+    next_presence(&mut juliet, PresenceType::Unavailable).await;
+    drop(juliet);
+    romeo.send(&presence(PresenceType::Available).build()).await.unwrap();
+    let mut juliet = one.online(&first, "juliet").await;
+    assert_eq!(next_presence(&mut juliet, PresenceType::Available).await.from(), romeo.jid());
+    romeo.send(&subscription(PresenceType::Unsubscribed, "juliet@one.example")).await.unwrap();
+    next_presence(&mut juliet, PresenceType::Unavailable).await;
+}
+
+async fn next_presence(session: &mut Session, kind: PresenceType) -> Stanza {
+    let own = session.jid().unwrap().bare();
+    wait(session, move |event| match event {
+        Event::Stanza(stanza)
+            if stanza.kind() == Kind::Presence(kind)
+                && stanza.from().is_some_and(|from| from.bare() != own) =>
+        {
+            Some(stanza)
+        }
+        _ => None,
+    })
+    .await
+}
+
+/// S3-11, S3-12: a thousand pairs to one hoster share one connection, by assertion and by supposition, and each is proven.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_pairs_on_one_connection() {
+    const EACH: usize = 32;
+    let names = |site: &str| (0..EACH).map(|number| format!("d{number}.{site}.example")).collect::<Vec<_>>();
+    let (one, two) =
+        (Site::of(names("one"), &["limits.connects_per_second = 1000"]), Site::of(names("two"), &[]));
+    one.finish(&[&two], true, false);
+    two.finish(&[&one], true, false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    for site in [&one, &two] {
+        let lines: String = site.domains.iter().map(|domain| format!("user@{domain} {PASSWORD}\n")).collect();
+        site.place.must(&["account", "import"], &lines);
+    }
+    let mut there = Vec::new();
+    for domain in &two.domains {
+        there.push(two.online(&second, &format!("user@{domain}")).await);
+    }
+    for domain in &one.domains {
+        let mut sender = one.online(&first, &format!("user@{domain}")).await;
+        for to in &two.domains {
+            sender.send(&chat(&format!("user@{to}"), domain)).await.unwrap();
+        }
+        sender.close().await;
+    }
+    for receiver in &mut there {
+        let mut got = bodies(receiver, EACH).await;
+        got.sort();
+        let mut wanted = one.domains.clone();
+        wanted.sort();
+        assert_eq!(got, wanted);
+    }
+    assert_eq!(first.metric("nuncio_federation_dials_total"), 1.0);
+    assert_eq!(first.metric("nuncio_federation_streams"), 1.0);
+    assert_eq!(second.metric("nuncio_federation_streams"), 1.0);
+    assert_eq!(first.metric("nuncio_federation_pairs"), (EACH * EACH) as f64);
+    assert!(two.list().iter().all(|row| row["proven-by"] == "pkix"));
 }
