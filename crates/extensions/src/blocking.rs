@@ -90,7 +90,7 @@ impl Police for Outward {
         }
         let mut error = StanzaError::new(Condition::NotAcceptable);
         error.kind = ErrorType::Cancel; // XEP-0191 §3.4
-        error.extra = Some(Builder::new("blocked", ns::BLOCKING_ERRORS));
+        error.extra = Some(Box::new(Builder::new("blocked", ns::BLOCKING_ERRORS)));
         Verdict::Refuse(error)
     }
 }

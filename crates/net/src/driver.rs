@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time, TlsFacts, TlsVersion};
+use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time, TlsFacts, TlsVersion, Waiting};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
@@ -214,9 +214,9 @@ enum Turn<C> {
 }
 
 /// What a machine wants that takes its time.
-enum Due<A, T> {
+enum Due<'a, A> {
     Asked(Pin<Box<A>>),
-    Told(Pin<Box<T>>),
+    Told(Waiting<'a>),
 }
 
 struct Driver<Io, M, H> {
@@ -337,7 +337,10 @@ where
                         continue 'drained;
                     }
                     Output::Ask(question) => Due::Asked(Box::pin(self.host.ask(question))),
-                    Output::Event(event) => Due::Told(Box::pin(self.host.event(event))),
+                    Output::Event(event) => match self.host.hear(event) {
+                        Some(waiting) => Due::Told(waiting),
+                        None => continue 'drained,
+                    },
                     Output::StartTls { domain } => break 'tls domain,
                     Output::Close(close) => return Some(close),
                     Output::Wait(deadline) => {
@@ -540,7 +543,7 @@ where
 async fn alongside<Io, T>(
     wire: &mut Wire<Io>,
     now: &mut Instant,
-    mut future: Pin<Box<impl Future<Output = T>>>,
+    mut future: Pin<Box<impl Future<Output = T> + ?Sized>>,
 ) -> T
 where
     Io: AsyncRead + AsyncWrite + Unpin,

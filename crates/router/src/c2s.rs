@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nuncio_sansio::{Host, TlsFacts};
-use nuncio_store::Fault;
+use nuncio_sansio::{Host, TlsFacts, Waiting};
+use nuncio_store::{Fault, Ticket};
 use nuncio_stream::c2s::{Answer, C2s, Command, Domain, Event, Moment, Question, ResumeFailed};
 use nuncio_stream::sasl::server::{self, Lookup, Policy, Record};
 use nuncio_stream::sasl::{Authenticated, Hash, SaslCondition};
@@ -49,6 +49,51 @@ pub struct ClientHost {
 struct Bound {
     session: Arc<Session>,
     connection: u64,
+}
+
+/// A stanza that is being handled, with what of the host is needed for it.
+struct Taken<'a> {
+    router: &'a Arc<Router>,
+    stream: &'a str,
+    session: &'a Arc<Session>,
+    number: u64,
+    close: &'a mut Option<Box<StreamError>>,
+}
+
+impl Taken<'_> {
+    /// Does what is left to do. Returns what must be durable first if too much waits for that.
+    async fn finish(&mut self, begun: Result<Begun, StreamError>) -> Option<Ticket> {
+        let submitted = match begun {
+            Ok(Begun::Done(ticket)) => Ok(ticket),
+            Ok(Begun::Waits(rest)) => Ok(self.router.finish(self.session, rest).await),
+            Err(error) => Err(error),
+        };
+        self.submitted(submitted)
+    }
+
+    /// Notes what has to be durable before the stanza is acknowledged. Returns the oldest such if there are too many.
+    fn submitted(&mut self, submitted: Result<Option<Ticket>, StreamError>) -> Option<Ticket> {
+        let mut inbound = self.session.inbound.lock();
+        inbound.last = self.number;
+        match submitted {
+            Ok(Some(ticket)) => inbound.taken(self.number, ticket),
+            Ok(None) => return None,
+            Err(error) => {
+                tracing::info!(stream = %self.stream, account = %self.session.jid().bare(), %error, "stream refused");
+                *self.close = Some(Box::new(error));
+            }
+        }
+        let oldest = if inbound.open.len() > OPEN { inbound.open.front() } else { None };
+        oldest.map(|(_, ticket)| ticket.clone())
+    }
+}
+
+/// Waits for what must be durable before more is read.
+async fn durable(full: Option<Ticket>) {
+    if let Some(ticket) = full {
+        // An error shows again when it is this ticket's turn.
+        let _ = ticket.await;
+    }
 }
 
 impl ClientHost {
@@ -186,57 +231,60 @@ impl ClientHost {
         }
     }
 
-    /// A stanza of the bound client: slowed, handled in its turn, and acknowledged once it is durable.
-    async fn stanza(&mut self, number: u64, stanza: Box<Stanza>) {
+    /// A stanza of the bound client: slowed, handled in its turn, and acknowledged once it is durable. Most stanzas wait for nothing.
+    fn stanza(&mut self, number: u64, stanza: Box<Stanza>) -> Option<Waiting<'_>> {
         self.number = number;
-        let Some(Bound { session, connection }) = &self.bound else { return };
+        let Self { router, stream, bound: Some(bound), close, .. } = self else { return None };
+        let (session, connection) = (&bound.session, bound.connection);
+        let mut taken = Taken { router, stream, session, number, close };
         let wait = session.meter.lock().charge(stanza.size());
         if !wait.is_zero() {
-            self.router.metrics().slowed.inc();
-            Box::pin(tokio::time::sleep(wait)).await;
+            taken.router.metrics().slowed.inc();
         }
-        let turn = session.turn.lock().await;
-        if !session.out.lock().is_of(*connection) {
-            return;
-        }
-        let submitted = match self.router.begin(session, *stanza) {
-            Ok(Begun::Done(ticket)) => Ok(ticket),
-            // A large future, which is seldom needed.
-            Ok(Begun::Waits(rest)) => Ok(Box::pin(self.router.finish(session, rest)).await),
-            Err(error) => Err(error),
-        };
-        let full = {
-            let mut inbound = session.inbound.lock();
-            inbound.last = number;
-            match submitted {
-                Ok(Some(ticket)) => inbound.taken(number, ticket),
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::info!(stream = %self.stream, account = %session.jid().bare(), %error, "stream refused");
-                    self.close = Some(Box::new(error));
+        let turn = if wait.is_zero() { session.turn.try_lock().ok() } else { None };
+        let Some(turn) = turn else {
+            return Some(Box::pin(async move {
+                if !wait.is_zero() {
+                    tokio::time::sleep(wait).await;
                 }
-            }
-            (inbound.open.len() > OPEN)
-                .then(|| inbound.open.front().map(|(_, ticket)| ticket.clone()))
-                .flatten()
+                let turn = session.turn.lock().await;
+                if !session.out.lock().is_of(connection) {
+                    return;
+                }
+                let begun = taken.router.begin(session, *stanza);
+                let full = taken.finish(begun).await;
+                drop(turn);
+                durable(full).await;
+            }));
         };
-        drop(turn);
-        if let Some(oldest) = full {
-            // An error shows again when it is this ticket's turn.
-            let _ = oldest.await;
+        if !session.out.lock().is_of(connection) {
+            return None;
+        }
+        match taken.router.begin(session, *stanza) {
+            Ok(Begun::Done(ticket)) => {
+                let full = taken.submitted(Ok(ticket));
+                drop(turn);
+                full.map(|full| Box::pin(durable(Some(full))) as Waiting<'_>)
+            }
+            begun => Some(Box::pin(async move {
+                let full = taken.finish(begun).await;
+                drop(turn);
+                durable(full).await;
+            })),
         }
     }
 
-    /// What takes no waiting; apart, so that the future of an event is small.
+    /// What takes no waiting.
     fn heard(&mut self, event: Event) {
         match event {
-            // These are waited for: see `event`.
+            // These may be waited for: see `hear`.
             Event::Stanza { .. } | Event::Nonza(_) => {}
             Event::Opened { domain, id } => {
                 tracing::debug!(stream = %id, %domain, peer = %self.peer, "stream opened");
                 self.stream = id;
             }
-            Event::Secured(TlsFacts { version, suite, resumed, .. }) => {
+            Event::Secured(facts) => {
+                let TlsFacts { version, suite, resumed, .. } = *facts;
                 tracing::debug!(stream = %self.stream, peer = %self.peer, ?version, suite, resumed, "TLS is up");
             }
             Event::LoginFailed { domain, mechanism, username, condition, why, guess } => {
@@ -335,7 +383,7 @@ impl ClientHost {
         self.number = number;
         if let Some(bound) = self.current() {
             self.router.tell(&bound.session, reply.map(|reply| *reply));
-            bound.session.inbound.lock().taken(number, nuncio_store::Ticket::done());
+            bound.session.inbound.lock().taken(number, Ticket::done());
         }
     }
 }
@@ -349,7 +397,7 @@ impl Host<C2s> for ClientHost {
                 Answer::Sasl(self.sasl(&domain, addresses, lookup).await)
             }
             Question::Unbound { domain, who, stanza } => {
-                Answer::Unbound(self.unbound(&domain, who.as_ref(), stanza).await)
+                Answer::Unbound(self.unbound(&domain, who.as_ref(), *stanza).await)
             }
             Question::Bind { who, resource } => Answer::Bind(match self.router.bind(who, resource).await {
                 Ok((session, connection)) => {
@@ -378,16 +426,25 @@ impl Host<C2s> for ClientHost {
     }
 
     async fn event(&mut self, event: Event) {
+        if let Some(waiting) = self.hear(event) {
+            waiting.await;
+        }
+    }
+
+    fn hear(&mut self, event: Event) -> Option<Waiting<'_>> {
         match event {
-            Event::Stanza { number, stanza } => self.stanza(number, stanza).await,
-            Event::Nonza(element) => {
+            Event::Stanza { number, stanza } => self.stanza(number, stanza),
+            Event::Nonza(element) => Some(Box::pin(async move {
                 if let Some(bound) = self.current()
                     && let Some(greeter) = self.router.points().open(element.name(), element.ns())
                 {
                     greeter.take(&self.router.cx(), &bound.session, &element).await;
                 }
+            })),
+            event => {
+                self.heard(event);
+                None
             }
-            event => self.heard(event),
         }
     }
 

@@ -7,6 +7,7 @@
 //! The same machine runs over TCP and TLS (crate `nuncio-net`) and in virtual time ([`pair`]).
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -110,7 +111,7 @@ pub enum Close {
 }
 
 /// A protocol: a pure state machine.
-pub trait Machine {
+pub trait Machine: 'static {
     /// What it must ask before it can go on.
     type Question;
     /// What its questions are answered with.
@@ -132,6 +133,9 @@ pub trait Machine {
     }
 }
 
+/// What is left of an event that cannot be dealt with at once.
+pub type Waiting<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 /// Who answers a machine's questions and hears its events.
 ///
 /// The driver awaits `ask` and `event` before it goes on with this connection, so a slow host slows this peer and nobody else.
@@ -141,6 +145,12 @@ pub trait Host<M: Machine>: Send {
 
     /// Hears a fact. Commands that follow from it are returned by [`Host::command`].
     fn event(&mut self, event: M::Event) -> impl Future<Output = ()> + Send;
+
+    /// What the driver calls: hears a fact, and returns what there is to wait for, if anything. A host whose events mostly need no
+    /// waiting does here what it can do at once, so that no future is made for it.
+    fn hear(&mut self, event: M::Event) -> Option<Waiting<'_>> {
+        Some(Box::pin(self.event(event)))
+    }
 
     /// Waits for the next thing to tell the machine. Cancel-safe: dropping the future loses nothing.
     fn command(&mut self) -> impl Future<Output = M::Command> + Send;

@@ -194,7 +194,7 @@ pub struct StreamError {
     /// A text for a human being, in English.
     pub text: Option<String>,
     /// An application-specific condition element.
-    pub extra: Option<Builder>,
+    pub extra: Option<Box<Builder>>,
 }
 
 impl StreamError {
@@ -218,7 +218,7 @@ impl StreamError {
     /// With an application-specific condition element.
     #[must_use]
     pub fn with_extra(mut self, extra: Builder) -> Self {
-        self.extra = Some(extra);
+        self.extra = Some(Box::new(extra));
         self
     }
 
@@ -232,7 +232,7 @@ impl StreamError {
         }
         let text = self.text.as_deref();
         let text = text.map(|text| Builder::new("text", ns::STREAM_ERRORS).lang("en").text(text));
-        std::iter::once(condition).chain(text).chain(self.extra.clone()).collect()
+        std::iter::once(condition).chain(text).chain(self.extra.as_deref().cloned()).collect()
     }
 
     /// The whole element, with its namespace as default. On a stream [`StreamError::write`] is what peers expect.
@@ -258,7 +258,7 @@ impl StreamError {
         let mut read = Self::new(StreamCondition::UndefinedCondition);
         for child in error.children() {
             if child.ns() != ns::STREAM_ERRORS {
-                read.extra = Some(child.to_builder());
+                read.extra = Some(Box::new(child.to_builder()));
             } else if child.name() == "text" {
                 read.text = Some(child.text().into_owned());
             } else if let Some(condition) = StreamCondition::from_word(child.name()) {
@@ -303,7 +303,7 @@ pub struct StanzaError {
     /// The entity that found the error, a JID.
     pub by: Option<String>,
     /// An application-specific condition element.
-    pub extra: Option<Builder>,
+    pub extra: Option<Box<Builder>>,
 }
 
 impl StanzaError {
@@ -330,7 +330,7 @@ impl StanzaError {
     /// With an application-specific condition element.
     #[must_use]
     pub fn with_extra(mut self, extra: Builder) -> Self {
-        self.extra = Some(extra);
+        self.extra = Some(Box::new(extra));
         self
     }
 
@@ -350,7 +350,7 @@ impl StanzaError {
             .attr_opt("by", self.by.as_deref())
             .child(condition)
             .children(text)
-            .children(self.extra.clone())
+            .children(self.extra.as_deref().cloned())
     }
 
     /// Reads an `<error/>` child of a stanza. An unknown or missing condition is read as `undefined-condition`, an unknown type as
@@ -362,7 +362,7 @@ impl StanzaError {
         let mut read = Self::new(Condition::UndefinedCondition);
         for child in error.children() {
             if child.ns() != ns::STANZAS {
-                read.extra = Some(child.to_builder());
+                read.extra = Some(Box::new(child.to_builder()));
             } else if child.name() == "text" {
                 read.text = Some(child.text().into_owned());
             } else if let Some(condition) = Condition::from_word(child.name()) {

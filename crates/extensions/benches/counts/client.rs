@@ -127,7 +127,11 @@ impl Client {
                     self.machine.handle(NOW, Input::Answer(answer));
                 }
                 Output::Event(Event::Ended(end)) => panic!("the stream has ended: {end:?}"),
-                Output::Event(event) => self.host.event(event).await,
+                Output::Event(event) => {
+                    if let Some(waiting) = self.host.hear(event) {
+                        waiting.await;
+                    }
+                }
                 Output::StartTls { .. } | Output::Close(_) => panic!("the stream does not go on"),
                 Output::Wait(_) => return,
             }

@@ -130,7 +130,7 @@ impl Client {
                 peer_certificates: Vec::new(),
             },
         };
-        match self.host.ask(Question::Offer(moment)).await {
+        match self.host.ask(Question::Offer(Box::new(moment))).await {
             Answer::Offer(all) => {
                 all.iter().map(|one| String::from_utf8(one.bytes("").to_vec()).unwrap()).collect()
             }
@@ -140,8 +140,11 @@ impl Client {
 
     /// A request before a resource is bound.
     pub(crate) async fn unbound(&mut self, who: Option<&BareJid>, xml: &str) -> Option<String> {
-        let question =
-            Question::Unbound { domain: "localhost".to_owned(), who: who.map(proven), stanza: stanza(xml) };
+        let question = Question::Unbound {
+            domain: "localhost".to_owned(),
+            who: who.map(proven),
+            stanza: Box::new(stanza(xml)),
+        };
         match self.host.ask(question).await {
             Answer::Unbound(reply) => {
                 reply.map(|reply| String::from_utf8(reply.bytes(ns::CLIENT).to_vec()).unwrap())

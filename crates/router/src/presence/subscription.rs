@@ -94,8 +94,11 @@ pub(super) fn receives(step: &mut Step<'_>, event: Event, stanza: &Stanza) {
             step.deliver(reader, &stanza);
         }
     }
-    let request =
-        if asks { Some(kept(&stanza)) } else { before.request.clone().filter(|_| got.state.pending_in()) };
+    let request = if asks {
+        Some(Box::new(kept(&stanza)))
+    } else {
+        before.request.clone().filter(|_| got.state.pending_in())
+    };
     // The server's own approval is the account's: the contact is in the roster then (RFC 6121 §3.4).
     let listed = before.listed || got.state != before.state && is && !was;
     let item = Item { state: got.state, approved: got.approved, listed, request, ..before };

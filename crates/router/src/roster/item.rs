@@ -27,11 +27,30 @@ pub struct Item {
     /// The handle; empty for none.
     pub name: Box<str>,
     /// The groups, without doubles, in the order in which the client gave them.
-    pub groups: Box<[Box<str>]>,
-    /// The request that waits, as it arrived (RFC 6121 §3.1.3).
-    pub request: Option<Bytes>,
+    pub groups: Groups,
+    /// The request that waits, as it arrived (RFC 6121 §3.1.3). Boxed, since most items have none and all are kept in memory.
+    pub request: Option<Box<Bytes>>,
     /// The roster's version when the item was last changed in a way that clients see.
     pub(crate) version: u64,
+}
+
+/// The groups of an item: one word where there are none, which is most often so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Groups(Option<Box<Vec<Box<str>>>>);
+
+impl std::ops::Deref for Groups {
+    type Target = [Box<str>];
+
+    fn deref(&self) -> &[Box<str>] {
+        self.0.as_deref().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl FromIterator<Box<str>> for Groups {
+    fn from_iter<I: IntoIterator<Item = Box<str>>>(groups: I) -> Self {
+        let groups = Vec::from_iter(groups);
+        Self((!groups.is_empty()).then(|| Box::new(groups)))
+    }
 }
 
 impl Item {
@@ -77,7 +96,7 @@ pub(crate) fn removed(contact: &BareJid) -> Builder {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
     /// The item is to have this handle and these groups.
-    Update { contact: BareJid, name: Box<str>, groups: Box<[Box<str>]> },
+    Update { contact: BareJid, name: Box<str>, groups: Groups },
     /// The item is to go.
     Remove { contact: BareJid },
 }
@@ -138,7 +157,7 @@ impl Wish {
             prepared.push(key);
             groups.push(group.into());
         }
-        Ok(Self::Update { contact, name: name.into(), groups: groups.into() })
+        Ok(Self::Update { contact, name: name.into(), groups: groups.into_iter().collect() })
     }
 }
 
@@ -186,8 +205,8 @@ impl Item {
         let state = State::from_number(flags & 0x0f)?;
         let name = get_text(&mut row)?;
         let count = row.try_get_u8().ok()?;
-        let groups = (0..count).map(|_| get_text(&mut row)).collect::<Option<Box<[_]>>>()?;
-        let request = (flags & REQUEST != 0).then(|| row.split_to(row.len()));
+        let groups = (0..count).map(|_| get_text(&mut row)).collect::<Option<Groups>>()?;
+        let request = (flags & REQUEST != 0).then(|| Box::new(row.split_to(row.len())));
         let item = Self {
             state,
             approved: flags & APPROVED != 0,

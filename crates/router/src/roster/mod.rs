@@ -172,7 +172,7 @@ impl Roster {
 
     /// Requests that wait for an answer.
     pub(crate) fn requests(&self) -> impl Iterator<Item = &Bytes> {
-        self.items.values().filter_map(|item| item.request.as_ref())
+        self.items.values().filter_map(|item| item.request.as_deref())
     }
 
     /// Forgets everything in memory, for an account that goes.

@@ -103,7 +103,7 @@ fn what_is_not_shown_has_no_version() {
     let mut roster = Roster::default();
     let request = Item {
         state: State::NonePendingIn,
-        request: Some(Bytes::from_static(b"<presence/>")),
+        request: Some(Box::new(Bytes::from_static(b"<presence/>"))),
         ..Item::default()
     };
     let (writes, push) = roster.set(&contact(1), request.clone(), false, || 1);
@@ -210,7 +210,7 @@ proptest! {
                     push
                 }
                 Act::Request(who) => {
-                    let item = Item { state: State::NonePendingIn, request: Some(Bytes::new()), ..roster.known(&contact(who)) };
+                    let item = Item { state: State::NonePendingIn, request: Some(Box::default()), ..roster.known(&contact(who)) };
                     let (writes, push) = roster.set(&contact(who), item, false, || 5);
                     rows.write(writes);
                     prop_assert!(push.is_none());

@@ -403,7 +403,7 @@ async fn greeters_offer_and_take() {
     for (who, offered) in [(None, 0), (Some(crate::common::proven(&juliet.account)), 1)] {
         let moment =
             Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
-        match juliet.host.ask(Question::Offer(moment)).await {
+        match juliet.host.ask(Question::Offer(Box::new(moment))).await {
             Answer::Offer(features) => {
                 assert_eq!(features.iter().filter(|one| one.name() == "wake").count(), offered)
             }
@@ -413,7 +413,8 @@ async fn greeters_offer_and_take() {
     for (ns, answered) in [("urn:x", true), ("urn:y", false)] {
         let payload = Builder::new("q", ns);
         let stanza = nuncio_xmpp::stanza::iq(IqType::Get, "1").child(payload).build();
-        let question = Question::Unbound { domain: "localhost".to_owned(), who: None, stanza };
+        let question =
+            Question::Unbound { domain: "localhost".to_owned(), who: None, stanza: Box::new(stanza) };
         match juliet.host.ask(question).await {
             Answer::Unbound(reply) => assert_eq!(reply.is_some(), answered),
             other => panic!("{other:?}"),

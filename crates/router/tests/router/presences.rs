@@ -340,7 +340,7 @@ async fn stream_features() {
         let mut client = Client::connect(&router, "juliet").await;
         let moment =
             Moment { domain: "localhost".to_owned(), authenticated: who, tls: nuncio_sansio::pair::facts() };
-        let offered = match client.host.ask(Question::Offer(moment)).await {
+        let offered = match client.host.ask(Question::Offer(Box::new(moment))).await {
             Answer::Offer(offered) => offered,
             other => panic!("{other:?}"),
         };

@@ -96,11 +96,11 @@ pub enum Question {
         /// `host-unknown`.
         to: Option<String>,
         /// What TLS found out, once it has: the server name of the handshake is in it.
-        tls: Option<TlsFacts>,
+        tls: Option<Box<TlsFacts>>,
     },
     /// Further stream features than those that the stream itself knows (starttls, mechanisms, channel-binding types, bind, session, sm). Asked
     /// for each features element inside TLS. Answered with [`Answer::Offer`].
-    Offer(Moment),
+    Offer(Box<Moment>),
     /// Something that a SASL exchange needs. Answered with [`Answer::Sasl`].
     Sasl {
         /// The stream's domain.
@@ -118,7 +118,7 @@ pub enum Question {
         /// Who asks, once that is known.
         who: Option<Authenticated>,
         /// The IQ; its `from` is the account if it is known, else none.
-        stanza: Stanza,
+        stanza: Box<Stanza>,
     },
     /// Bind a resource (RFC 6120 §7). The host decides about conflicts. Answered with [`Answer::Bind`].
     Bind {
@@ -234,7 +234,7 @@ pub enum Event {
         id: String,
     },
     /// TLS is up.
-    Secured(TlsFacts),
+    Secured(Box<TlsFacts>),
     /// A SASL exchange failed. The failure is sent after the host has heard this: it may take its time.
     LoginFailed {
         /// The domain.

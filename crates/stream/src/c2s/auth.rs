@@ -78,7 +78,7 @@ impl ExpectAuth {
                 core.ask(Question::Unbound {
                     domain: self.domain.clone(),
                     who: None,
-                    stanza: stanza.clone(),
+                    stanza: Box::new(stanza.clone()),
                 });
                 Ok(State::AwaitUnbound(Box::new(AwaitUnbound::stranger(self, stanza))))
             }

@@ -101,7 +101,7 @@ impl ExpectBind {
             core.ask(Question::Unbound {
                 domain: self.domain.clone(),
                 who: Some(self.who.clone()),
-                stanza: stanza.clone(),
+                stanza: Box::new(stanza.clone()),
             });
             return Ok(State::AwaitUnbound(Box::new(AwaitUnbound { back: Back::Bind(self), stanza })));
         };

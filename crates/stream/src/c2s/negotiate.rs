@@ -34,7 +34,7 @@ pub(super) struct ExpectTls;
 impl ExpectTls {
     pub(super) fn secured(self, core: &mut Core, facts: TlsFacts) -> State {
         core.discard();
-        core.wire.event(Event::Secured(facts.clone()));
+        core.wire.event(Event::Secured(Box::new(facts.clone())));
         State::ExpectHeader(ExpectHeader { security: Security::Tls(Box::new(facts)) })
     }
 }
@@ -99,7 +99,7 @@ pub(super) struct AwaitDomain {
 
 impl AwaitDomain {
     fn ask(core: &mut Core, tls: Option<Box<TlsFacts>>, initial: Initial) -> State {
-        core.ask(Question::Domain { to: initial.to, tls: tls.as_deref().cloned() });
+        core.ask(Question::Domain { to: initial.to, tls: tls.clone() });
         State::AwaitDomain(Self { tls, from: initial.from })
     }
 
@@ -152,7 +152,7 @@ impl AwaitOffer {
             Phase::Auth { facts, .. } => ((**facts).clone(), None),
             Phase::Bind { facts, who, .. } => ((**facts).clone(), Some(who.clone())),
         };
-        core.ask(Question::Offer(Moment { domain: domain.clone(), authenticated, tls }));
+        core.ask(Question::Offer(Box::new(Moment { domain: domain.clone(), authenticated, tls })));
         State::AwaitOffer(Box::new(Self { phase, domain }))
     }
 

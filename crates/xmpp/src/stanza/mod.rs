@@ -164,7 +164,7 @@ pub struct Stanza {
     /// Node indices of children that are left out, rising.
     stripped: SmallVec<[u32; 4]>,
     /// Children that follow, each as written under the content namespace.
-    added: SmallVec<[Bytes; 2]>,
+    added: SmallVec<[Bytes; 1]>,
 }
 
 impl Stanza {

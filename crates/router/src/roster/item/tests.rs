@@ -77,7 +77,7 @@ fn items_are_written_as_in_section_2_1_2() {
         state: State::FromPendingOut,
         approved: true,
         name: "N & <co>".into(),
-        groups: ["Servants".into(), "A&B".into()].into(),
+        groups: ["Servants".into(), "A&B".into()].into_iter().collect(),
         ..plain
     };
     assert_eq!(
@@ -89,8 +89,10 @@ fn items_are_written_as_in_section_2_1_2() {
 
 fn items() -> impl Strategy<Value = Item> {
     let text = "\\PC{0,12}".prop_map(Box::<str>::from);
-    let groups = prop::collection::vec(text.clone(), 0..4).prop_map(Into::into);
-    let request = prop::option::of(prop::collection::vec(any::<u8>(), 0..40).prop_map(Bytes::from));
+    let groups = prop::collection::vec(text.clone(), 0..4).prop_map(Groups::from_iter);
+    let request = prop::option::of(
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| Box::new(Bytes::from(bytes))),
+    );
     (0..9_u8, any::<(bool, bool)>(), text, groups, request, any::<u64>()).prop_map(
         |(state, (approved, listed), name, groups, request, version)| Item {
             state: State::from_number(state).unwrap(),

@@ -8,6 +8,7 @@
 
 mod declaration;
 mod frame;
+mod plain;
 mod tag;
 mod text;
 
@@ -254,9 +255,9 @@ impl Tokenizer {
             return Err(error);
         }
         self.validate();
-        let before = self.pos;
+        let before = self.here();
         let result = self.run();
-        self.work += (self.pos - before) as u64;
+        self.work += self.here() - before;
         match result {
             Ok(frame) => {
                 if self.start == self.buffer.len() {
@@ -449,6 +450,11 @@ impl Tokenizer {
             }
             state => {
                 let Some(&byte) = self.buffer.get(self.pos) else { return Ok(Step::Wait) };
+                if state == State::Less
+                    && let Some(step) = self.plain_tag(end)
+                {
+                    return step;
+                }
                 self.byte(state, byte)
             }
         }
@@ -699,12 +705,9 @@ impl Tokenizer {
 
     /// What was read since [`Tokenizer::start`].
     fn take_tree(&mut self) -> Result<Tree, XmlError> {
-        let bytes = self.buffer.get(self.start..self.pos).unwrap_or_default();
-        let Ok(text) = simdutf8::basic::from_utf8(bytes) else {
-            return Err(XmlError::BadEncoding { at: self.base + self.start as u64 });
-        };
+        let text = self.take_text()?;
         let tree = Tree {
-            text: text.into(),
+            text,
             nodes: self.nodes.as_slice().into(),
             attrs: self.attrs.as_slice().into(),
             extras: std::mem::take(&mut self.extras).into(),
@@ -715,6 +718,19 @@ impl Tokenizer {
         self.attrs.clear();
         self.borrows_prefix = false;
         Ok(tree)
+    }
+
+    /// The bytes of what was read. If that is all there is, they are not copied.
+    fn take_text(&mut self) -> Result<Box<str>, XmlError> {
+        let bad = XmlError::BadEncoding { at: self.base + self.start as u64 };
+        if self.start == 0 && self.pos == self.buffer.len() && self.buffer.capacity() == self.pos {
+            let text = String::from_utf8(std::mem::take(&mut self.buffer)).map_err(|_| bad)?;
+            self.base += self.pos as u64;
+            (self.pos, self.valid) = (0, 0);
+            return Ok(text.into());
+        }
+        let bytes = self.buffer.get(self.start..self.pos).unwrap_or_default();
+        simdutf8::basic::from_utf8(bytes).map(Into::into).map_err(|_| bad)
     }
 }
 

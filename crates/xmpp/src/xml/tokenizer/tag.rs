@@ -130,12 +130,8 @@ impl Tokenizer {
 
     /// The opening tag is complete; an empty element with it.
     pub(super) fn open_tag(&mut self, empty: bool) -> Result<Step, XmlError> {
-        let declared = u32::try_from(self.declared.len()).unwrap_or(u32::MAX);
-        let inherited = match self.inner() {
-            Some(parent) => parent.default_ns,
-            None => self.default_ns,
-        };
-        self.tag.default_ns = inherited;
+        let outside = self.declared.len();
+        self.tag.default_ns = self.inherited();
         if self.tag.attr_count > 0 {
             self.declare()?;
         }
@@ -146,13 +142,34 @@ impl Tokenizer {
         if self.tag.attr_count > 0 {
             self.bind_attrs()?;
         }
+        self.opened(empty, outside)
+    }
+
+    /// As [`Tokenizer::open_tag`], for a tag without prefixes and doubles.
+    pub(super) fn open_plain(&mut self, empty: bool, declares: bool) -> Result<Step, XmlError> {
+        let outside = self.declared.len();
+        self.tag.default_ns = self.inherited();
+        if declares {
+            self.declare()?;
+        }
+        self.tag.ns = self.tag.default_ns;
+        self.opened(empty, outside)
+    }
+
+    /// The default namespace around the tag.
+    fn inherited(&self) -> NsRef {
+        self.inner().map_or(self.default_ns, |parent| parent.default_ns)
+    }
+
+    /// The tag is read and its names are bound; `outside` declarations were in scope before it.
+    fn opened(&mut self, empty: bool, outside: usize) -> Result<Step, XmlError> {
         let end = self.offset();
         self.tag.open_end = end;
         let node = self.room_for_node()?;
         if empty {
             (self.tag.close, self.tag.end, self.tag.next) = (end, end, node + 1);
         } else {
-            (self.tag.close, self.tag.next) = (declared, self.inner);
+            (self.tag.close, self.tag.next) = (u32::try_from(outside).unwrap_or(u32::MAX), self.inner);
         }
         if self.nodes.capacity() == 0 {
             self.nodes.reserve(8);
@@ -164,7 +181,7 @@ impl Tokenizer {
             return self.open_stream(empty);
         }
         if empty {
-            self.declared.truncate(declared as usize);
+            self.declared.truncate(outside);
             return self.closed();
         }
         self.inner = node;

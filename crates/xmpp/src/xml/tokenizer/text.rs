@@ -24,6 +24,7 @@ impl Tokenizer {
                 if self.peek(end) == Some(b'/') {
                     self.pos += 1;
                     self.state = State::Close(0);
+                    return self.close(end, 0);
                 }
             }
             Some(b'&') => self.refer(0),
