@@ -229,7 +229,7 @@ async def inbound(broken: Broken, ours: Domain, server, client: Writer) -> dict:
         outcome = "silence"
     said: Proof = await server.proof(ours.name, broken.name, "in", 1.0)
     await intruder.go()
-    wanted = broken.data["code"]
+    wanted = broken.data.get("code_in", broken.data["code"])
     good = (outcome == "delivered") if wanted == "none" else (outcome != "delivered" and said.code == wanted)
     wrong = "" if good else f"{outcome}, {said.by} [{said.code}] {said.more}; expected {wanted}"
     return {"name": f"from {broken.data['name']}", "outcome": outcome, "code": said.code, "text": said.more,

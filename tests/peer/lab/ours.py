@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 
-from ..subjects import command
+from ..subjects import command, die_with_parent
 from .peers import PASSWORD, Peer, Proof
 
 CONFIG = """
@@ -36,7 +37,7 @@ close_seconds = 2
 enabled = true
 authorities = ["{trusted}"]
 require = "authenticated"
-queue_seconds = 20
+queue_seconds = 12
 
 [federation.dns]
 servers = ["{resolver}:53"]
@@ -52,6 +53,7 @@ DOMAIN = """
 name = "{name}"
 certificate = "{chain}"
 key = "{key}"
+hosted = {hosted}
 """
 RULE = """
 [[federation.peer]]
@@ -73,7 +75,8 @@ class LabNuncio(Peer):
     def launch(self) -> subprocess.Popen:
         anchor = self.folder / "anchor"
         anchor.write_text(self.world.dns.anchor + "\n")
-        text = "".join(DOMAIN.format(name=domain.name, chain=domain.credential.chain, key=domain.credential.key)
+        text = "".join(DOMAIN.format(name=domain.name, chain=domain.credential.chain, key=domain.credential.key,
+                                     hosted=str(bool(domain.settings.get("hosted") or domain.settings["certificate"] == "wrong-name")).lower())
                        for domain in self.domains)
         head = CONFIG.format(host=self.host, resolver=self.world.dns.resolver, anchor=anchor, trusted=self.world.pki.trusted)
         rules = "".join(RULE.format(name=domain.name, policy=domain.settings["policy"])
@@ -89,9 +92,18 @@ class LabNuncio(Peer):
     async def run(self, *words: str, text: str = "") -> str:
         return await command(str(self.binary), *words, "--config", str(self.config), text=text)
 
+    async def explain(self, remote: str) -> dict:
+        """What the command says; its status is 1 while the domain fails."""
+        words = [str(self.binary), "federation", "explain", remote, "--json", "--config", str(self.config)]
+        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+        out, err = await process.communicate()
+        if process.returncode not in (0, 1) or not out:
+            raise RuntimeError(f"federation explain {remote} ended with {process.returncode}: {err.decode(errors='replace')}")
+        return json.loads(out)
+
     async def look(self, local: str, remote: str, way: str) -> Proof | None:
         """RFC 7712's result for the pair: of the stream that they opened (`in`) or that we opened (`out`)."""
-        said = json.loads(await self.run("federation", "explain", remote, "--json"))
+        said = await self.explain(remote)
         opened = {"in": "them", "out": "us"}[way]
         for stream in said["streams"]:
             if stream["local"] == local and stream["opened-by"] == opened:

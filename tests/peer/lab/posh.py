@@ -83,7 +83,7 @@ class Web:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(task := asyncio.current_task())
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ssl.SSLError):
+        with contextlib.suppress(OSError, EOFError, asyncio.LimitOverrunError, ssl.SSLError, asyncio.CancelledError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             path = head[0].split(" ")[1]
             name = next((line.partition(":")[2].strip() for line in head if line.lower().startswith("host:")), "")

@@ -38,7 +38,8 @@ class Relay:
             writer.close()
             return
         try:
-            await asyncio.gather(self._pass(reader, to_writer, False), self._pass(to_reader, writer, self.strip_starttls))
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(self._pass(reader, to_writer, False), self._pass(to_reader, writer, self.strip_starttls))
         finally:
             for end in (writer, to_writer):
                 end.close()

@@ -54,7 +54,7 @@ class Responder:
         self.connections += 1
         self._tasks.add(task := asyncio.current_task())
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, ssl.SSLError, EOFError):
+        with contextlib.suppress(OSError, ssl.SSLError, EOFError, asyncio.CancelledError):
             match self.how:
                 case "silent":
                     await asyncio.sleep(120)

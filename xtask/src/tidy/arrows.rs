@@ -18,7 +18,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
-    ("nuncio", &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "extensions", "client"]),
+    (
+        "nuncio",
+        &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "extensions", "client"],
+    ),
 ];
 
 /// Crates that are part of no room.
