@@ -231,9 +231,8 @@ impl Made {
     pub(super) fn host(&self, domain: &str) -> crate::tls::HostFiles {
         crate::tls::HostFiles {
             domain: domain.to_owned(),
-            aliases: Vec::new(),
             pairs: vec![self.pair()],
-            request_client_certificate: false,
+            ..crate::tls::HostFiles::default()
         }
     }
 

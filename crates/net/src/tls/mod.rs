@@ -93,8 +93,11 @@ pub enum UnknownName {
 /// One host's domain, certificates and keys.
 #[derive(Clone, Debug, Default)]
 pub struct HostFiles {
-    /// The domain, as A-labels. Every certificate must be for it.
+    /// The domain, as A-labels. Every certificate must be for it, unless `other_names`.
     pub domain: String,
+    /// Whether certificates for other names are taken, with a warning: for tenants, who are proven by DANE, POSH or signed delegation (RFC 7712 §6).
+    /// Between servers they always are.
+    pub other_names: bool,
     /// Other spellings and domains under which this host is found, such as the U-labels of the domain. Not checked against
     /// the certificate.
     pub aliases: Vec<String>,
@@ -373,9 +376,11 @@ fn build(settings: &TlsSettings, old: Option<&Hosts>) -> Result<(Hosts, Vec<Warn
         let domain = normal(&host.domain);
         let before = old.and_then(|old| old.all.iter().find(|before| before.domain == domain));
         let request = servers || host.request_client_certificate;
+        let other_names = servers || host.other_names;
         let mut identities = Vec::new();
         for pair in &host.pairs {
-            let Some(loaded) = files::load_pair(pair, &domain, servers, &mut problems, &mut warnings) else {
+            let loaded = files::load_pair(pair, &domain, other_names, &mut problems, &mut warnings);
+            let Some(loaded) = loaded else {
                 continue;
             };
             let same = before
