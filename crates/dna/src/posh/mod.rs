@@ -2,6 +2,7 @@
 //!
 //! What fetches them asks [`url`] where to look, [`is_public`] whether an address may be asked, and [`follow`] whether to go on; what came of it is [`Posh`].
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -78,6 +79,22 @@ impl FetchFailure {
             Self::TooLarge => Reason::PoshTooLarge { url },
             Self::TooManyRedirects => Reason::PoshTooManyRedirects { url },
         }
+    }
+}
+
+impl fmt::Display for FetchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotFound => "there is none (404 or 410)",
+            Self::Status(status) => return write!(f, "status {status}"),
+            Self::NotHttps => "not https, or no host's name",
+            Self::PrivateAddress => "the host has no public address",
+            Self::Untrusted => "the web server's certificate is not accepted",
+            Self::Unreachable => "no connection, or it broke",
+            Self::Timeout => "it took too long",
+            Self::TooLarge => "the document is too large",
+            Self::TooManyRedirects => "too many redirects",
+        })
     }
 }
 

@@ -20,7 +20,7 @@ mod order;
 mod reply;
 mod resolver;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod validate;
 
 use std::net::IpAddr;

@@ -10,6 +10,8 @@ mod dns;
 mod posh;
 mod route;
 mod steps;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -81,7 +81,7 @@ fn posh_steps(posh: &Posh) -> Vec<Step> {
         through: retrieval.redirects.clone(),
         answer: retrieval.outcome.iter().map(|body| format!("{} octets", body.len())).collect(),
         security: None,
-        failure: retrieval.outcome.as_ref().err().map(|failure| format!("{failure:?}")),
+        failure: retrieval.outcome.as_ref().err().map(ToString::to_string),
         expires: None,
     };
     std::iter::once(&posh.first).chain(&posh.second).map(retrieved).collect()

@@ -3,8 +3,9 @@
 mod driving;
 mod files;
 mod http;
+pub(crate) mod https;
 mod listening;
 mod openssl;
 mod security;
 mod servers;
-mod toy;
+pub(crate) mod toy;

@@ -212,23 +212,23 @@ pub(super) fn host(permits: usize) -> (ToyHost, Ear) {
 pub(super) const PLENTY: usize = 1_000_000;
 
 /// Files of an authority and a certificate for one domain.
-pub(super) struct Made {
-    pub(super) folder: TempDir,
-    pub(super) ca: ca::LocalCa,
+pub(crate) struct Made {
+    pub(crate) folder: TempDir,
+    pub(crate) ca: ca::LocalCa,
 }
 
 impl Made {
-    pub(super) fn new(domain: &str) -> Self {
+    pub(crate) fn new(domain: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = ca::local(folder.path(), &[domain.to_owned()]).unwrap();
         Self { folder, ca }
     }
 
-    pub(super) fn pair(&self) -> crate::tls::PairFiles {
+    pub(crate) fn pair(&self) -> crate::tls::PairFiles {
         crate::tls::PairFiles { chain: self.ca.chain.clone(), key: self.ca.key.clone() }
     }
 
-    pub(super) fn host(&self, domain: &str) -> crate::tls::HostFiles {
+    pub(crate) fn host(&self, domain: &str) -> crate::tls::HostFiles {
         crate::tls::HostFiles {
             domain: domain.to_owned(),
             pairs: vec![self.pair()],
@@ -236,7 +236,7 @@ impl Made {
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 }
