@@ -1,8 +1,9 @@
 //! Why another server is not reached, or not spoken with: a code for programs, a text for people, and what the sender of a stanza is told.
 
 use nuncio_dna::Judgement;
+use nuncio_stream::redirect::Decision;
 use nuncio_stream::s2s::{DialbackError, End, Reason};
-use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
+use nuncio_xmpp::error::{Condition, ErrorType, StanzaError, StreamCondition};
 
 /// A failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) lasting: bool,
     /// Whether it is about the pair of domains, not about the host: others may fare better there.
     pub(crate) of_pair: bool,
+    /// Where they want us instead.
+    pub(crate) redirect: Option<Decision>,
 }
 
 impl Failure {
@@ -27,6 +30,7 @@ impl Failure {
             condition: Condition::RemoteServerTimeout,
             lasting: false,
             of_pair: false,
+            redirect: None,
         }
     }
 
@@ -84,9 +88,20 @@ impl Failure {
             Reason::PeerError(error) => {
                 let text = error.text.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
                 let said = format!("they closed the stream with {}{text}", error.condition.as_str());
-                Self { of_pair: true, ..Self::passing("stream-error", said) }
+                match error.condition {
+                    StreamCondition::HostUnknown | StreamCondition::HostGone => {
+                        Self::not_found("host-unknown", said)
+                    }
+                    StreamCondition::NotAuthorized
+                    | StreamCondition::PolicyViolation
+                    | StreamCondition::InvalidFrom => Self::lasting("refused-by-peer", said),
+                    _ => Self { of_pair: true, ..Self::passing("stream-error", said) },
+                }
             }
-            Reason::Redirected(_) => Self::passing("redirected", "they want us elsewhere"),
+            Reason::Redirected(decision) => Self {
+                redirect: Some(decision.clone()),
+                ..Self::passing("redirected", "they want us elsewhere")
+            },
             Reason::Host => Self::passing("closed-here", "we closed the stream"),
             Reason::Refused(condition) => {
                 Self::lasting("refused-here", format!("we refused them: {}", condition.as_str()))

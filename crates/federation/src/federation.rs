@@ -12,6 +12,7 @@ use nuncio_net::{
     Clock, Collector, Incoming, Listener, NetMetrics, Options, RateLimit, Security, TlsHosts, drive,
 };
 use nuncio_router::commands::Refused;
+use nuncio_router::store::{Fault, Ticket};
 use nuncio_router::{Elsewhere, Router};
 use nuncio_sansio::Entropy;
 use nuncio_stream::s2s::{Pair, S2s, Start};
@@ -32,6 +33,7 @@ use crate::open::Turns;
 use crate::pairs::{Entry, Pairs, Refusal, Then};
 use crate::queue::Parcel;
 use crate::route::Target;
+use crate::spool::{Spool, is_kept};
 
 /// How often proofs and idle pairs are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -76,15 +78,20 @@ pub struct Federation {
     history: Mutex<History>,
     /// Of streams that we opened: why the peer was not believed.
     refusals: Mutex<BTreeMap<Pair, Failure>>,
+    spool: Arc<Spool>,
     stopping: watch::Sender<bool>,
     me: Weak<Self>,
 }
 
 impl Federation {
-    /// Starts: the router's stanzas for other domains come here from now on.
-    pub fn start(parts: Parts) -> Arc<Self> {
+    /// Starts: the router's stanzas for other domains come here from now on, and what the last process left is taken up.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn start(parts: Parts) -> Result<Arc<Self>, Fault> {
         let Parts { config, router, tls, entropy, clock, collector, net, secret } = parts;
         let this = Arc::new_cyclic(|me| Self {
+            spool: Spool::new(router.store()),
             me: Weak::clone(me),
             policy: ArcSwap::from_pointee(config.policy.clone()),
             rate: Arc::new(RateLimit::new(config.rate)),
@@ -107,6 +114,7 @@ impl Federation {
         });
         let elsewhere: Arc<dyn Elsewhere> = Arc::clone(&this) as _;
         this.router.federate(Arc::downgrade(&elsewhere));
+        this.restore().await?;
         let weak = Arc::downgrade(&this);
         tokio::spawn(async move {
             loop {
@@ -116,7 +124,7 @@ impl Federation {
                 this.pairs.sweep();
             }
         });
-        this
+        Ok(this)
     }
 
     /// What it counts.
@@ -254,15 +262,15 @@ impl Federation {
     /// Stanzas return to their senders.
     pub(crate) fn give_back(&self, parcels: Vec<Parcel>, error: StanzaError) {
         self.metrics.undelivered.inc_by(parcels.len() as u64);
-        let bouncing: Vec<Stanza> =
-            parcels.into_iter().filter(|parcel| parcel.bounces).map(|parcel| parcel.stanza).collect();
-        if bouncing.is_empty() {
+        if !parcels.iter().any(|parcel| parcel.bounces) {
             return;
         }
         let router = Arc::clone(&self.router);
         self.router.spawn(async move {
-            for stanza in bouncing {
-                router.undelivered(&stanza, error.clone()).await;
+            for parcel in parcels {
+                if parcel.bounces {
+                    router.undelivered(&parcel.stanza, error.clone()).await;
+                }
             }
         });
     }
@@ -271,7 +279,7 @@ impl Federation {
     pub(crate) fn answer(&self, stanza: Option<Stanza>) {
         if let Some(stanza) = stanza {
             // Nobody is told of an answer that is not taken.
-            drop(self.send(&stanza, false));
+            drop(self.send(&stanza, false, false));
         }
     }
 
@@ -335,7 +343,7 @@ impl Federation {
     }
 
     /// Stops: what waits is sent as far as there is a way, streams are closed in peace once their peers have acknowledged everything, and by force after
-    /// `grace`. What could not be sent returns to its senders.
+    /// `grace`. Messages that could not be sent are kept for the next start; the rest returns to its senders. Flush the store after it.
     pub async fn stop(&self, grace: Duration) {
         let deadline = Instant::now() + grace;
         // Whoever looks for a way for the last stanzas has half of the time.
@@ -346,13 +354,7 @@ impl Federation {
         };
         drop(tokio::time::timeout(grace / 2, opened).await);
         self.stopping.send_replace(true);
-        for entry in self.pairs.entries() {
-            let parcels = entry.give_up();
-            if !parcels.is_empty() {
-                let text = format!("{}: this server is stopping", entry.pair.remote);
-                self.give_back(parcels, StanzaError::new(Condition::RemoteServerTimeout).with_text(text));
-            }
-        }
+        self.leave_rest();
         let closed = async {
             while !self.streams.lock().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -364,7 +366,42 @@ impl Federation {
                 "some streams between servers did not close in time"
             );
         }
+        self.leave_rest();
         self.router.quiet().await;
+    }
+
+    /// What waits is left to the next process, as far as it is worth it; the rest returns to its senders.
+    fn leave_rest(&self) {
+        for entry in self.pairs.entries() {
+            let (stay, back): (Vec<_>, Vec<_>) =
+                entry.give_up().into_iter().partition(|parcel| parcel.bounces && is_kept(&parcel.stanza));
+            for mut parcel in stay {
+                let kept = parcel.kept.take().unwrap_or_else(|| {
+                    // The store is flushed when everything has stopped.
+                    let (kept, _written) = self.spool.keep(&parcel.stanza, self.now());
+                    kept
+                });
+                kept.stay();
+            }
+            if !back.is_empty() {
+                let text = format!("{}: this server is stopping", entry.pair.remote);
+                self.give_back(back, StanzaError::new(Condition::RemoteServerTimeout).with_text(text));
+            }
+        }
+    }
+
+    /// Takes up what the last process left.
+    async fn restore(&self) -> Result<(), Fault> {
+        let now = self.now();
+        for (kept, taken, stanza) in self.spool.restore().await? {
+            let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { continue };
+            let age = now.since(taken).min(self.config.queue.age);
+            let until = Instant::now() + (self.config.queue.age - age);
+            let entry = self.pairs.entry(from.domain(), to.domain());
+            let then = entry.restore(Parcel::new(&stanza, true, until, Some(kept)));
+            self.then(&entry, then);
+        }
+        Ok(())
     }
 
     /// Resolves once everything is being closed.
@@ -376,16 +413,21 @@ impl Federation {
 }
 
 impl Elsewhere for Federation {
-    fn send(&self, stanza: &Stanza, bounces: bool) -> Result<(), Box<StanzaError>> {
+    fn send(&self, stanza: &Stanza, bounces: bool, durable: bool) -> Result<Ticket, Box<StanzaError>> {
         let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else {
             return Err(Box::new(StanzaError::new(Condition::JidMalformed)));
         };
         let remote = to.domain();
         let entry = self.pairs.entry(from.domain(), remote);
-        match entry.push(stanza, bounces, &self.config.queue) {
-            Ok(then) => {
+        let taken = entry.push(stanza, &self.config.queue, || {
+            let row = (durable && is_kept(stanza)).then(|| self.spool.keep(stanza, self.now()));
+            let (kept, ticket) = row.map_or((None, None), |(kept, ticket)| (Some(kept), Some(ticket)));
+            (Parcel::new(stanza, bounces, Instant::now() + self.config.queue.age, kept), ticket)
+        });
+        match taken {
+            Ok((then, ticket)) => {
                 self.then(&entry, then);
-                Ok(())
+                Ok(ticket.unwrap_or_else(Ticket::done))
             }
             Err(Refusal::Failing(failure)) => Err(Box::new(failure.error(remote))),
             Err(Refusal::Full) => {

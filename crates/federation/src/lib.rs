@@ -23,6 +23,7 @@ mod prove;
 mod queue;
 mod route;
 mod show;
+mod spool;
 
 pub use config::FederationConfig;
 pub use federation::{Federation, Parts};

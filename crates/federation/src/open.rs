@@ -1,6 +1,6 @@
 //! A way out for a pair: a stream that goes to the same host, else a new one (RFC 6120 §3, RFC 7712 §4.4).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -177,14 +177,22 @@ impl Federation {
             }
         };
         let mut last = Failure::passing("no-address", "it has no address");
-        for target in &route {
-            match self.dial(pair, target, Purpose::Stanzas).await {
+        let mut todo: VecDeque<Target> = route.into();
+        while let Some(target) = todo.pop_front() {
+            last = match self.dial(pair, &target, Purpose::Stanzas).await {
                 Ok((_, told)) => match told.await {
                     Ok(Ok(())) => return Ok(()),
-                    Ok(Err(failure)) => last = failure,
-                    Err(_) => last = Failure::passing("stream-lost", "the connection was lost"),
+                    Ok(Err(failure)) => failure,
+                    Err(_) => Failure::passing("stream-lost", "the connection was lost"),
                 },
-                Err(failure) => last = failure,
+                Err(failure) => failure,
+            };
+            if let Some(decision) = &last.redirect {
+                match self.redirected(&target, decision).await {
+                    Ok(there) => todo = there.into(),
+                    Err(failure) => last = failure,
+                }
+                continue;
             }
             if last.lasting && last.of_pair {
                 // Another server of the same domain would hear and say the same.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::failure::Failure;
 use crate::live::Live;
-use crate::queue::{Full, Parcel, Queue, QueueLimits};
+use crate::queue::{Parcel, Queue, QueueLimits};
 
 /// One pair.
 #[derive(Debug)]
@@ -69,18 +69,33 @@ impl Entry {
         Self { pair, state: Mutex::default(), changed: Notify::new() }
     }
 
-    /// Takes a stanza.
-    pub(crate) fn push(&self, stanza: &Stanza, bounces: bool, limits: &QueueLimits) -> Result<Then, Refusal> {
-        let now = Instant::now();
+    /// Takes a stanza. `keep` writes it, if it is to be written, once it is known that there is room.
+    pub(crate) fn push<T>(
+        &self,
+        stanza: &Stanza,
+        limits: &QueueLimits,
+        keep: impl FnOnce() -> (Parcel, T),
+    ) -> Result<(Then, T), Refusal> {
         let state = &mut *self.state.lock();
         if let (Some(failure), Some(retry), Out::None) = (&state.failure, state.retry, &state.out)
             && failure.lasting
-            && now < retry
+            && Instant::now() < retry
         {
             return Err(Refusal::Failing(failure.clone()));
         }
-        state.queue.push(stanza, bounces, now, limits).map_err(|Full| Refusal::Full)?;
-        Ok(state.next())
+        if !state.queue.has_room(stanza, limits) {
+            return Err(Refusal::Full);
+        }
+        let (parcel, kept) = keep();
+        state.queue.push(parcel);
+        Ok((state.next(), kept))
+    }
+
+    /// Takes what the last process left, whatever the bounds.
+    pub(crate) fn restore(&self, parcel: Parcel) -> Then {
+        let state = &mut *self.state.lock();
+        state.queue.push(parcel);
+        state.next()
     }
 
     /// The next stanza for the stream; none if it is no longer on that stream, or nothing waits. Also whether more waits.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use nuncio_xmpp::stanza::Stanza;
 use tokio::time::Instant;
 
+use crate::spool::Kept;
+
 /// Bounds of one queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -25,14 +27,22 @@ impl Default for QueueLimits {
 }
 
 /// A stanza on its way to another server.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) stanza: Stanza,
     /// Whether its sender is told if it cannot be delivered.
     pub(crate) bounces: bool,
     /// When it must have left.
     pub(crate) until: Instant,
+    /// Its row, if it is to survive the process.
+    pub(crate) kept: Option<Kept>,
     size: usize,
+}
+
+impl Parcel {
+    pub(crate) fn new(stanza: &Stanza, bounces: bool, until: Instant, kept: Option<Kept>) -> Self {
+        Self { stanza: stanza.clone(), bounces, until, kept, size: stanza.size() }
+    }
 }
 
 /// The queue. Empty ones hold no memory but their own three words and a half.
@@ -43,25 +53,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Whether there is room for a stanza.
+    pub(crate) fn has_room(&self, stanza: &Stanza, limits: &QueueLimits) -> bool {
+        let fits = self.waiting.is_empty() || self.bytes.saturating_add(stanza.size()) <= limits.bytes;
+        self.waiting.len() < limits.stanzas && fits
+    }
+
     /// Takes a stanza.
-    ///
-    /// # Errors
-    /// There is no room: the stanza is not taken.
-    pub(crate) fn push(
-        &mut self,
-        stanza: &Stanza,
-        bounces: bool,
-        now: Instant,
-        limits: &QueueLimits,
-    ) -> Result<(), Full> {
-        let size = stanza.size();
-        let fits = self.waiting.is_empty() || self.bytes.saturating_add(size) <= limits.bytes;
-        if self.waiting.len() >= limits.stanzas || !fits {
-            return Err(Full);
-        }
-        self.bytes += size;
-        self.waiting.push_back(Parcel { stanza: stanza.clone(), bounces, until: now + limits.age, size });
-        Ok(())
+    pub(crate) fn push(&mut self, parcel: Parcel) {
+        self.bytes += parcel.size;
+        self.waiting.push_back(parcel);
     }
 
     /// The next stanza.
@@ -116,10 +117,6 @@ impl Queue {
     }
 }
 
-/// A queue has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Full;
-
 #[cfg(test)]
 mod tests {
     use nuncio_xmpp::stanza::{MessageType, message};
@@ -139,22 +136,27 @@ mod tests {
         let limits = QueueLimits { stanzas: 3, bytes: 3 * stanza("1").size(), age: Duration::from_secs(10) };
         let mut queue = Queue::default();
         let start = Instant::now();
+        let parcel = |body: &str, after| {
+            Parcel::new(&stanza(body), true, start + Duration::from_secs(after) + limits.age, None)
+        };
         for (after, body) in [(0, "1"), (5, "2"), (6, "3")] {
-            queue.push(&stanza(body), true, start + Duration::from_secs(after), &limits).unwrap();
+            assert!(queue.has_room(&stanza(body), &limits));
+            queue.push(parcel(body, after));
         }
-        assert_eq!(queue.push(&stanza("4"), true, start, &limits), Err(Full), "three stanzas");
+        assert!(!queue.has_room(&stanza("4"), &limits), "three stanzas");
         assert_eq!(queue.deadline(), Some(start + Duration::from_secs(10)));
         assert_eq!(bodies(queue.expired(start + Duration::from_secs(9))), [""; 0]);
         assert_eq!(bodies(queue.expired(start + Duration::from_secs(15))), ["1", "2"]);
         let third = queue.pop().unwrap();
         assert!(queue.is_empty() && queue.bytes() == 0);
-        queue.push(&stanza("4"), true, start, &limits).unwrap();
+        queue.push(parcel("4", 0));
         queue.put_back([third].into_iter());
         assert_eq!(queue.len(), 2);
         assert_eq!(bodies(queue.drain()), ["3", "4"]);
         assert_eq!(queue.bytes(), 0);
         let large = stanza(&"x".repeat(1_000));
-        queue.push(&large, true, start, &limits).expect("one of any size finds room");
-        assert_eq!(queue.push(&stanza("5"), true, start, &limits), Err(Full), "bytes");
+        assert!(queue.has_room(&large, &limits), "one of any size finds room");
+        queue.push(Parcel::new(&large, true, start, None));
+        assert!(!queue.has_room(&stanza("5"), &limits), "bytes");
     }
 }

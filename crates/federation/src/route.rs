@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 
 use nuncio_dna::{Domain, Service};
-use nuncio_net::dns::DnsError;
-use nuncio_net::evidence::Destination;
+use nuncio_net::dns::{DnsError, Security};
+use nuncio_net::evidence::{self, Destination};
 use nuncio_stream::client::Place;
-use nuncio_stream::redirect::Host;
+use nuncio_stream::redirect::{Decision, Host};
 
 use crate::Federation;
 use crate::failure::Failure;
+
+/// Where servers listen unless something says otherwise.
+const PORT: u16 = 5269;
 
 /// A server that the operator names for a domain, whatever DNS says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) direct_tls: bool,
+    /// Redirects followed in a row to get here.
+    pub(crate) redirects: u8,
 }
 
 impl Target {
@@ -64,6 +69,7 @@ impl Target {
             port: fixed.address.port(),
             addresses: vec![fixed.address],
             direct_tls: fixed.direct_tls,
+            redirects: 0,
         }
     }
 
@@ -74,7 +80,7 @@ impl Target {
             (None, SocketAddr::V4(address)) => Host::V4(*address.ip()),
             (None, SocketAddr::V6(address)) => Host::V6(*address.ip()),
         };
-        Place { host, port: self.port, redirects: 0 }
+        Place { host, port: self.port, redirects: self.redirects }
     }
 
     /// Whether a connection to `other` that reached `connected` is one to this server: the same host and port, or one of its addresses.
@@ -138,6 +144,7 @@ impl Federation {
                     port: place.port,
                     addresses,
                     direct_tls: place.direct_tls,
+                    redirects: 0,
                 }),
                 Ok(_) if place.named => {
                     last =
@@ -151,6 +158,64 @@ impl Federation {
             }
         }
         if route.is_empty() { Err(last) } else { Ok(route) }
+    }
+
+    /// Where a server wants us that is proven already (RFC 6120 §4.9.3.19). What is claimed there stays the same, and is judged again (S0-31).
+    pub(crate) async fn redirected(
+        &self,
+        from: &Target,
+        decision: &Decision,
+    ) -> Result<Vec<Target>, Failure> {
+        let redirects = from.redirects.saturating_add(1);
+        let at = |port: u16| from.addresses.iter().map(|old| SocketAddr::new(old.ip(), port)).collect();
+        match decision {
+            Decision::SameHost { port } => {
+                Ok(vec![Target { port: *port, addresses: at(*port), redirects, ..from.clone() }])
+            }
+            Decision::Address { host, port } => {
+                let port = port.unwrap_or(PORT);
+                let ip = match host {
+                    Host::V4(ip) => (*ip).into(),
+                    Host::V6(ip) => (*ip).into(),
+                    Host::Name(name) => {
+                        return Err(Failure::passing("redirected", format!("to {name}, which is no address")));
+                    }
+                };
+                let addresses = vec![SocketAddr::new(ip, port)];
+                Ok(vec![Target { host: None, port, addresses, direct_tls: false, redirects }])
+            }
+            Decision::Resolve { name, port } => {
+                let host = Domain::new(name)
+                    .map_err(|_| Failure::passing("redirected", format!("to {name}, which is no host")))?;
+                let mut route = match port {
+                    None => Box::pin(self.route(name, &host)).await?,
+                    Some(port) => {
+                        let place = evidence::Place {
+                            host: host.clone(),
+                            port: *port,
+                            direct_tls: false,
+                            security: Security::Indeterminate,
+                            named: false,
+                        };
+                        let addresses = self.collector.addresses(&place).await;
+                        let addresses = addresses
+                            .map_err(|error| Failure::passing("redirected", format!("to {name}: {error}")))?;
+                        vec![Target {
+                            host: Some(host),
+                            port: *port,
+                            addresses,
+                            direct_tls: false,
+                            redirects,
+                        }]
+                    }
+                };
+                route.iter_mut().for_each(|target| target.redirects = redirects);
+                Ok(route)
+            }
+            Decision::Refuse(why) => {
+                Err(Failure::passing("redirected", format!("they want us elsewhere: {why}")))
+            }
+        }
     }
 }
 

@@ -242,7 +242,8 @@ pub(crate) async fn serve(
             collector: federation::collector(&config)?,
             net: Arc::clone(&metrics),
             secret: federation::secret(),
-        });
+        })
+        .await?;
         federated.metrics().register(&mut registry);
         Some((federated, between))
     } else {

@@ -20,11 +20,11 @@ use crate::router::Router;
 /// Whoever carries stanzas to other domains.
 pub trait Elsewhere: Send + Sync + 'static {
     /// Takes a stanza from one of our domains to one that is not ours; both addresses are set. Never waits. What cannot be delivered later comes
-    /// back by [`Router::undelivered`], if `bounces`.
+    /// back by [`Router::undelivered`], if `bounces`. `durable`: the sender counts on what it is told was handled, which is when the ticket resolves.
     ///
     /// # Errors
     /// It cannot be taken: its sender gets this.
-    fn send(&self, stanza: &Stanza, bounces: bool) -> Result<(), Box<StanzaError>>;
+    fn send(&self, stanza: &Stanza, bounces: bool, durable: bool) -> Result<Ticket, Box<StanzaError>>;
 
     /// Every stream and every pair of domains, as the command `federation.list` shows them: an object with one list.
     fn list(&self) -> Value;
@@ -48,12 +48,15 @@ impl Router {
     }
 
     /// A stanza leaves for another domain.
-    pub(crate) fn depart(&self, stanza: &Stanza, bounces: bool) -> Arrival {
-        let refusal = match self.elsewhere() {
-            Some(elsewhere) => elsewhere.send(stanza, bounces).err(),
-            None => Some(Box::new(StanzaError::new(Condition::RemoteServerNotFound))),
+    pub(crate) fn depart(&self, stanza: &Stanza, bounces: bool, durable: bool) -> Arrival {
+        let taken = match self.elsewhere() {
+            Some(elsewhere) => elsewhere.send(stanza, bounces, durable),
+            None => Err(Box::new(StanzaError::new(Condition::RemoteServerNotFound))),
         };
-        Arrival { refusal, ..Arrival::default() }
+        match taken {
+            Ok(ticket) => Arrival { ticket: Some(ticket), ..Arrival::default() },
+            Err(error) => Arrival { refusal: Some(error), ..Arrival::default() },
+        }
     }
 
     /// Takes a stanza of another server, for whose domain there is this proof. Returns once it is routed and handled (RFC 6120 §10.1); the ticket
@@ -127,7 +130,7 @@ impl Router {
     fn reply(&self, stanza: Option<Stanza>) {
         if let Some(stanza) = stanza
             && let Some(elsewhere) = self.elsewhere()
-            && let Err(error) = elsewhere.send(&stanza, false)
+            && let Err(error) = elsewhere.send(&stanza, false, false)
         {
             tracing::debug!(to = ?stanza.to(), condition = error.condition.as_str(), "an answer was not taken");
         }

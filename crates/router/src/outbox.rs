@@ -30,7 +30,7 @@ impl Router {
                 };
                 // Nothing is awaited from here to the parcel's arrival: it is routed once even if this future is dropped.
                 let arrival = match target {
-                    Target::Elsewhere => self.depart(&front.stanza, front.bounces),
+                    Target::Elsewhere => self.depart(&front.stanza, front.bounces, false),
                     _ => self.arrive(&target, &front.stanza, false),
                 };
                 if let Some(ticket) = arrival.ticket.filter(|ticket| !ticket.is_done()) {

@@ -385,7 +385,7 @@ impl Router {
                     }
                 }
             }
-            Target::Elsewhere => self.depart(stanza, true),
+            Target::Elsewhere => self.depart(stanza, true, durable),
             Target::Failed => Arrival::refused(Condition::InternalServerError),
         }
     }

@@ -118,6 +118,7 @@ fn core() -> [Extension; 1] {
         host.table("accounts")?;
         host.table("credentials")?;
         host.table("server")?;
+        host.table("elsewhere")?;
         host.log("offline")?;
         crate::commands::plug(host)?;
         crate::refuse::plug(host);

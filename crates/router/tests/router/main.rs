@@ -8,6 +8,7 @@
 
 mod accounts;
 mod common;
+mod elsewhere;
 mod friends;
 mod managed;
 mod model;
