@@ -155,7 +155,7 @@ class Pki:
             case "not-yet":
                 what["days"] = (5, 20)
             case "wrong-name":
-                what["names"] = [f"not-{domain}"]
+                what |= {"names": [f"not-{domain}"], "common": f"not-{domain}"[:64]}
             case "common-name-only":
                 what |= {"names": [], "common": domain}
             case "wildcard":
