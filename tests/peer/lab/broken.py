@@ -201,11 +201,21 @@ async def one(broken: Broken, ours: Domain, server, client: Writer) -> dict:
         else:
             await asyncio.sleep(0.05)
     said: Proof = await server.proof(ours.name, broken.name, "out", 1.0)
-    wanted = broken.data["code"]
-    good = (outcome == "delivered") if wanted == "none" else (outcome != "delivered" and said.code == wanted)
-    wrong = "" if good else f"{outcome} ({text}), {said.by} [{said.code}] {said.more}; expected {wanted}"
+    wrong = verdict(broken, server, outcome, said, broken.data["code"])
     return {"name": broken.data["name"], "outcome": outcome, "code": said.code, "text": text, "seconds": time.monotonic() - begun,
             "wrong": wrong}
+
+
+def verdict(broken: Broken, server, outcome: str, said: Proof, wanted: str) -> str:
+    """What is wrong, if anything."""
+    if wanted == "none":
+        return "" if outcome == "delivered" else f"{outcome}, {said.by} [{said.code}] {said.more}; expected it to be delivered"
+    if outcome == "delivered" or said.code != wanted:
+        return f"{outcome}, {said.by} [{said.code}] {said.more}; expected {wanted}"
+    also = broken.data.get("also")
+    if also and f"[{also}]" not in server.judgements(broken.name):
+        return f"no judgement names {also}: {server.judgements(broken.name)}"
+    return ""
 
 
 def speaks(broken: Broken) -> bool:
@@ -229,8 +239,6 @@ async def inbound(broken: Broken, ours: Domain, server, client: Writer) -> dict:
         outcome = "silence"
     said: Proof = await server.proof(ours.name, broken.name, "in", 1.0)
     await intruder.go()
-    wanted = broken.data.get("code_in", broken.data["code"])
-    good = (outcome == "delivered") if wanted == "none" else (outcome != "delivered" and said.code == wanted)
-    wrong = "" if good else f"{outcome}, {said.by} [{said.code}] {said.more}; expected {wanted}"
+    wrong = verdict(broken, server, outcome, said, broken.data.get("code_in", broken.data["code"]))
     return {"name": f"from {broken.data['name']}", "outcome": outcome, "code": said.code, "text": said.more,
             "seconds": time.monotonic() - begun, "wrong": wrong}

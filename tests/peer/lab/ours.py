@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 
 from ..subjects import command, die_with_parent
@@ -37,7 +38,7 @@ close_seconds = 2
 enabled = true
 authorities = ["{trusted}"]
 require = "authenticated"
-queue_seconds = 12
+queue_seconds = 18
 
 [federation.dns]
 servers = ["{resolver}:53"]
@@ -112,3 +113,9 @@ class LabNuncio(Peer):
             if attempt["local"] == local and attempt["direction"] == way and attempt["code"] != "authorised":
                 return Proof("refused", attempt["text"], attempt["code"])
         return None
+
+    def judgements(self, remote: str) -> str:
+        """Every judgement about the domain, with all its findings, as the log tells them."""
+        text = (self.folder / "out.log").read_text(errors="replace")
+        entries = re.split(r"^(?=\d{4}-\d\d-\d\dT)", text, flags=re.MULTILINE)
+        return "".join(entry for entry in entries if " judged " in entry and f" with {remote} " in entry)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .dns import Block, Dns
 from .pki import Credential, Pki
-from .posh import WELL_KNOWN, Site, Web, document
+from .posh import WELL_KNOWN, Site, Web, document, reference
 from .relay import Relay
 
 DATA = Path(__file__).parents[2] / "federation"
@@ -69,6 +69,8 @@ class World:
         self.web = Web(self.block.host(3), folder / "web")
         self.domains: list[Domain] = []
         self.relays: list[Relay] = []
+        self.hosts: set[str] = set()                        # that stand in DNS already
+        self._shared: dict[str, Credential] = {}            # of hosts with several tenants
 
     def address(self, server: str) -> str:
         return self.block.host(NUMBERS[server])
@@ -86,25 +88,43 @@ class World:
         relay = Relay(self.block.host(NUMBERS[server] + 1), (self.address(server), 5269))
         await relay.start()
         domain = Domain(name, server, settings, relay)
-        domain.target = f"hosting-{name}" if settings.get("hosted") else f"s2s.{name}"
-        if settings.get("hosted"):
-            # ejabberd finds a domain's certificate by any name in it; to us a common name is none (RFC 9525).
-            domain.credential = self.pki.make(name, domain.target, settings["certificate"],
-                                              common=name[:64] if server == "ejabberd" else domain.target[:64])
-        else:
-            domain.credential = self.pki.make(name, name, settings["certificate"])
+        domain.target = f"hosting-{row['name']}.{server}.{zone}.lab" if settings.get("hosted") else f"s2s.{name}"
+        domain.credential = self._credential(domain)
         self.dns.add(name, "A", self.web.host)
         self.dns.add(f"_xmpp-server._tcp.{name}", "SRV", f"0 0 {relay.port} {domain.target}.")
-        self.dns.add(domain.target, "A", relay.host)
+        if domain.target not in self.hosts:
+            self.hosts.add(domain.target)
+            self.dns.add(domain.target, "A", relay.host)
         for kind in settings.get("tlsa", []):
             numbers = tuple(map(int, kind.split()))
             self.dns.add(f"_{relay.port}._tcp.{domain.target}", "TLSA", domain.credential.tlsa(*numbers))
         if settings.get("posh"):
-            pages = {WELL_KNOWN.format(service="xmpp-server"): document(domain.credential)}
-            self.web.add(name, Site(self.pki.make(f"web-{name}", name), pages))
+            path, said = WELL_KNOWN.format(service="xmpp-server"), document(domain.credential)
+            if settings.get("hosted"):
+                # RFC 7711 section 3.2: the tenant's document refers to the host's.
+                host = f"web-{domain.target}"
+                if host not in self.hosts:
+                    self.hosts.add(host)
+                    self.dns.add(host, "A", self.web.host)
+                    self.web.add(host, Site(self.pki.make(f"web-{host}", host)))
+                self.web.sites[host].pages[f"/{name}.json"] = said
+                said = reference(f"https://{host}/{name}.json")
+            self.web.add(name, Site(self.pki.make(f"web-{name}", name), {path: said}))
         self.domains.append(domain)
         self.relays.append(relay)
         return domain
+
+    def _credential(self, domain: Domain) -> Credential:
+        """A domain's own, or the one that all tenants of a host share."""
+        name, kind = domain.name, domain.settings["certificate"]
+        if not domain.settings.get("hosted"):
+            return self.pki.make(name, name, kind)
+        if domain.server == "ejabberd":
+            # It finds a domain's certificate by any name in it; to us a common name is none (RFC 9525).
+            return self.pki.make(name, domain.target, kind, common=name[:64])
+        if domain.target not in self._shared:
+            self._shared[domain.target] = self.pki.make(domain.target, domain.target, kind)
+        return self._shared[domain.target]
 
     def of(self, server: str) -> list[Domain]:
         return [domain for domain in self.domains if domain.server == server]
