@@ -2,6 +2,7 @@
 //! (XEP-0220, XEP-0344, RFC 7712 §4.3, §4.4.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nuncio_dna::Direction;
 use nuncio_dna::dialback::{Callback, Dialback};
@@ -10,11 +11,25 @@ use nuncio_stream::s2s::{Command, Condition, DialbackError, Pair, Purpose};
 
 use crate::Federation;
 use crate::failure::Failure;
-use crate::live::{Judged, Live, Phase};
+use crate::live::{Judged, Live};
+use crate::route::{Target, turn_of};
+
+/// Assertions that are looked into at once, for a peer that has proven nothing yet: each may make us ask DNS and connect to a server.
+const UNPROVEN: usize = 8;
+/// The same for one that carries proven domains: one of a hoster, say.
+const PROVEN: usize = 1_000;
+
+/// How long a stream stays on which keys were asked about.
+const LINGER: Duration = Duration::from_secs(1);
 
 impl Federation {
     /// A peer asserts to be `pair.remote`. It is told in its own time.
     pub(crate) fn asserted(self: Arc<Self>, live: Arc<Live>, pair: Pair, key: String, id: String) {
+        if !live.may_assert(UNPROVEN, PROVEN) {
+            let outcome = Err(DialbackError::Error(Condition::ResourceConstraint));
+            live.command(Command::Decide { pair, outcome });
+            return;
+        }
         tokio::spawn(async move {
             let within = self.config.stream.dialback_within;
             let decided = tokio::time::timeout(within, self.decide(&live, &pair, &key, &id)).await;
@@ -22,11 +37,12 @@ impl Federation {
                 Ok(outcome) => outcome,
                 Err(_) => {
                     let failure =
-                        Failure::passing("dialback-timeout", "it took too long to find out who they are");
+                        Failure::passing("proof-timeout", "it took too long to find out who they are");
                     self.note(&pair, Direction::In, Err(&failure));
                     Err(DialbackError::Error(Condition::RemoteServerTimeout))
                 }
             };
+            live.decided();
             live.command(Command::Decide { pair, outcome });
         });
     }
@@ -94,29 +110,17 @@ impl Federation {
         let Ok(route) = self.route(&pair.remote, &claim.remote).await else { return Dialback::Unreachable };
         let mut last = Dialback::Unreachable;
         for target in &route {
-            let there = self.streams().into_iter().find(|live| {
-                let same = live.target.as_ref().is_some_and(|other| target.is_at(other, live.peer));
-                live.direction == Direction::Out && live.phase() == Phase::Up && same
-            });
-            let (live, mine) = match there {
-                Some(live) => (live, false),
-                None => match self.dial(pair, target, Purpose::Verify).await {
-                    // What becomes of the stream shows in the answer.
-                    Ok((live, _told)) => (live, true),
-                    Err(_) => continue,
-                },
-            };
+            let Some(live) = self.verifier(pair, target).await else { continue };
             let asked = live.verify(pair.clone(), id.to_owned(), key.to_owned());
             let answer = asked.await.unwrap_or(Err(DialbackError::Ended));
             let (tls, _) = live.facts();
-            // What was judged of that server when it had shown its certificate.
-            let judged = match live.take_judged(pair).filter(|_| mine) {
-                Some(judged) => Some(judged),
-                None => self.prove(pair, Direction::Out, tls.as_deref(), Some(target)).await.ok(),
-            };
-            if mine {
-                live.command(Command::Close(None));
-            }
+            // The next assertion of the same hoster may be on its way.
+            let done = Arc::clone(&live);
+            tokio::spawn(async move {
+                tokio::time::sleep(LINGER).await;
+                done.close_if_done();
+            });
+            let judged = self.prove(pair, Direction::Out, tls.as_deref(), Some(target)).await.ok();
             let shown = evidence::of(tls.as_deref());
             let same = leaf.is_some() && shown.chain.first().map(|first| &**first) == leaf;
             let callback = Callback {
@@ -135,5 +139,27 @@ impl Federation {
             };
         }
         last
+    }
+
+    /// A stream to a server on which keys can be asked about: one that is there, or a new one for all who ask now.
+    async fn verifier(self: &Arc<Self>, pair: &Pair, target: &Target) -> Option<Arc<Live>> {
+        let there = || {
+            self.streams().into_iter().find(|live| {
+                let same = live.target.as_ref().is_some_and(|other| target.is_at(other, live.peer));
+                live.direction == Direction::Out && same && live.can_verify()
+            })
+        };
+        if let Some(live) = there() {
+            return Some(live);
+        }
+        let turn = self.turns.of(&format!("verify {}", turn_of(std::slice::from_ref(target))));
+        let _mine = turn.wait().await;
+        if let Some(live) = there() {
+            return Some(live);
+        }
+        // What becomes of the stream shows in the answer.
+        let (live, _told) = self.dial(pair, target, Purpose::Verify).await.ok()?;
+        live.set_verifies();
+        Some(live)
     }
 }

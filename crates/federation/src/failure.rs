@@ -56,15 +56,15 @@ impl Failure {
     pub(crate) fn dialback(error: DialbackError) -> Self {
         match error {
             DialbackError::Invalid => {
-                Self::lasting("dialback-refused", "they say that our dialback key is not valid")
+                Self::lasting("assertion-refused", "they say that our dialback key is not valid")
             }
             DialbackError::Error(condition) => Self::lasting(
-                "dialback-refused",
+                "assertion-refused",
                 format!("they do not take us for who we are: {}", condition.as_str()),
             ),
             DialbackError::TimedOut => Self {
                 of_pair: true,
-                ..Self::passing("dialback-timeout", "they did not answer our dialback key in time")
+                ..Self::passing("assertion-timeout", "they did not answer our dialback key in time")
             },
             DialbackError::Ended => Self::passing("stream-lost", "the stream ended before they answered"),
             DialbackError::Unsupported => Self {

@@ -1,7 +1,7 @@
 //! The whole: what comes from the router, what goes back to it, and the streams that there are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -20,7 +20,6 @@ use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
 use nuncio_xmpp::stanza::Stanza;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::FederationConfig;
@@ -79,7 +78,7 @@ pub struct Federation {
     /// Of streams that we opened: why the peer was not believed.
     refusals: Mutex<BTreeMap<Pair, Failure>>,
     spool: Arc<Spool>,
-    stopping: watch::Sender<bool>,
+    stopping: AtomicBool,
     me: Weak<Self>,
 }
 
@@ -110,7 +109,7 @@ impl Federation {
             numbers: AtomicU64::new(0),
             history: Mutex::default(),
             refusals: Mutex::default(),
-            stopping: watch::Sender::new(false),
+            stopping: AtomicBool::new(false),
         });
         let elsewhere: Arc<dyn Elsewhere> = Arc::clone(&this) as _;
         this.router.federate(Arc::downgrade(&elsewhere));
@@ -339,7 +338,7 @@ impl Federation {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        *self.stopping.borrow()
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Stops: what waits is sent as far as there is a way, streams are closed in peace once their peers have acknowledged everything, and by force after
@@ -353,7 +352,10 @@ impl Federation {
             }
         };
         drop(tokio::time::timeout(grace / 2, opened).await);
-        self.stopping.send_replace(true);
+        self.stopping.store(true, Ordering::Release);
+        for live in self.streams() {
+            live.wake.notify_one();
+        }
         self.leave_rest();
         let closed = async {
             while !self.streams.lock().is_empty() {
@@ -395,6 +397,10 @@ impl Federation {
         let now = self.now();
         for (kept, taken, stanza) in self.spool.restore().await? {
             let (Some(from), Some(to)) = (stanza.from(), stanza.to()) else { continue };
+            if self.router.domain(from.domain()).is_none() {
+                // A domain that is served here no more has nothing to say.
+                continue;
+            }
             let age = now.since(taken).min(self.config.queue.age);
             let until = Instant::now() + (self.config.queue.age - age);
             let entry = self.pairs.entry(from.domain(), to.domain());
@@ -402,13 +408,6 @@ impl Federation {
             self.then(&entry, then);
         }
         Ok(())
-    }
-
-    /// Resolves once everything is being closed.
-    pub(crate) async fn stopping(&self) {
-        let mut stopping = self.stopping.subscribe();
-        // The sender lives as long as this does.
-        drop(stopping.wait_for(|stopping| *stopping).await);
     }
 }
 

@@ -393,21 +393,11 @@ impl Host<S2s> for StreamHost {
 
     async fn command(&mut self) -> Command {
         let live = Arc::clone(&self.live);
-        let federation = Arc::clone(&self.federation);
         loop {
             let mut woken = pin!(live.wake.notified());
-            let mut stopping = pin!(federation.stopping());
-            let command = poll_fn(|cx| {
-                if let Poll::Ready(command) = self.poll_command(cx) {
-                    return Poll::Ready(Some(command));
-                }
-                if woken.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                if !federation.is_stopping() && stopping.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                Poll::Pending
+            let command = poll_fn(|cx| match self.poll_command(cx) {
+                Poll::Ready(command) => Poll::Ready(Some(command)),
+                Poll::Pending => woken.as_mut().poll(cx).map(|()| None),
             });
             if let Some(command) = command.await {
                 return command;

@@ -45,6 +45,10 @@ struct Inner {
     commands: VecDeque<Command>,
     asserting: BTreeMap<Pair, Told>,
     verifying: Vec<(Pair, String, Told)>,
+    /// Assertions of the peer that are looked into.
+    asserted: usize,
+    /// Whether it is there to ask about keys only.
+    verifies: bool,
     /// The pair of the headers.
     claimed: Option<Pair>,
     carried_ever: bool,
@@ -76,7 +80,7 @@ pub(crate) struct Judged {
 pub(crate) struct Carried {
     pub(crate) way: Way,
     pub(crate) by: By,
-    pub(crate) proof: ProvenDomain,
+    pub(crate) proof: Arc<ProvenDomain>,
     pub(crate) level: Level,
     /// When there must be a new proof.
     pub(crate) until: Time,
@@ -198,7 +202,14 @@ impl Live {
     }
 
     /// A new proof for a pair that is carried, until `until`, to be renewed at `renew`.
-    pub(crate) fn renew(&self, pair: &Pair, proof: ProvenDomain, level: Level, until: Time, renew: Time) {
+    pub(crate) fn renew(
+        &self,
+        pair: &Pair,
+        proof: Arc<ProvenDomain>,
+        level: Level,
+        until: Time,
+        renew: Time,
+    ) {
         if let Some(carried) = self.inner.lock().pairs.get_mut(pair) {
             let (way, by, since) = (carried.way, carried.by, carried.since);
             **carried = Carried { way, by, proof, level, until, renew, since, renewing: false };
@@ -233,11 +244,11 @@ impl Live {
     }
 
     /// The proof by which the peer may speak for the pair at this time; else by what it was authorised, if its proof has ended.
-    pub(crate) fn proof(&self, pair: &Pair, now: Time) -> Result<ProvenDomain, Option<By>> {
+    pub(crate) fn proof(&self, pair: &Pair, now: Time) -> Result<Arc<ProvenDomain>, Option<By>> {
         let mut inner = self.inner.lock();
         inner.received += 1;
         match inner.pairs.get(pair).filter(|carried| carried.way != Way::Out) {
-            Some(carried) if now <= carried.until => Ok(carried.proof.clone()),
+            Some(carried) if now <= carried.until => Ok(Arc::clone(&carried.proof)),
             Some(carried) => Err(Some(carried.by)),
             None => Err(None),
         }
@@ -275,6 +286,42 @@ impl Live {
 
     pub(crate) fn sent(&self) {
         self.inner.lock().sent += 1;
+    }
+
+    /// Another assertion of the peer is to be looked into. False if there are too many already: of a peer that has proven nothing, few.
+    pub(crate) fn may_assert(&self, unproven: usize, proven: usize) -> bool {
+        let mut inner = self.inner.lock();
+        let most = if inner.pairs.is_empty() { unproven } else { proven };
+        let may = inner.asserted < most;
+        inner.asserted += usize::from(may);
+        may
+    }
+
+    pub(crate) fn decided(&self) {
+        let mut inner = self.inner.lock();
+        inner.asserted = inner.asserted.saturating_sub(1);
+    }
+
+    /// It is there to ask about keys only, as long as there are any.
+    pub(crate) fn set_verifies(&self) {
+        self.inner.lock().verifies = true;
+    }
+
+    /// Whether keys can be asked about on it.
+    pub(crate) fn can_verify(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.phase == Phase::Up || inner.verifies && inner.phase == Phase::Opening
+    }
+
+    /// It is closed if it was there to ask about keys only and no answer is waited for any more.
+    pub(crate) fn close_if_done(&self) {
+        let mut inner = self.inner.lock();
+        if inner.verifies && inner.verifying.is_empty() && inner.phase != Phase::Closing {
+            inner.phase = Phase::Closing;
+            inner.commands.push_back(Command::Close(None));
+            drop(inner);
+            self.wake.notify_one();
+        }
     }
 
     /// Asserts one of our domains to the peer, and waits for what it says.

@@ -42,14 +42,21 @@ impl Default for Turns {
 
 /// One host.
 #[derive(Debug, Default)]
-struct Turn {
+pub(crate) struct Turn {
     one: tokio::sync::Mutex<()>,
     /// When the last attempt to reach it failed, and why.
     failed: Mutex<Option<(Instant, Failure)>>,
 }
 
+impl Turn {
+    /// Waits for one's turn.
+    pub(crate) async fn wait(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.one.lock().await
+    }
+}
+
 impl Turns {
-    fn of(&self, host: &str) -> Arc<Turn> {
+    pub(crate) fn of(&self, host: &str) -> Arc<Turn> {
         let mut hosts = self.hosts.lock();
         if let Some(turn) = hosts.get(host).and_then(Weak::upgrade) {
             return turn;
@@ -164,7 +171,7 @@ impl Federation {
             if self.share(pair, &route, &mut tried).await {
                 return Ok(());
             }
-            let mine = turn.one.lock().await;
+            let mine = turn.wait().await;
             if entry.on().is_some() {
                 return Ok(());
             }

@@ -125,7 +125,7 @@ impl Federation {
         let carried = Carried {
             way,
             by,
-            proof: proof.clone(),
+            proof: Arc::new(proof.clone()),
             level: judged.judgement.level,
             until: *until,
             renew: self.renew_at(*until.min(&proof.expires())),
@@ -177,7 +177,13 @@ impl Federation {
             Ok(judged) => match &judged.judgement.decision {
                 Decision::Accept { proof, until } => {
                     tracing::debug!(stream = live.number, %pair, until = %until, "a proof is renewed");
-                    live.renew(pair, proof.clone(), judged.judgement.level, *until, self.renew_at(*until));
+                    live.renew(
+                        pair,
+                        Arc::new(proof.clone()),
+                        judged.judgement.level,
+                        *until,
+                        self.renew_at(*until),
+                    );
                     if let Some(entry) = self.pairs.known(pair) {
                         live.ready(entry);
                     }

@@ -178,7 +178,10 @@ impl Federation {
                     Host::V4(ip) => (*ip).into(),
                     Host::V6(ip) => (*ip).into(),
                     Host::Name(name) => {
-                        return Err(Failure::passing("redirected", format!("to {name}, which is no address")));
+                        return Err(Failure::passing(
+                            "redirected",
+                            format!("to {name}, which is no address"),
+                        ));
                     }
                 };
                 let addresses = vec![SocketAddr::new(ip, port)];

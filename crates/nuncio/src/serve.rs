@@ -465,6 +465,10 @@ pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
     for warning in TlsHosts::load(settings).context("certificates")?.1 {
         println!("warning: {warning}");
     }
+    if federation::is_on(config) {
+        federation::config(config)?;
+        federation::collector(config)?;
+    }
     let parts = nuncio_router::Parts {
         config: router_config(config)?,
         store: nuncio_store::Store::memory(),

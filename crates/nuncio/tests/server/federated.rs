@@ -290,16 +290,14 @@ async fn contacts_of_another_server() {
     // Granted, and seen at once (RFC 6121 §3.1.5).
     let seen = next_presence(&mut juliet, PresenceType::Available).await;
     assert_eq!(seen.from(), romeo.jid());
-    // A request to the full address of somebody who is seen is answered by the client itself; else by its server.
+    // Requests to the server are answered; those to a client only if its presence is seen (RFC 6121 §8.5.3.1).
     let ping = || Builder::new("ping", nuncio_xmpp::ns::PING);
-    let to = romeo.jid().unwrap().clone();
     let server = bare("two.example");
     let answer = tokio::time::timeout(crate::harness::PATIENCE, juliet.get(Some(&server), ping()));
     answer.await.unwrap().expect("the other server answers");
-    juliet
-        .get(Some(&to), ping())
-        .await
-        .expect_err("he does not see her presence, so her requests are not for him");
+    let to = juliet.jid().unwrap().clone();
+    let answer = tokio::time::timeout(crate::harness::PATIENCE, romeo.get(Some(&to), ping()));
+    answer.await.unwrap().expect_err("he does not see her presence, so his requests are not for him");
     // He goes, and comes back: she hears of both, the second time by her server's probe or his presence.
     let gone = presence(PresenceType::Unavailable).build();
     romeo.send(&gone).await.unwrap();
@@ -363,4 +361,97 @@ async fn a_thousand_pairs_on_one_connection() {
     assert_eq!(second.metric("nuncio_federation_streams"), 1.0);
     assert_eq!(first.metric("nuncio_federation_pairs"), (EACH * EACH) as f64);
     assert!(two.list().iter().all(|row| row["proven-by"] == "pkix"));
+}
+
+/// S3-20: a policy that is read again counts for what stands: the pair is revoked, and taken up again when it may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_policy_counts_at_once() {
+    let (one, two) = two(&[], [true, true], false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+    assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "there");
+    let good = std::fs::read_to_string(one.place.config()).unwrap();
+    std::fs::write(one.place.config(), format!("federation.deny = [\"two.example\"]\n{good}")).unwrap();
+    let said = one.place.must(&["reload"], "");
+    assert!(!said.contains("at the next start"), "{said}");
+    until("it is revoked", || first.metric("nuncio_federation_pairs") == 0.0).await;
+    // What he says now is refused, and hers does not leave.
+    romeo.send(&chat(juliet.jid().unwrap().as_str(), "back")).await.unwrap();
+    error_of(&mut romeo).await;
+    juliet.send(&chat("romeo@two.example", "again")).await.unwrap();
+    assert!(error_of(&mut juliet).await.text.unwrap().contains("denies"));
+    let (said, well) = one.explain("two.example");
+    assert!(!well && said.ends_with("[peer-denied]\n"), "{said}");
+}
+
+/// XEP-0198: what was acknowledged arrives, in order, though the other server comes only after this one was stopped, or killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_outlives_the_process() {
+    for kill in [false, true] {
+        let (one, two) = two(&[], [true, true], false);
+        let mut first = one.place.serve();
+        one.accounts(&["juliet"]);
+        let mut juliet = one.online(&first, "juliet").await;
+        let mut last = 0;
+        for number in 0..50 {
+            last = juliet.send(&chat("romeo@two.example", &number.to_string())).await.unwrap();
+        }
+        crate::harness::acked(&mut juliet, last).await;
+        if kill {
+            first.kill();
+        } else {
+            first.stop();
+            drop(first);
+        }
+        let second = two.place.serve();
+        two.accounts(&["romeo"]);
+        let mut romeo = two.online(&second, "romeo").await;
+        let mut first = one.place.serve();
+        let expected: Vec<_> = (0..50).map(|number| number.to_string()).collect();
+        assert_eq!(bodies(&mut romeo, 50).await, expected, "killed: {kill}");
+        // And once: nothing is left.
+        first.stop();
+        drop(first);
+        let again = one.place.serve();
+        let mut juliet = one.online(&again, "juliet").await;
+        juliet.send(&chat("romeo@two.example", "live")).await.unwrap();
+        assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "live");
+    }
+}
+
+/// A dead peer costs its own queue only: stanzas for many servers that are not there leave what is local, and what is well, as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_peers_cost_their_own_queues_only() {
+    const DEAD: usize = 100;
+    let more = ["limits.stanzas_per_second = 100000", "limits.bytes_per_second = 100000000"];
+    let (one, two) = (Site::new("one.example", &more), Site::new("two.example", &[]));
+    let dead = Site::of((0..DEAD).map(|number| format!("d{number}.dead.example")).collect(), &[]);
+    one.finish(&[&two, &dead], true, false);
+    two.finish(&[&one], true, false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet", "nurse"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut nurse = one.online(&first, "nurse").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    for round in 0..20 {
+        for domain in &dead.domains {
+            juliet.send(&chat(&format!("nobody@{domain}"), &round.to_string())).await.unwrap();
+        }
+        juliet.send(&chat("nurse@one.example", &round.to_string())).await.unwrap();
+        assert_eq!(receive(&mut nurse).await.body_text().unwrap(), round.to_string());
+        juliet.send(&chat("romeo@two.example", &round.to_string())).await.unwrap();
+        assert_eq!(receive(&mut romeo).await.body_text().unwrap(), round.to_string());
+    }
+    let rows = one.list();
+    let waiting: u64 = rows.iter().filter_map(|row| row["waiting"].as_u64()).sum();
+    assert_eq!(waiting, 20 * DEAD as u64, "each waits in its own queue, none is lost");
+    assert!(
+        rows.iter().filter(|row| row["waiting"].is_u64()).all(|row| row["code"] == "unreachable"),
+        "{rows:#?}"
+    );
 }
