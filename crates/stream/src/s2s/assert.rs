@@ -90,6 +90,10 @@ impl Open {
 
     /// The peer says that it is `pair.remote`.
     fn asserted(self: Box<Self>, core: &mut Core, now: Time, pair: Pair, key: String) -> Next {
+        if self.is_closing() {
+            // No answer could be given any more.
+            return Ok(State::Open(self));
+        }
         // On a stream that we opened they may not send, unless it goes both ways.
         if core.opening.is_some() && !core.bidi {
             let outcome = Err(DialbackError::Unsupported);
@@ -203,7 +207,7 @@ impl Open {
         self: Box<Self>,
         core: &mut Core,
         now: Time,
-        pair: Pair,
+        pair: &Pair,
         outcome: Result<(), DialbackError>,
     ) -> Next {
         let open = core.pairs.get(&pair.local, &pair.remote).is_some_and(|entry| entry.theirs.is_some());
@@ -211,14 +215,14 @@ impl Open {
             // Too late: the peer was told already.
             return Ok(State::Open(self));
         }
-        let _ = core.pairs.change(&pair, |entry| entry.theirs = None);
+        let _ = core.pairs.change(pair, |entry| entry.theirs = None);
         match outcome {
             Ok(()) => {
-                core.dialback(Kind::Result, &pair, Body::Outcome(Ok(())));
-                core.authorise(now, &pair, By::Dialback);
+                core.dialback(Kind::Result, pair, Body::Outcome(Ok(())));
+                core.authorise(now, pair, By::Dialback);
                 Ok(State::Open(self))
             }
-            Err(error) => self.refuse(core, now, &pair, error),
+            Err(error) => self.refuse(core, now, pair, error),
         }
     }
 

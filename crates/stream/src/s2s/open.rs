@@ -277,7 +277,7 @@ impl Open {
                 }
             }
             Command::Assert { pair, key } => return self.assert(core, now, pair, &key),
-            Command::Decide { pair, outcome } => return self.decide(core, now, pair, outcome),
+            Command::Decide { pair, outcome } => return self.decide(core, now, &pair, outcome),
             Command::Verify { pair, id, key } if !self.is_closing() => {
                 assert::verify(core, now, pair, id, key, true);
             }

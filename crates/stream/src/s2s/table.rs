@@ -156,6 +156,26 @@ mod tests {
         assert!(table.get("us", "c").is_some_and(|entry| entry.revoked), "remembered");
     }
 
+    /// Issue 4: at most 2 KB for an idle pair. What this table takes of them is a tenth, names of 40 bytes included.
+    #[test]
+    fn a_pair_costs_little() {
+        let mut table = Table::new(10_000);
+        for number in 0..1_000 {
+            let pair = Pair::new("us.example", format!("a-domain-with-a-longer-name-{number:04}.example"));
+            table.change(&pair, |entry| entry.receives = true).unwrap();
+        }
+        let shared = table
+            .entries
+            .windows(2)
+            .filter(|two| Arc::ptr_eq(&two[0].pair.local, &two[1].pair.local))
+            .count();
+        assert_eq!(shared, 999, "our own domain is kept once");
+        let names: usize =
+            table.entries.iter().map(|entry| entry.pair.remote.len() + 2 * size_of::<usize>()).sum();
+        let bytes = table.entries.capacity() * size_of::<Entry>() + names;
+        assert!(bytes / 1_000 <= 200, "{bytes} bytes for a thousand pairs");
+    }
+
     #[test]
     fn those_of_one_domain() {
         let mut table = Table::new(100);

@@ -222,6 +222,38 @@ fn a_lapsed_proof() {
     world.assert_heard(0, false, &["stanza 3 again of a.example with c.example"]);
 }
 
+/// Issue 4, "many domains on one connection": all of a hoster's, by their certificates or one question each, and every tenth refused without harm to the rest.
+#[test]
+fn a_hoster() {
+    let names: Vec<&'static str> = (0..500).map(|number| &*format!("d{number}.example").leak()).collect();
+    let refused =
+        names.iter().step_by(10).map(|name| (*name, DialbackError::Error(Condition::NotAuthorized)));
+    let a = Server { refuses: refused.collect(), ..a() };
+    let hosted: Vec<_> = ["b.example"].into_iter().chain(names.iter().copied()).collect();
+    let mut world =
+        connected(World::new(&[a, Server { certificate: hosted.clone(), domains: hosted, ..b() }]));
+    for name in &names {
+        world.assert(0, true, &Pair::new(*name, "a.example"));
+    }
+    world.seconds(2);
+    let heard = world.heard(0, true);
+    let good = heard.iter().filter(|line| line.starts_with("answered d") && line.ends_with("Ok(())")).count();
+    let bad = heard.iter().filter(|line| line.ends_with("Err(Error(NotAuthorized))")).count();
+    assert_eq!((good, bad), (450, 50));
+    for name in &names {
+        if !world
+            .heard(0, true)
+            .contains(&format!("answered {name} with a.example Err(Error(NotAuthorized))"))
+        {
+            world.say(0, true, &Pair::new(*name, "a.example"), name);
+        }
+    }
+    world.seconds(1);
+    let stanzas = world.heard(0, false).iter().filter(|line| line.starts_with("stanza")).count();
+    assert_eq!((stanzas, world.links.len()), (450, 1));
+    assert!(!world.closed(0));
+}
+
 /// The same however the bytes are cut.
 #[test]
 fn cut_anywhere() {

@@ -164,6 +164,8 @@ fn closing_by_us() {
     raw.send("<message from='x@them.example' to='y@us.example' id='last'/>");
     assert_eq!(raw.heard(), ["stanza 1 last of us.example with them.example"]);
     assert_eq!(raw.command(Command::Stanza("<message/>".into())), "");
+    assert_eq!(raw.send("<db:result from='c.example' to='us.example'>k</db:result>"), "");
+    assert_eq!(raw.heard(), [""; 0], "nobody is asked to prove what cannot be answered");
     raw.send("</stream:stream>");
     assert!(raw.end().clean && matches!(raw.end().reason, Reason::Host));
     let mut raw = receiving(Wishes::default()).known();

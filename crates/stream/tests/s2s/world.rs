@@ -307,11 +307,14 @@ impl World {
         events.iter().map(|(_, event)| words(event)).collect()
     }
 
-    /// What one end has sent, with ids taken out, since they are random.
+    /// What one end has sent; all of it is for `jabber:server`.
     pub(crate) fn sent(&self, link: usize, initiator: bool) -> String {
         let pair = &self.links[link].pair;
         let sent = if initiator { pair.a.sent() } else { pair.b.sent() };
-        String::from_utf8(sent.to_vec()).unwrap()
+        let sent = String::from_utf8(sent.to_vec()).unwrap();
+        assert!(sent.is_empty() || sent.contains("xmlns='jabber:server'"), "{sent}");
+        assert!(!sent.contains("jabber:client"), "{sent}");
+        sent
     }
 
     /// Whether one end has closed.
