@@ -33,7 +33,8 @@ pub enum Validation {
     /// [`super::Security::Secure`], any other [`super::Security::Insecure`]; for one that is bogus it answers SERVFAIL. Of any other server the bit says nothing,
     /// since whoever is on the way can set it: its answers are [`super::Security::Indeterminate`].
     TrustAd,
-    /// This program, up to these anchors (RFC 4035 §5). The name servers must be recursive and pass signatures on; they need not validate.
+    /// This program, up to these anchors (RFC 4035 §5). The name servers must be recursive and pass signatures on; they need not validate. Zones that are signed by
+    /// RSA or ECDSA P-256 alone are checked; one that is signed by something else only, such as Ed25519, counts as not signed (RFC 4035 §5.2).
     Local(Anchors),
 }
 
@@ -58,7 +59,7 @@ impl Anchors {
     /// # Errors
     /// Something cannot be read, or there is nothing, or another type of record.
     pub fn parse(text: &str) -> Result<Self, BadAnchors> {
-        validate::check_anchors(text)?;
+        validate::anchored(text)?;
         Ok(Self(text.into()))
     }
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use super::cache::Cache;
 use super::exchange::{Exchange, Reply, rtype};
 use super::reply::{self, Hop, Said};
-use super::validate::Validator;
+use super::validate::{Validator, anchored};
 use super::{Answer, Data, DnsConfig, DnsError, Kind, Name, Security, Srv, Validation, in_order};
 use crate::OsEntropy;
 use crate::flight::Flights;
@@ -183,6 +183,35 @@ impl Resolver {
             Data::Tlsa(tlsa) => Some(tlsa.clone()),
             Data::Address(_) | Data::Srv(_) => None,
         }))
+    }
+
+    /// Whether signatures can be checked at all with these name servers: asks for the keys that validation ends at. Worth doing when a program starts, since
+    /// otherwise each single lookup fails. Without validation there is nothing to find out.
+    ///
+    /// # Errors
+    /// The keys cannot be had, or are not those of the anchors, or the server that is believed does not validate.
+    pub async fn check_validation(&self) -> Result<(), DnsError> {
+        let exchange = &self.0.exchange;
+        let names = match &exchange.config.validation {
+            Validation::Off => return Ok(()),
+            Validation::TrustAd
+                if !exchange.config.servers.iter().any(|server| server.ip().is_loopback()) =>
+            {
+                let why = "the one that is believed about signatures must be on a loopback address";
+                return Err(DnsError::Unreachable(why.to_owned()));
+            }
+            Validation::TrustAd => vec![Name::root_vec()],
+            Validation::Local(anchors) => anchored(&anchors.0).unwrap_or_default(),
+        };
+        for name in names {
+            let keys = timeout(exchange.config.patience, async {
+                self.0.judge(exchange.ask(&name, Rtype::DNSKEY).await?).await
+            });
+            if keys.await.unwrap_or(Err(DnsError::Timeout))?.0 != Security::Secure {
+                return Err(DnsError::Bogus(format!("nothing proves the keys of {name}")));
+            }
+        }
+        Ok(())
     }
 
     /// Puts things with a priority and a weight in the order of RFC 2782, by this resolver's lots.

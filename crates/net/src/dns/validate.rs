@@ -186,22 +186,28 @@ impl GetResponse for Request {
     }
 }
 
-/// Whether a text holds trust anchors and nothing else.
-pub(super) fn check_anchors(text: &str) -> Result<(), BadAnchors> {
+/// The names that trust anchors are for, of a text that holds them and nothing else.
+pub(super) fn anchored(text: &str) -> Result<Vec<Name>, BadAnchors> {
     let mut file = Zonefile::new();
     file.set_default_class(Class::IN);
     file.extend_from_slice(text.as_bytes());
     file.extend_from_slice(b"\n");
-    let mut found = false;
+    let mut names: Vec<Name> = Vec::new();
     for entry in file {
         match entry.map_err(|error| BadAnchors(error.to_string()))? {
-            Entry::Record(record) => match record.data() {
-                ZoneRecordData::Ds(ds) if !ds.digest().is_empty() => found = true,
-                ZoneRecordData::Dnskey(key) if !key.public_key().is_empty() => found = true,
-                _ => return Err(BadAnchors(format!("a record of type {} is none", record.rtype()))),
-            },
+            Entry::Record(record) => {
+                match record.data() {
+                    ZoneRecordData::Ds(ds) if !ds.digest().is_empty() => {}
+                    ZoneRecordData::Dnskey(key) if !key.public_key().is_empty() => {}
+                    _ => return Err(BadAnchors(format!("a record of type {} is none", record.rtype()))),
+                }
+                let name = record.owner().to_name();
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
             Entry::Include { .. } => return Err(BadAnchors("other files are not read".to_owned())),
         }
     }
-    if found { Ok(()) } else { Err(BadAnchors("there is none".to_owned())) }
+    if names.is_empty() { Err(BadAnchors("there is none".to_owned())) } else { Ok(names) }
 }

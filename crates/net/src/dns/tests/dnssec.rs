@@ -100,7 +100,8 @@ async fn s3_20_answers_end_with_their_signatures() {
 #[tokio::test]
 async fn s3_16_whoever_is_in_the_way_can_only_break_things() {
     type Attack = fn(&Asked, Vec<u8>) -> Vec<Vec<u8>>;
-    let attacks: [(&str, Attack, fn(&DnsError) -> bool); 5] = [
+    type Expected = fn(&DnsError) -> bool;
+    let attacks: [(&str, Attack, Expected); 5] = [
         (
             "no such record",
             |asked, _| vec![asked.nothing(Rcode::NOERROR, 60)],
@@ -204,4 +205,29 @@ async fn keys_are_remembered() {
     for kind in [Rtype::DS, Rtype::DNSKEY] {
         assert_eq!(server.asked("sec.test", kind, false), 1, "{kind}");
     }
+}
+
+/// S3-16: that nothing can be checked is found out at the start, not by each lookup.
+#[tokio::test]
+async fn whether_anything_can_be_checked() {
+    let (server, good) = World::new(ZONES).serve().await;
+    let check = async |config: DnsConfig| Resolver::with(config).check_validation().await;
+    assert_eq!(check(good.clone()).await, Ok(()));
+    assert_eq!(check(server.config()).await, Ok(()), "nothing is to be checked");
+    let other = DnsConfig { validation: Validation::Local(World::new(ZONES).anchors()), ..good.clone() };
+    assert!(matches!(check(other).await, Err(DnsError::Bogus(_))), "other keys");
+    let root = DnsConfig { validation: Validation::Local(Anchors::root()), ..good.clone() };
+    assert!(matches!(check(root).await, Err(DnsError::Bogus(_))), "no keys");
+    // One that says nothing about signatures, one that may not say anything, one that does.
+    let trust = DnsConfig { validation: Validation::TrustAd, ..good.clone() };
+    assert!(matches!(check(trust.clone()).await, Err(DnsError::Bogus(_))));
+    let far = DnsConfig { servers: vec!["192.0.2.1:53".parse().unwrap()], ..trust.clone() };
+    assert!(matches!(check(far).await, Err(DnsError::Unreachable(_))));
+    let validating = Server::start(|asked| {
+        let mut reply = asked.begin(Rcode::NOERROR);
+        reply.header_mut().set_ad(asked.message.header().ad());
+        vec![reply.finish()]
+    })
+    .await;
+    assert_eq!(check(DnsConfig { servers: vec![validating.address], ..trust }).await, Ok(()));
 }

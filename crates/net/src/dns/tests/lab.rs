@@ -69,7 +69,7 @@ pub(crate) fn with_soa(builder: Built, seconds: u32) -> Vec<u8> {
 }
 
 pub(crate) fn name(text: &str) -> Name {
-    if text == "." { Name::root_vec() } else { Name::vec_from_str(text).unwrap() }
+    if matches!(text, "." | "") { Name::root_vec() } else { Name::vec_from_str(text).unwrap() }
 }
 
 pub(crate) fn push(builder: &mut Built, line: &str) {
