@@ -21,7 +21,7 @@ const WIDTH: usize = 2;
 const LIMIT: Duration = Duration::from_secs(600);
 const SUBJECTS: [&str; 3] = ["nuncio", "prosody", "ejabberd"];
 /// Whose side of the federation matrix is played: Prosody's shows what the rivals do with each other.
-const FEDERATION: [&str; 2] = ["prosody", "nuncio"];
+const FEDERATION: [&str; 2] = ["nuncio", "prosody"];
 
 /// One run of the Python side.
 #[derive(Clone, Debug)]
@@ -39,6 +39,7 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         _ => bail!("interop broken|clients|conversations|federation|library|raw"),
     };
     let (mut subjects, mut more, mut release, mut document) = (Vec::new(), Vec::new(), false, false);
+    let mut given = None;
     loop {
         rest = match rest {
             [] => break,
@@ -50,6 +51,10 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
                 let known = SUBJECTS.iter().find(|known| *known == subject);
                 subjects
                     .push(*known.with_context(|| format!("no subject {subject}: {}", SUBJECTS.join(", ")))?);
+                rest
+            }
+            ["--binary", path, rest @ ..] => {
+                given = Some(std::path::absolute(path)?);
                 rest
             }
             ["--document", rest @ ..] if name == "federation" => {
@@ -90,6 +95,7 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let root = crate::root()?;
     let mut summary = Summary::default();
     let binary = match suites.iter().any(|suite| suite.subject == "nuncio" || suite.name == "library") {
+        true if given.is_some() => given,
         true => Some(build(&root, release)?),
         false => None,
     };

@@ -27,6 +27,7 @@ cargo xtask interop federation [OPTIONS]  the federation matrix: servers with ea
     --subject nuncio|prosody|ejabberd     only against this server
     --only ID                             only cases whose id begins so
     --release                             with the release build
+    --binary PATH                         with this one, instead of building one
 cargo xtask soak [fuzz|kill|soak]         the long runs, with the release build
     --inputs N                            of each mutation runner (1 000 000)
     --rounds N                            of kill -9 (200)

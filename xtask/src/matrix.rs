@@ -46,6 +46,7 @@ pub(crate) fn print(root: &Path, subjects: &[&str], document: bool) -> Result<()
         let Ok(text) = std::fs::read_to_string(&path) else { continue };
         let cells: Vec<Cell> = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         println!("\n{}", table(subject, &cells, false));
+        let _written = writeln!(page, "## {subject}\n");
         page.push_str(&table(subject, &cells, true));
         page.push_str(&reasons(&cells));
     }
