@@ -33,10 +33,11 @@ struct Suite {
 /// `cargo xtask interop ...`
 pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let (name, mut rest) = match words {
-        [name @ ("broken" | "clients" | "conversations" | "federation" | "library" | "raw"), rest @ ..] => {
-            (*name, rest)
-        }
-        _ => bail!("interop broken|clients|conversations|federation|library|raw"),
+        [
+            name @ ("broken" | "check" | "clients" | "conversations" | "federation" | "library" | "raw"),
+            rest @ ..,
+        ] => (*name, rest),
+        _ => bail!("interop broken|check|clients|conversations|federation|library|raw"),
     };
     let (mut subjects, mut more, mut release, mut document) = (Vec::new(), Vec::new(), false, false);
     let mut given = None;
@@ -83,6 +84,7 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         }
         "clients" => of("clients", subjects.clone()).chain(of("library", subjects)).collect(),
         "raw" => of("raw", all(&subjects)).collect(),
+        "check" => of("check", vec!["nuncio"]).collect(),
         "broken" => of("broken", if subjects.is_empty() { vec!["nuncio"] } else { subjects }).collect(),
         "federation" if subjects.is_empty() => {
             let broken = of("broken", vec!["nuncio"]).filter(|_| more.is_empty());

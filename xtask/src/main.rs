@@ -20,6 +20,7 @@ cargo xtask interop clients [OPTIONS]     stock clients talk through Nuncio; the
 cargo xtask interop library [OPTIONS]     our client library logs in to Nuncio, Prosody and ejabberd, loses its connections and resumes
 cargo xtask interop conversations [OPTIONS]
 cargo xtask interop raw [OPTIONS]         the raw-socket table, with Prosody's and ejabberd's scores beside it
+cargo xtask interop check [OPTIONS]       `nuncio check` on ten prepared domains
 cargo xtask interop federation [OPTIONS]  the federation matrix: servers with each other, in a laboratory with DNSSEC, POSH and a CA
                                           and what Nuncio says of domains that are broken in one way each (also alone: interop broken)
     --peer prosody|ejabberd|nuncio2       only with this server

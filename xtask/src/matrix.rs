@@ -25,6 +25,14 @@ struct Cell {
     why: String,
 }
 
+/// What was seen of one broken domain.
+#[derive(Deserialize)]
+struct Broken {
+    name: String,
+    outcome: String,
+    code: String,
+}
+
 impl Cell {
     /// `delivered, pkix (external), 1+0`: outcome; what we hold of them and, in brackets, they of us; connections to them and to us.
     fn shown(&self) -> String {
@@ -50,11 +58,22 @@ pub(crate) fn print(root: &Path, subjects: &[&str], document: bool) -> Result<()
         page.push_str(&table(subject, &cells, true));
         page.push_str(&reasons(&cells));
     }
+    page.push_str(&broken(root)?);
     if document {
         std::fs::write(root.join(PAGE), page).with_context(|| PAGE.to_owned())?;
         println!("{PAGE} is written");
     }
     Ok(())
+}
+
+/// What became of each of the domains that are broken in one way, if that suite has run.
+fn broken(root: &Path) -> Result<String> {
+    let path = root.join("target/peers/logs/broken-nuncio.json");
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(String::new()) };
+    let all: Vec<Broken> = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    let mut lines = vec![["domain", "outcome", "cause"].map(str::to_owned).to_vec()];
+    lines.extend(all.into_iter().map(|one| vec![one.name, one.outcome, one.code]));
+    Ok(format!("{BROKEN}{}", drawn(&lines, true)))
 }
 
 /// The rows by the columns peer and direction; in Markdown or aligned for a terminal.
@@ -130,6 +149,14 @@ zone (Knot), a validating resolver (unbound), a private CA in all trust stores, 
 
 A cell says: the outcome at the sender or the recipient; what the server of the first column holds of its peer and, in brackets, what the peer holds of it;
 TCP connections to the peer + to the server of the first column.
+
+";
+
+const BROKEN: &str = "\
+## Domains that are broken in one way each
+
+What Nuncio makes of them (`tests/federation/broken.toml`): a message to the domain, then a stream from the domain with its certificate, then a proven
+server that misbehaves. The outcome is what the sender or the other server hears; the cause is what `nuncio federation explain` names.
 
 ";
 

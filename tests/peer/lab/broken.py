@@ -54,8 +54,10 @@ class Broken:
     site: Site | None = None
 
 
-def load(only: list[str] | None = None) -> list[dict]:
+def load(only: list[str] | None = None, checked: bool = False) -> list[dict]:
     found = [DEFAULTS | domain for domain in tomllib.loads((DATA / "broken.toml").read_text())["domain"]]
+    if checked:
+        found = [domain for domain in found if domain.get("check")]
     return [domain for domain in found if not only or any(domain["name"].startswith(start) for start in only)]
 
 

@@ -93,14 +93,18 @@ class LabNuncio(Peer):
     async def run(self, *words: str, text: str = "") -> str:
         return await command(str(self.binary), *words, "--config", str(self.config), text=text)
 
+    async def tried(self, *words: str) -> tuple[int, str]:
+        """A command whose status is part of the answer; status and standard output."""
+        command = [str(self.binary), *words, "--config", str(self.config)]
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+        out, err = await process.communicate()
+        if process.returncode not in (0, 1):
+            raise RuntimeError(f"{' '.join(words)} ended with {process.returncode}: {err.decode(errors='replace')}")
+        return process.returncode, out.decode(errors="replace")
+
     async def explain(self, remote: str) -> dict:
         """What the command says; its status is 1 while the domain fails."""
-        words = [str(self.binary), "federation", "explain", remote, "--json", "--config", str(self.config)]
-        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
-        out, err = await process.communicate()
-        if process.returncode not in (0, 1) or not out:
-            raise RuntimeError(f"federation explain {remote} ended with {process.returncode}: {err.decode(errors='replace')}")
-        return json.loads(out)
+        return json.loads((await self.tried("federation", "explain", remote, "--json"))[1])
 
     async def look(self, local: str, remote: str, way: str) -> Proof | None:
         """RFC 7712's result for the pair: of the stream that they opened (`in`) or that we opened (`out`)."""
