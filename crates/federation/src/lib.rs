@@ -10,6 +10,7 @@
 //! The rules of the wire are in `nuncio_stream::s2s`; sockets, DNS and HTTPS in `nuncio_net`; judgement in `nuncio_dna`.
 
 mod callback;
+pub mod check;
 mod config;
 mod failure;
 mod federation;
@@ -17,6 +18,7 @@ mod history;
 mod host;
 mod live;
 mod metrics;
+mod mind;
 mod open;
 mod pairs;
 mod prove;

@@ -42,6 +42,13 @@ pub(crate) enum Command {
         #[command(subcommand)]
         act: Federation,
     },
+    /// Say what this server thinks of another domain and why, and what others can prove about ours. Status 1 if it would not send there. Works with
+    /// and without a running server.
+    Check(Check),
+    /// Print the TLSA records (DANE) to publish for our certificate.
+    Tlsa(Tlsa),
+    /// Print the POSH document to publish for our certificate.
+    Posh(Posh),
     /// Have a running server read its certificates and log level again (as SIGHUP does).
     Reload(Place),
     /// Reset every client's stream, spread over a while: new TLS, new login, no old tickets (RFC 6120 §4.9.3.16).
@@ -150,6 +157,63 @@ pub(crate) enum Federation {
         #[command(flatten)]
         place: Place,
     },
+}
+
+/// What to check.
+#[derive(Args, Debug)]
+pub(crate) struct Check {
+    /// The other domain.
+    pub(crate) domain: String,
+    /// The domain of ours that asks; the first that is configured if none is named.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) from: Option<String>,
+    /// How long each of their servers may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) timeout: u64,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// Certificates to publish something about.
+#[derive(Args, Debug)]
+pub(crate) struct Published {
+    /// A domain that is served here; the first that is configured if none is named.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) domain: Option<String>,
+    /// A certificate (PEM) that will follow the present one: published beforehand, so that no proof breaks when it does.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) next: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+}
+
+/// TLSA records.
+#[derive(Args, Debug)]
+pub(crate) struct Tlsa {
+    /// The host that the SRV records name, with a port if it is not on the usual ones; the domain itself if none is named.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) host: Vec<String>,
+    /// How long resolvers may remember the records, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    pub(crate) ttl: u32,
+    #[command(flatten)]
+    pub(crate) published: Published,
+}
+
+/// A POSH document.
+#[derive(Args, Debug)]
+pub(crate) struct Posh {
+    /// How long others may remember the document, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) expires: u64,
+    /// Print a document that refers to this one instead: for a domain that is hosted elsewhere.
+    #[arg(long, value_name = "URL")]
+    pub(crate) refer: Option<String>,
+    #[command(flatten)]
+    pub(crate) published: Published,
 }
 
 /// A message and who sends it.

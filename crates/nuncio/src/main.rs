@@ -1,5 +1,6 @@
 //! The binary: configuration, listeners, command line.
 
+mod check;
 mod cli;
 mod config;
 mod control;
@@ -11,6 +12,7 @@ mod import;
 mod logging;
 mod operate;
 mod place;
+mod publish;
 mod send;
 mod serve;
 
@@ -89,6 +91,12 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             let told = operate::beside(&read(&place)?, "federation.explain", args).await?;
             operate::explain(&told, json)
         }
+        Command::Check(given) => {
+            let config = read(&given.place)?;
+            check::run(given, &config).await
+        }
+        Command::Tlsa(given) => publish::tlsa(&given, &read(&given.published.place)?),
+        Command::Posh(given) => publish::posh(&given, &read(&given.published.place)?),
         Command::Reload(place) => {
             operate::print(&operate::beside(&read(&place)?, "reload", serde_json::json!({})).await?, false)
         }

@@ -21,6 +21,7 @@ from .sites import DATA, Domain, World
 
 DEFAULTS = {"zone": "uns", "certificate": "self-signed", "srv": "own", "how": "good", "body": "own", "policy": "authenticated"}
 CLOSED = 9                          # the port "discard": nobody listens there
+CHECKS = 8                          # runs of `nuncio check` at once
 
 
 class Writer(Client):
@@ -168,6 +169,9 @@ async def run(args) -> int:
         await client.come(server.host)
         results = await asyncio.gather(*(one(broken, ours, server, client) for broken in brokens))
         results += await asyncio.gather(*(inbound(broken, ours, server, client) for broken in brokens if speaks(broken)))
+        if subject == "nuncio":
+            turns = asyncio.Semaphore(CHECKS)
+            results += await asyncio.gather(*(checked(broken, ours, server, turns) for broken in brokens))
         if good := next((broken for broken in brokens if broken.data["name"] == "good"), None):
             results += await attacks.all_of(good, ours, server, client)
         await client.go()
@@ -223,6 +227,25 @@ def verdict(broken: Broken, server, outcome: str, said: Proof, wanted: str) -> s
 def speaks(broken: Broken) -> bool:
     """Whether what is broken of it matters to a stream that it opens."""
     return broken.data["how"] == "good" and broken.data["srv"] == "own" and broken.data["zone"] != "dead"
+
+
+async def checked(broken: Broken, ours: Domain, server, turns: asyncio.Semaphore) -> dict:
+    """`nuncio check`: the same cause as the server's, on its last line, in words that say what to do, and status 1 where there is one."""
+    async with turns:
+        begun = time.monotonic()
+        status, said = await server.check(broken.name, ours.name, "--json")
+        _, text = await server.check(broken.name, ours.name)
+    report, wanted, last = json.loads(said), broken.data["code"], text.rstrip().splitlines()[-1]
+    wrong = ""
+    if wanted == "none":
+        if status != 0 or not report["accepted"] or not last.startswith("accepted: "):
+            wrong = f"status {status}, {last}; expected it to be accepted"
+    elif status != 1 or report["accepted"] or report["code"] != wanted or f"[{wanted}]" not in last:
+        wrong = f"status {status}, [{report['code']}], {last}; expected {wanted}"
+    elif not report["advice"] or report["advice"].startswith("look into the logs"):
+        wrong = f"no advice for {wanted}"
+    return {"name": f"check {broken.data['name']}", "outcome": f"status {status}", "code": report["code"] or "accepted", "text": last,
+            "seconds": time.monotonic() - begun, "wrong": wrong}
 
 
 async def inbound(broken: Broken, ours: Domain, server, client: Writer) -> dict:

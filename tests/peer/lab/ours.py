@@ -106,6 +106,15 @@ class LabNuncio(Peer):
         """What the command says; its status is 1 while the domain fails."""
         return json.loads((await self.tried("federation", "explain", remote, "--json"))[1])
 
+    async def check(self, remote: str, local: str, *words: str) -> tuple[int, str]:
+        """What `nuncio check` says, and its status."""
+        words = (str(self.binary), "check", remote, "--from", local, "--config", str(self.config), *words)
+        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
+        out, err = await process.communicate()
+        if process.returncode not in (0, 1) or not out:
+            raise RuntimeError(f"check {remote} ended with {process.returncode}: {err.decode(errors='replace')}")
+        return process.returncode, out.decode()
+
     async def look(self, local: str, remote: str, way: str) -> Proof | None:
         """RFC 7712's result for the pair: of the stream that they opened (`in`) or that we opened (`out`)."""
         said = await self.explain(remote)
