@@ -30,6 +30,9 @@ use crate::queue::Parcel;
 /// Of a stream that is not managed: how many stanzas are kept that were given to it, should it drop them because it is being closed.
 const TAIL: usize = 64;
 
+/// Places of a queue that are kept when it is empty.
+const SPARE: usize = 16;
+
 /// The host of one stream.
 pub(crate) struct StreamHost {
     federation: Arc<Federation>,
@@ -202,6 +205,10 @@ impl StreamHost {
     fn acked(&mut self, fresh: u32) {
         let acked = usize::try_from(fresh).unwrap_or(usize::MAX).min(self.given.len());
         self.given.drain(..acked);
+        if self.given.is_empty() {
+            // A stream that is quiet holds no buffer.
+            self.given.shrink_to(SPARE);
+        }
     }
 
     fn ended(&mut self, end: &End) {
@@ -265,6 +272,9 @@ impl StreamHost {
                 Poll::Pending => break,
             }
             self.inbound.pop_front();
+        }
+        if self.inbound.is_empty() {
+            self.inbound.shrink_to(SPARE);
         }
         if let Some(number) = handled {
             return Poll::Ready(Command::Handled { number });

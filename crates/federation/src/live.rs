@@ -27,6 +27,9 @@ pub(crate) struct Live {
     inner: Mutex<Inner>,
 }
 
+/// Places of a queue that are kept when it is empty.
+const SPARE: usize = 16;
+
 /// What a peer's answer about a dialback key is given to.
 type Told = oneshot::Sender<Result<(), DialbackError>>;
 
@@ -119,7 +122,12 @@ impl Live {
     }
 
     pub(crate) fn next_command(&self) -> Option<Command> {
-        self.inner.lock().commands.pop_front()
+        let commands = &mut self.inner.lock().commands;
+        let next = commands.pop_front();
+        if commands.is_empty() {
+            commands.shrink_to(SPARE);
+        }
+        next
     }
 
     /// Something waits for a pair that leads over this stream.
@@ -130,7 +138,12 @@ impl Live {
 
     /// The next pair of which something waits.
     pub(crate) fn next_ready(&self) -> Option<Arc<Entry>> {
-        self.inner.lock().ready.pop_front()
+        let ready = &mut self.inner.lock().ready;
+        let next = ready.pop_front();
+        if ready.is_empty() {
+            ready.shrink_to(SPARE);
+        }
+        next
     }
 
     pub(crate) fn is_drained(&self) -> bool {
@@ -238,9 +251,11 @@ impl Live {
         Err(first.then_some(carried.by))
     }
 
-    /// The pair is no longer carried.
-    pub(crate) fn drop_pair(&self, pair: &Pair) -> bool {
-        self.inner.lock().pairs.remove(pair).is_some()
+    /// The pair is no longer carried. How many are left; none if it was not carried.
+    pub(crate) fn drop_pair(&self, pair: &Pair) -> Option<usize> {
+        let mut inner = self.inner.lock();
+        inner.pairs.remove(pair)?;
+        Some(inner.pairs.len())
     }
 
     /// The proof by which the peer may speak for the pair at this time; else by what it was authorised, if its proof has ended.

@@ -7,6 +7,7 @@ use nuncio_dna::{Claim, Decision, Direction, Domain, Evidence, Judgement, Servic
 use nuncio_net::{Wants, evidence};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::s2s::{By, Command, Pair, Way};
+use nuncio_xmpp::error::{StreamCondition, StreamError};
 
 use crate::Federation;
 use crate::failure::Failure;
@@ -199,7 +200,7 @@ impl Federation {
         }
         tracing::warn!(stream = live.number, %pair, code = failure.code, text = failure.text, "a proof lapses and cannot be renewed");
         self.note(pair, live.direction, Err(&failure));
-        self.lapsed(live, pair);
+        self.lapsed(live, pair, &failure);
     }
 
     /// When to renew what ends at `until`: some time before, or when it ends if that is sooner.
@@ -208,14 +209,18 @@ impl Federation {
         if until == Time::NEVER || early <= self.now() { until } else { early }
     }
 
-    /// A pair is no longer carried by a stream.
-    pub(crate) fn lapsed(&self, live: &Arc<Live>, pair: &Pair) {
-        if !live.drop_pair(pair) {
-            return;
-        }
+    /// A pair is no longer carried by a stream. Where it was the only one the stream ends with it, so that they hear why and may prove it anew
+    /// (RFC 6120 §4.9.3.16, S3-20).
+    fn lapsed(&self, live: &Arc<Live>, pair: &Pair, failure: &Failure) {
+        let Some(left) = live.drop_pair(pair) else { return };
         self.metrics.revoked.inc();
         self.metrics.pairs.dec();
-        live.command(Command::Revoke { pair: pair.clone() });
+        live.command(if left == 0 {
+            let error = StreamError::new(StreamCondition::Reset);
+            Command::Close(Some(error.with_text(format!("{}: {}", failure.code, failure.text))))
+        } else {
+            Command::Revoke { pair: pair.clone() }
+        });
         if let Some(entry) = self.pairs.known(pair) {
             let then: Then = entry.detach(live, Vec::new());
             self.then(&entry, then);

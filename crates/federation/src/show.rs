@@ -2,7 +2,7 @@
 
 use nuncio_dna::{Direction, Time, Tls};
 use nuncio_sansio::{TlsFacts, TlsVersion};
-use nuncio_stream::s2s::{Pair, Way};
+use nuncio_stream::s2s::{By, Pair, Way};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -41,6 +41,38 @@ const fn phase(phase: Phase) -> &'static str {
     }
 }
 
+/// The members of a row, all of them in each: what does not apply is null.
+const MEMBERS: [&str; 19] = [
+    "domain",
+    "local",
+    "state",
+    "code",
+    "text",
+    "stream",
+    "opened-by",
+    "address",
+    "stanzas",
+    "proven-by",
+    "strength",
+    "level",
+    "tls",
+    "cipher",
+    "since",
+    "until",
+    "waiting",
+    "bytes",
+    "next-attempt-seconds",
+];
+
+fn complete(mut row: Value) -> Value {
+    if let Value::Object(fields) = &mut row {
+        for member in MEMBERS {
+            fields.entry(member).or_insert(Value::Null);
+        }
+    }
+    row
+}
+
 fn row(live: &Live, look: &Look, pair: &Pair, carried: &Carried) -> Value {
     json!({
         "domain": &*pair.remote,
@@ -58,6 +90,18 @@ fn row(live: &Live, look: &Look, pair: &Pair, carried: &Carried) -> Value {
         "since": time(carried.since),
         "until": time(carried.until),
     })
+}
+
+/// How the side that accepted the stream was satisfied: what it asked for on the wire, which need not be what is proven.
+const fn admission(opened: Direction, by: By) -> &'static str {
+    match (opened, by) {
+        (Direction::Out, By::External) => "they took our certificate (SASL EXTERNAL)",
+        (Direction::Out, By::Dialback) => {
+            "they did not take our certificate, so dialback took over: they asked our server about our key"
+        }
+        (Direction::In, By::External) => "we took their certificate (SASL EXTERNAL)",
+        (Direction::In, By::Dialback) => "they used dialback",
+    }
 }
 
 fn waiting(pair: &Pair, look: &pairs::Look) -> Value {
@@ -109,12 +153,12 @@ impl Federation {
                     "state": "refused",
                     "code": attempt.code,
                     "text": attempt.text,
-                    "at": attempt.at.to_string(),
+                    "since": attempt.at.to_string(),
                 }));
             }
         });
         rows.truncate(ROWS);
-        json!({ "federation": rows })
+        json!({ "federation": rows.into_iter().map(complete).collect::<Vec<_>>() })
     }
 
     /// All that is known about one other domain. `says` is for people; its last line is the cause that matters now.
@@ -141,7 +185,13 @@ impl Federation {
                     carried.proof,
                 ));
                 let mut row = row(&live, &look, pair, carried);
+                says.push(admission(live.direction, carried.by).to_owned());
                 if let Value::Object(fields) = &mut row {
+                    let by = match carried.by {
+                        By::External => "external",
+                        By::Dialback => "dialback",
+                    };
+                    fields.insert("authorised-by".to_owned(), Value::from(by));
                     fields.insert("evidence".to_owned(), Value::from(carried.proof.basis().to_string()));
                     fields.insert("pairs".to_owned(), Value::from(look.pairs.len()));
                     fields.insert("sent".to_owned(), Value::from(look.sent));

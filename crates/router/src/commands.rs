@@ -468,7 +468,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "federation.list",
         title: "List the streams to and from other servers",
-        node: None,
+        node: Some("urn:nuncio:federation#list"),
         who: Who::Admins,
         args: &[],
         run: |router, _, _| {
@@ -481,7 +481,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "federation.explain",
         title: "Say what is known about another domain, and why",
-        node: None,
+        node: Some("urn:nuncio:federation#explain"),
         who: Who::Admins,
         args: &[arg("domain", "The other domain", ArgKind::Text)],
         run: |router, _, args| {

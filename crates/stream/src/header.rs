@@ -90,6 +90,8 @@ pub(crate) struct Peer {
 pub(crate) fn read_server(header: &Header) -> Result<Peer, Error> {
     check(header, ns::SERVER)?;
     let domain = |attr: &str, fault: Misbehaved| match header.attr(attr) {
+        // What is empty says nothing: so a server begins that knows nothing for certain and has an error to tell (RFC 6120 §4.9.1.3).
+        Some(value) if value.is_empty() => Ok(None),
         Some(value) => jid::prepare_domain(&value).map(Some).map_err(|_| fault),
         None => Ok(None),
     };

@@ -133,6 +133,15 @@ fn table(value: &Value) -> Option<Form> {
             form = form.field(Field::new(FieldType::TextSingle, name).label(name).value(text(value)));
             continue;
         };
+        if rows.iter().all(Value::is_string) {
+            let lines = rows.iter().map(text);
+            form = form.field(Field::new(FieldType::TextMulti, name).label(name).values(lines));
+            continue;
+        }
+        // A form has one table (XEP-0004 §3.4): the first list that has anything in it.
+        if !form.items.is_empty() {
+            continue;
+        }
         let rows: Vec<&Map<String, Value>> = rows.iter().filter_map(Value::as_object).collect();
         if let Some(first) = rows.first() {
             form.reported =
@@ -164,6 +173,9 @@ mod tests {
             form.items.iter().map(|row| row.iter().map(|field| field.values.concat()).collect()).collect();
         assert_eq!(cells, [["1", "x"], ["true", ""]]);
         assert_eq!(table(&json!({})), None);
+        let form = table(&json!({"a": [{"b": 1}], "c": [{"d": 2}], "says": ["one", "two"]})).unwrap();
+        assert_eq!(form.values("says"), ["one", "two"]);
+        assert_eq!(form.reported.iter().filter_map(|field| field.var.as_deref()).collect::<Vec<_>>(), ["b"]);
     }
 
     #[test]

@@ -73,6 +73,22 @@ fn injected_plaintext() {
     assert!(raw.send(&welcome(OFFER_EXTERNAL)).contains("<auth"));
 }
 
+/// RFC 6120 §4.9.1.3: a header that says nobody's name comes before an error, which is heard.
+#[test]
+fn an_error_after_an_anonymous_header() {
+    for from in ["from='' ", ""] {
+        let mut raw = usual();
+        let header = header(&format!("{from}to='us.example' id='i'"));
+        raw.send(&format!(
+            "{header}<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+        ));
+        let reason = &raw.end().reason;
+        let heard =
+            matches!(reason, Reason::PeerError(error) if error.condition == StreamCondition::HostUnknown);
+        assert!(heard, "{from}: {reason:?}");
+    }
+}
+
 /// S3-07: they answer as somebody else.
 #[test]
 fn wrong_headers() {
