@@ -74,7 +74,10 @@ class Result:
         keys = [key for key in seen if key in self.expected]
         if not keys:
             return ["no expectation"]
-        return [f"{key} is {seen[key]!r}, not {self.expected[key]!r}" for key in keys if seen[key] != self.expected[key]]
+        lies = []
+        if self.cell.direction == "out" and self.proof.wire and self.theirs.by in ("external", "dialback") and self.proof.wire != self.theirs.by:
+            lies = [f"explain says that they took us by {self.proof.wire}, and they say {self.theirs.by}"]
+        return lies + [f"{key} is {seen[key]!r}, not {self.expected[key]!r}" for key in keys if seen[key] != self.expected[key]]
 
     def plain(self) -> dict:
         """As it is written for the table in docs/."""

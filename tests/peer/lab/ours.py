@@ -121,7 +121,7 @@ class LabNuncio(Peer):
         opened = {"in": "them", "out": "us"}[way]
         for stream in said["streams"]:
             if stream["local"] == local and stream["opened-by"] == opened:
-                return Proof(stream["proven-by"], f"{stream['strength']}, {stream['evidence']}")
+                return Proof(stream["proven-by"], f"{stream['strength']}, {stream['evidence']}", wire=stream["authorised-by"])
         for attempt in said["attempts"]:
             if attempt["local"] == local and attempt["direction"] == way and attempt["code"] != "authorised":
                 return Proof("refused", attempt["text"], attempt["code"])
