@@ -30,6 +30,9 @@ use crate::queue::Parcel;
 /// Of a stream that is not managed: how many stanzas are kept that were given to it, should it drop them because it is being closed.
 const TAIL: usize = 64;
 
+/// Who waits to hear what became of a stream that was opened.
+type Told = oneshot::Sender<Result<(), Failure>>;
+
 /// Places of a queue that are kept when it is empty.
 const SPARE: usize = 16;
 
@@ -38,7 +41,7 @@ pub(crate) struct StreamHost {
     federation: Arc<Federation>,
     live: Arc<Live>,
     /// Whoever opened it waits to hear what became of it.
-    opened: Option<(Pair, Purpose, oneshot::Sender<Result<(), Failure>>)>,
+    opened: Option<(Pair, Purpose, Told)>,
     handshake: Option<Arc<OnceLock<HandshakeFailure>>>,
     /// A place in the budget of connections.
     place: Option<(Permit, Counted)>,
@@ -76,7 +79,7 @@ impl StreamHost {
         mut self,
         pair: Pair,
         purpose: Purpose,
-        told: oneshot::Sender<Result<(), Failure>>,
+        told: Told,
         handshake: Arc<OnceLock<HandshakeFailure>>,
     ) -> Self {
         self.opened = Some((pair, purpose, told));
@@ -149,21 +152,21 @@ impl StreamHost {
         if self.federation.is_key(pair, id, key) { Ok(()) } else { Err(DialbackError::Invalid) }
     }
 
-    fn authorised(&mut self, pair: Pair, way: Way, by: By) {
+    fn authorised(&mut self, pair: &Pair, way: Way, by: By) {
         let dialback = by == By::Dialback || self.live.direction == Direction::Out;
-        match self.federation.carry(&self.live, &pair, way, by, dialback) {
+        match self.federation.carry(&self.live, pair, way, by, dialback) {
             Ok(()) => {
                 if let Some((permit, _)) = &self.place {
                     permit.authenticated();
                 }
-                self.federation.note(&pair, self.live.direction, Ok(()));
-                self.told(Ok(()), Some(&pair));
+                self.federation.note(pair, self.live.direction, Ok(()));
+                self.told(Ok(()), Some(pair));
             }
             Err(failure) => {
                 // The wire says yes, but nothing proves it: our own rules come first.
-                self.federation.note(&pair, self.live.direction, Err(&failure));
+                self.federation.note(pair, self.live.direction, Err(&failure));
                 self.live.command(Command::Revoke { pair: pair.clone() });
-                self.told(Err(failure), Some(&pair));
+                self.told(Err(failure), Some(pair));
             }
         }
     }
@@ -365,7 +368,7 @@ impl Host<S2s> for StreamHost {
             }
             Event::Secured(tls) => self.live.secured(tls),
             Event::Offered(offers) => self.live.offered(offers),
-            Event::Authorised { pair, way, by } => self.authorised(pair, way, by),
+            Event::Authorised { pair, way, by } => self.authorised(&pair, way, by),
             Event::Asserted { pair, key, id } => {
                 Arc::clone(&self.federation).asserted(Arc::clone(&self.live), pair, key, id);
             }

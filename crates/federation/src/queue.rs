@@ -127,7 +127,7 @@ mod tests {
         message(MessageType::Chat).body(body).build()
     }
 
-    fn bodies(parcels: Vec<Parcel>) -> Vec<String> {
+    fn bodies(parcels: &[Parcel]) -> Vec<String> {
         parcels.iter().filter_map(|parcel| Some(parcel.stanza.body_text()?.into_owned())).collect()
     }
 
@@ -145,14 +145,14 @@ mod tests {
         }
         assert!(!queue.has_room(&stanza("4"), &limits), "three stanzas");
         assert_eq!(queue.deadline(), Some(start + Duration::from_secs(10)));
-        assert_eq!(bodies(queue.expired(start + Duration::from_secs(9))), [""; 0]);
-        assert_eq!(bodies(queue.expired(start + Duration::from_secs(15))), ["1", "2"]);
+        assert_eq!(bodies(&queue.expired(start + Duration::from_secs(9))), [""; 0]);
+        assert_eq!(bodies(&queue.expired(start + Duration::from_secs(15))), ["1", "2"]);
         let third = queue.pop().unwrap();
         assert!(queue.is_empty() && queue.bytes() == 0);
         queue.push(parcel("4", 0));
         queue.put_back([third].into_iter());
         assert_eq!(queue.len(), 2);
-        assert_eq!(bodies(queue.drain()), ["3", "4"]);
+        assert_eq!(bodies(&queue.drain()), ["3", "4"]);
         assert_eq!(queue.bytes(), 0);
         let large = stanza(&"x".repeat(1_000));
         assert!(queue.has_room(&large, &limits), "one of any size finds room");

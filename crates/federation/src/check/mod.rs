@@ -193,9 +193,10 @@ fn conclude(servers: &[Server]) -> Verdict {
             text: judgement.to_string().lines().last().unwrap_or_default().to_owned(),
         };
     }
-    let failure =
-        servers.iter().filter_map(Server::failure).min_by_key(|failure| failure.code == "unreachable");
-    Verdict::refused(failure.unwrap_or(&Failure::passing("unreachable", "none of its servers was reached")))
+    let failures = servers.iter().filter_map(Server::failure);
+    let failure = failures.min_by_key(|failure| failure.code == "unreachable").cloned();
+    let unreachable = || Failure::passing("unreachable", "none of its servers was reached");
+    Verdict::refused(&failure.unwrap_or_else(unreachable))
 }
 
 /// The same question, asked about us from outside.

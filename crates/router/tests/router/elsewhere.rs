@@ -176,7 +176,7 @@ async fn what_leaves_and_what_returns() {
     let mut juliet = Client::online(&router, "juliet", "balcony").await;
     out.take();
     juliet.send("<message type='chat' id='m1' to='romeo@them.example'><body>hello</body></message>").await;
-    let (left, bounces) = out.0.lock().pop().map(|(stanza, bounces)| (stanza, bounces)).unwrap();
+    let (left, bounces) = out.0.lock().pop().unwrap();
     assert!(bounces);
     assert_eq!(left.from().unwrap().as_str(), "juliet@localhost/balcony");
     assert_eq!(juliet.drain().await, [] as [&str; 0]);
