@@ -175,6 +175,20 @@ pub(crate) fn collector(config: &Config) -> anyhow::Result<Collector> {
     Ok(Collector::new(resolver, https, CollectorConfig::default()))
 }
 
+/// Tells the operator if no signature can be checked: then no domain would be found.
+pub(crate) fn watch_validation(collector: &Collector) {
+    let resolver = collector.resolver().clone();
+    tokio::spawn(async move {
+        if let Err(error) = resolver.check_validation().await {
+            tracing::warn!(
+                %error,
+                "DNS answers cannot be validated, so other domains cannot be looked up: name a server that passes DNSSEC on \
+                 (federation.dns.servers), or set federation.dns.validate"
+            );
+        }
+    });
+}
+
 fn anchors(file: &Path) -> anyhow::Result<Anchors> {
     let shown = file.display();
     let text =

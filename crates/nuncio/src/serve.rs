@@ -233,13 +233,15 @@ pub(crate) async fn serve(
     let federated = if federation::is_on(&config) {
         let (between, _) = TlsHosts::load(between).context("certificates")?;
         let between = Arc::new(between);
+        let collector = federation::collector(&config)?;
+        federation::watch_validation(&collector);
         let federated = Federation::start(nuncio_federation::Parts {
             config: federation::config(&config)?,
             router: Arc::clone(&router),
             tls: Arc::clone(&between),
             entropy: Arc::new(OsEntropy),
             clock,
-            collector: federation::collector(&config)?,
+            collector,
             net: Arc::clone(&metrics),
             secret: federation::secret(),
         })

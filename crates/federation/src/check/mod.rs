@@ -55,6 +55,8 @@ pub struct Report {
     pub pair: Pair,
     /// The policy that counts for them.
     pub policy: String,
+    /// Why no DNS answer can be validated here, if none can.
+    pub validation: Option<String>,
     /// The questions that were asked to find their servers, with the answers.
     pub steps: Vec<Step>,
     /// Their servers, in the order in which this server would try them.
@@ -119,6 +121,7 @@ pub async fn check(parts: &CheckParts, pair: Pair) -> Report {
     };
     let mut report = Report {
         policy: String::new(),
+        validation: parts.collector.resolver().check_validation().await.err().map(|error| error.to_string()),
         steps: Vec::new(),
         servers: Vec::new(),
         us: None,

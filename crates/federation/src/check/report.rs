@@ -52,6 +52,9 @@ impl fmt::Display for Report {
     /// What an operator reads. The last line is the verdict, with the one cause if they are refused.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} as seen from {}", self.pair.remote, self.pair.local)?;
+        if let Some(why) = &self.validation {
+            writeln!(f, "\nDNS answers cannot be validated here: {why}")?;
+        }
         if !self.steps.is_empty() {
             writeln!(f, "\nwhere it is")?;
         }
@@ -212,6 +215,7 @@ impl Report {
             "domain": &*self.pair.remote,
             "local": &*self.pair.local,
             "policy": self.policy,
+            "validation-problem": self.validation,
             "steps": steps(&self.steps),
             "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
             "us": self.us.as_ref().map(|us| json!({
