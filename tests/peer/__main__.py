@@ -72,7 +72,7 @@ async def run_cases(args) -> int:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="peer")
-    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak", "federation", "broken", "check"])
+    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak", "federation", "broken", "check", "levels"])
     parser.add_argument("--subject", default="nuncio", choices=["nuncio", "prosody", "ejabberd"])
     parser.add_argument("--binary", type=Path, help="the nuncio binary")
     parser.add_argument("--client", type=Path, help="library: the example `resume` of the client library")
@@ -116,6 +116,9 @@ async def main() -> int:
             return await run(args)
         if args.suite == "check":
             from .lab.check import run
+            return await run(args)
+        if args.suite == "levels":
+            from .lab.levels import run
             return await run(args)
         if args.suite == "broken":
             from .lab.broken import run

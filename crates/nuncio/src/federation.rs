@@ -108,6 +108,7 @@ pub(crate) fn config(config: &Config) -> anyhow::Result<FederationConfig> {
         tls: match federation.tls {
             Encryption::Required => Tls::Required,
             Encryption::Optional => Tls::Optional,
+            Encryption::Never => Tls::Never,
         },
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),

@@ -73,6 +73,10 @@ class LabNuncio(Peer):
         self.binary = binary
         self.config = folder / "nuncio.toml"
 
+    def configured(self, text: str) -> str:
+        """The configuration before it is written; for servers that differ."""
+        return text
+
     def launch(self) -> subprocess.Popen:
         anchor = self.folder / "anchor"
         anchor.write_text(self.world.dns.anchor + "\n")
@@ -82,7 +86,7 @@ class LabNuncio(Peer):
         head = CONFIG.format(host=self.host, resolver=self.world.dns.resolver, anchor=anchor, trusted=self.world.pki.trusted)
         rules = "".join(RULE.format(name=domain.name, policy=domain.settings["policy"])
                         for domain in self.world.domains if domain.server != self.name)
-        self.config.write_text(head + text + rules)
+        self.config.write_text(self.configured(head) + text + rules)
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
     async def start(self) -> None:

@@ -100,6 +100,8 @@ pub(crate) enum Encryption {
     Required,
     /// Where both can.
     Optional,
+    /// Never: for closed networks that are protected otherwise. A policy that allows it has to be set too.
+    Never,
 }
 
 /// One server or several.
