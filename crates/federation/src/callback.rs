@@ -12,6 +12,7 @@ use nuncio_stream::s2s::{Command, Condition, DialbackError, Pair, Purpose};
 use crate::Federation;
 use crate::failure::Failure;
 use crate::live::{Judged, Live};
+use crate::mind;
 use crate::route::{Target, turn_of};
 
 /// Assertions that are looked into at once, for a peer that has proven nothing yet: each may make us ask DNS and connect to a server.
@@ -89,7 +90,7 @@ impl Federation {
         if self.router.domain(&pair.remote).is_some() {
             return Err(Failure::lasting("our-own-domain", "they claim a domain that is served here"));
         }
-        self.may_speak(&pair.remote, Direction::In)?;
+        self.mind().may_speak(&pair.remote, Direction::In)?;
         let (tls, _) = live.facts();
         let judged = self.prove(pair, live.direction, tls.as_deref(), live.target.as_ref()).await?;
         if judged.judgement.is_accepted() || !self.may_dialback(pair, live.direction, &judged) {
@@ -106,7 +107,7 @@ impl Federation {
 
     /// Asks the domain's own server whether it made the key. `leaf`: the certificate of the peer that showed the key.
     async fn call_back(self: &Arc<Self>, pair: &Pair, key: &str, id: &str, leaf: Option<&[u8]>) -> Dialback {
-        let Ok(claim) = Self::claim(pair, Direction::Out) else { return Dialback::Unreachable };
+        let Ok(claim) = mind::claim(pair, Direction::Out) else { return Dialback::Unreachable };
         let Ok(route) = self.route(&pair.remote, &claim.remote).await else { return Dialback::Unreachable };
         let mut last = Dialback::Unreachable;
         for target in &route {

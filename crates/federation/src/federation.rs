@@ -28,6 +28,7 @@ use crate::history::{AUTHORISED, Attempt, History};
 use crate::host::{StreamHost, may_repeat};
 use crate::live::Live;
 use crate::metrics::{FederationMetrics, Outcome};
+use crate::mind::{self, Now};
 use crate::open::Turns;
 use crate::pairs::{Entry, Pairs, Refusal, Then};
 use crate::queue::Parcel;
@@ -80,6 +81,12 @@ pub struct Federation {
     spool: Arc<Spool>,
     stopping: AtomicBool,
     me: Weak<Self>,
+}
+
+impl Now for Federation {
+    fn now(&self) -> Time {
+        Self::now(self)
+    }
 }
 
 impl Federation {
@@ -283,12 +290,12 @@ impl Federation {
     }
 
     pub(crate) fn key(&self, pair: &Pair, id: &str) -> Option<String> {
-        let claim = Self::claim(pair, Direction::Out).ok()?;
+        let claim = mind::claim(pair, Direction::Out).ok()?;
         Some(self.secret.key(&claim.remote, &claim.local, id))
     }
 
     pub(crate) fn is_key(&self, pair: &Pair, id: &str, key: &str) -> bool {
-        Self::claim(pair, Direction::Out)
+        mind::claim(pair, Direction::Out)
             .is_ok_and(|claim| self.secret.is_key(key, &claim.remote, &claim.local, id))
     }
 

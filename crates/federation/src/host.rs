@@ -104,7 +104,7 @@ impl StreamHost {
                 let error = StreamError::new(StreamCondition::InvalidFrom);
                 return Err(error.with_text("that domain is served here"));
             }
-            if let Err(failure) = self.federation.may_speak(from, Direction::In) {
+            if let Err(failure) = self.federation.mind().may_speak(from, Direction::In) {
                 self.federation.note(&Pair::new(to, from), Direction::In, Err(&failure));
                 return Err(StreamError::new(StreamCondition::PolicyViolation).with_text(failure.text));
             }

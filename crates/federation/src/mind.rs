@@ -19,7 +19,12 @@ pub(crate) struct Mind<'a> {
     pub(crate) config: &'a FederationConfig,
     pub(crate) policy: Arc<Policy>,
     pub(crate) collector: &'a Collector,
-    pub(crate) now: &'a (dyn Fn() -> Time + Send + Sync),
+    pub(crate) clock: &'a (dyn Now + Sync),
+}
+
+/// Who knows the time by which certificates and documents are judged.
+pub(crate) trait Now {
+    fn now(&self) -> Time;
 }
 
 /// Where the servers of a domain are, and what was asked to find that out.
@@ -46,7 +51,7 @@ pub(crate) fn is_vetoed(judgement: &Judgement) -> bool {
 impl Mind<'_> {
     /// Judges evidence as of now.
     pub(crate) fn judge(&self, claim: &Claim, evidence: Evidence) -> Judged {
-        let judgement = judge(claim, &evidence, &self.policy, (self.now)());
+        let judgement = judge(claim, &evidence, &self.policy, self.clock.now());
         Judged { judgement, evidence }
     }
 

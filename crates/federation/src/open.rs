@@ -19,6 +19,7 @@ use crate::Federation;
 use crate::failure::Failure;
 use crate::host::StreamHost;
 use crate::live::{Live, Phase};
+use crate::mind;
 use crate::pairs::Entry;
 use crate::route::{Target, turn_of};
 
@@ -161,8 +162,8 @@ impl Federation {
     /// One attempt. When it has succeeded the pair is on a stream.
     async fn attempt(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), Failure> {
         let pair = &entry.pair;
-        self.may_speak(&pair.remote, Direction::Out)?;
-        let claim = Self::claim(pair, Direction::Out)?;
+        self.mind().may_speak(&pair.remote, Direction::Out)?;
+        let claim = mind::claim(pair, Direction::Out)?;
         let route = self.route(&pair.remote, &claim.remote).await?;
         let begun = Instant::now();
         let turn = self.turns.of(&turn_of(&route));
@@ -284,7 +285,7 @@ impl Federation {
         target: &Target,
         purpose: Purpose,
     ) -> Result<(Arc<Live>, oneshot::Receiver<Result<(), Failure>>), Failure> {
-        let claim = Self::claim(pair, Direction::Out)?;
+        let claim = mind::claim(pair, Direction::Out)?;
         let connector = self
             .tls
             .connector(claim.local.as_str())

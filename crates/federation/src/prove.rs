@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use nuncio_dna::dialback::Dialback;
-use nuncio_dna::{Claim, Decision, Direction, Domain, Evidence, Judgement, Service, Time, Tls, judge};
-use nuncio_net::{Wants, evidence};
+use nuncio_dna::{Decision, Direction, Evidence, Time};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::s2s::{By, Command, Pair, Way};
 use nuncio_xmpp::error::{StreamCondition, StreamError};
@@ -12,17 +11,14 @@ use nuncio_xmpp::error::{StreamCondition, StreamError};
 use crate::Federation;
 use crate::failure::Failure;
 use crate::live::{Carried, Judged, Live};
+use crate::mind::{self, Mind};
 use crate::pairs::Then;
 use crate::route::Target;
 
 impl Federation {
-    /// The claim that a stream makes for a pair.
-    pub(crate) fn claim(pair: &Pair, direction: Direction) -> Result<Claim, Failure> {
-        let domain = |name: &str| {
-            Domain::new(name).map_err(|why| Failure::not_found("not-a-domain", format!("{name} is {why}")))
-        };
-        let (local, remote) = (domain(&pair.local)?, domain(&pair.remote)?);
-        Ok(Claim { local, remote, direction, service: Service::XmppServer })
+    /// What decides about other domains, as of now.
+    pub(crate) fn mind(&self) -> Mind<'_> {
+        Mind { config: &self.config, policy: self.policy(), collector: &self.collector, clock: self }
     }
 
     /// Collects evidence for what a stream claims, and judges it.
@@ -33,26 +29,7 @@ impl Federation {
         tls: Option<&TlsFacts>,
         target: Option<&Target>,
     ) -> Result<Judged, Failure> {
-        let claim = Self::claim(pair, direction)?;
-        let judged = |evidence: Evidence| {
-            let judgement = judge(&claim, &evidence, &self.policy(), self.now());
-            Judged { judgement, evidence }
-        };
-        if self.config.hosts.contains_key(&*pair.remote) {
-            // The operator has said where it is: DNS has no say about it.
-            return Ok(judged(evidence::of(tls)));
-        }
-        let endpoint = target.and_then(|target| Some((target.host.clone()?, target.port)));
-        let mut wants = Wants { dns: true, posh: false, endpoint };
-        let first = judged(self.collector.collect(&claim, tls, &wants).await);
-        if first.judgement.is_accepted() || is_vetoed(&first.judgement) || first.evidence.chain.is_empty() {
-            return Ok(first);
-        }
-        // Worth a visit to the domain's web server only where nothing else has proven it.
-        wants.posh = true;
-        wants.dns = false;
-        let posh = self.collector.collect(&claim, tls, &wants).await.posh;
-        Ok(judged(Evidence { posh, ..first.evidence }))
+        Box::pin(self.mind().prove(pair, direction, tls, target)).await
     }
 
     /// Judges again, with what dialback came to.
@@ -63,17 +40,15 @@ impl Federation {
         evidence: &Evidence,
         dialback: Dialback,
     ) -> Result<Judged, Failure> {
-        let claim = Self::claim(pair, direction)?;
-        let evidence = Evidence { dialback, ..evidence.clone() };
-        let judgement = judge(&claim, &evidence, &self.policy(), self.now());
-        Ok(Judged { judgement, evidence })
+        let claim = mind::claim(pair, direction)?;
+        Ok(self.mind().judge(&claim, Evidence { dialback, ..evidence.clone() }))
     }
 
     /// Whether policy might accept the peer if dialback succeeds.
     pub(crate) fn may_dialback(&self, pair: &Pair, direction: Direction, judged: &Judged) -> bool {
-        let Ok(claim) = Self::claim(pair, direction) else { return false };
+        let Ok(claim) = mind::claim(pair, direction) else { return false };
         let policy = self.policy();
-        if is_vetoed(&judged.judgement)
+        if mind::is_vetoed(&judged.judgement)
             || !self.config.stream.dialback
             || !policy.rule(&claim.remote).require.wants_dialback()
         {
@@ -85,21 +60,6 @@ impl Federation {
             Direction::Out => self
                 .judge_with(pair, direction, &judged.evidence, Dialback::Accepted)
                 .is_ok_and(|judged| judged.judgement.is_accepted()),
-        }
-    }
-
-    /// Whether the lists of policy let this domain speak with us at all.
-    pub(crate) fn may_speak(&self, remote: &str, direction: Direction) -> Result<(), Failure> {
-        let pair = Pair::new(remote, remote);
-        let claim = Self::claim(&pair, direction)?;
-        let judgement = judge(&claim, &Evidence::of(Tls::None, Vec::new()), &self.policy(), self.now());
-        match judgement
-            .findings
-            .iter()
-            .find(|finding| matches!(finding.reason.code(), "peer-denied" | "peer-not-allowed"))
-        {
-            Some(finding) => Err(Failure::lasting(finding.reason.code(), finding.reason.to_string())),
-            None => Ok(()),
         }
     }
 
@@ -226,9 +186,4 @@ impl Federation {
             self.then(&entry, then);
         }
     }
-}
-
-/// Whether something is wrong that no proof outweighs.
-fn is_vetoed(judgement: &Judgement) -> bool {
-    judgement.findings.iter().any(|finding| finding.is_veto)
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use nuncio_dna::{Domain, Service};
-use nuncio_net::dns::{DnsError, Security};
-use nuncio_net::evidence::{self, Destination};
+use nuncio_dna::Domain;
+use nuncio_net::dns::Security;
+use nuncio_net::evidence;
 use nuncio_stream::client::Place;
 use nuncio_stream::redirect::{Decision, Host};
 
@@ -110,54 +110,7 @@ pub(crate) fn turn_of(route: &[Target]) -> String {
 impl Federation {
     /// The servers of a domain, in the order in which to try them. Never empty.
     pub(crate) async fn route(&self, remote: &str, domain: &Domain) -> Result<Vec<Target>, Failure> {
-        if let Some(fixed) = self.config.hosts.get(remote) {
-            return Ok(fixed.iter().map(Target::fixed).collect());
-        }
-        let found = self.collector.find(domain, Service::XmppServer).await;
-        let places = match found.destination {
-            Destination::At(places) => places,
-            Destination::Nowhere => {
-                return Err(Failure::not_found(
-                    "no-such-service",
-                    "its DNS says that it does not talk to other servers",
-                ));
-            }
-            Destination::Unknown(error @ DnsError::Bogus(_)) => {
-                return Err(Failure::lasting(
-                    "dns-bogus",
-                    format!("its DNS records cannot be believed: {error}"),
-                ));
-            }
-            Destination::Unknown(error) => {
-                return Err(Failure {
-                    of_pair: true,
-                    ..Failure::passing("dns-failed", format!("DNS: {error}"))
-                });
-            }
-        };
-        let mut route = Vec::new();
-        let mut last = Failure::not_found("no-address", "it has no address");
-        for place in places {
-            match self.collector.addresses(&place).await {
-                Ok(addresses) if !addresses.is_empty() => route.push(Target {
-                    host: Some(place.host),
-                    port: place.port,
-                    addresses,
-                    direct_tls: place.direct_tls,
-                    redirects: 0,
-                }),
-                Ok(_) if place.named => {
-                    last =
-                        Failure::not_found("no-address", format!("its host {} has no address", place.host));
-                }
-                Ok(_) => last = Failure::not_found("no-such-domain", "there is no server of that name"),
-                Err(error) => {
-                    let text = format!("its host {} cannot be looked up: {error}", place.host);
-                    last = Failure { of_pair: true, ..Failure::passing("dns-failed", text) };
-                }
-            }
-        }
-        if route.is_empty() { Err(last) } else { Ok(route) }
+        Box::pin(self.mind().route(remote, domain)).await.servers
     }
 
     /// Where a server wants us that is proven already (RFC 6120 §4.9.3.19). What is claimed there stays the same, and is judged again (S0-31).

@@ -17,7 +17,7 @@ use nuncio_stream::s2s::Pair;
 
 use crate::config::FederationConfig;
 use crate::failure::Failure;
-use crate::mind::{self, Mind};
+use crate::mind::{self, Mind, Now};
 
 pub use advice::advice;
 pub use probe::Server;
@@ -47,6 +47,12 @@ pub struct CheckParts {
     pub now: fn() -> Time,
     /// How long one server may take, from connecting to the end.
     pub within: Duration,
+}
+
+impl Now for CheckParts {
+    fn now(&self) -> Time {
+        (self.now)()
+    }
 }
 
 /// What was found out about a domain.
@@ -112,12 +118,11 @@ impl Verdict {
 
 /// Checks a domain as if there were a stanza for it. Always ends.
 pub async fn check(parts: &CheckParts, pair: Pair) -> Report {
-    let now = move || (parts.now)();
     let mind = Mind {
         config: &parts.config,
         policy: Arc::new(parts.config.policy.clone()),
         collector: &parts.collector,
-        now: &now,
+        clock: parts,
     };
     let mut report = Report {
         policy: String::new(),
