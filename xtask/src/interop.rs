@@ -34,10 +34,11 @@ struct Suite {
 pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let (name, mut rest) = match words {
         [
-            name @ ("broken" | "check" | "clients" | "conversations" | "federation" | "library" | "raw"),
+            name @ ("broken" | "check" | "clients" | "conversations" | "federation" | "levels" | "library"
+            | "raw"),
             rest @ ..,
         ] => (*name, rest),
-        _ => bail!("interop broken|check|clients|conversations|federation|library|raw"),
+        _ => bail!("interop broken|check|clients|conversations|federation|levels|library|raw"),
     };
     let (mut subjects, mut more, mut release, mut document) = (Vec::new(), Vec::new(), false, false);
     let mut given = None;
@@ -85,10 +86,11 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         "clients" => of("clients", subjects.clone()).chain(of("library", subjects)).collect(),
         "raw" => of("raw", all(&subjects)).collect(),
         "check" => of("check", vec!["nuncio"]).collect(),
+        "levels" => of("levels", vec!["nuncio"]).collect(),
         "broken" => of("broken", if subjects.is_empty() { vec!["nuncio"] } else { subjects }).collect(),
         "federation" if subjects.is_empty() => {
-            let broken = of("broken", vec!["nuncio"]).filter(|_| more.is_empty());
-            of("federation", FEDERATION.to_vec()).chain(broken).collect()
+            let alone = |name| of(name, vec!["nuncio"]).filter(|_| more.is_empty());
+            of("federation", FEDERATION.to_vec()).chain(alone("broken")).chain(alone("levels")).collect()
         }
         "federation" => of("federation", subjects).collect(),
         "library" => of("library", all(&subjects)).collect(),
@@ -121,7 +123,7 @@ pub(crate) fn everything(root: &Path, binary: &Path, summary: &mut Summary) -> R
                 .flat_map(|name| SUBJECTS.map(|subject| (name, subject))),
         )
         .chain(FEDERATION.map(|subject| ("federation", subject)))
-        .chain([("broken", "nuncio")])
+        .chain([("broken", "nuncio"), ("levels", "nuncio")])
         .map(|(name, subject)| Suite { name, subject })
         .collect();
     suites_of(root, Some(binary), &suites, &[], false, summary)
