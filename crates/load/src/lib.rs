@@ -16,7 +16,8 @@ mod target;
 
 pub use report::{Latency, Memory, Report, ServerCost};
 pub use scenario::{
-    Chat, Churn, Idle, Login, Mechanism, Offline, Presence, Resume, Roster, Scenario, ScenarioError, Seconds,
+    Chat, Churn, Dead, Idle, Login, Mechanism, Offline, Pairs, Presence, Resume, Roster, Scenario,
+    ScenarioError, Seconds,
 };
 pub use target::{Accounts, Start, Target};
 

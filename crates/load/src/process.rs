@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Watches a process and whatever it started.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     root: u32,
+    /// Processes whose CPU time is added.
+    others: Vec<u32>,
 }
 
 /// CPU time used so far, as two clocks tell it.
@@ -60,13 +63,23 @@ impl Probe {
     /// # Errors
     /// There is none, or it belongs to somebody else.
     pub(crate) fn new(root: u32) -> io::Result<Self> {
-        let probe = Self { root };
+        let probe = Self { root, others: Vec::new() };
         probe.cpu()?;
         Ok(probe)
     }
 
-    /// The process and all below it that live.
-    fn tree(&self) -> io::Result<Vec<u32>> {
+    /// Adds the CPU time of another process. Memory stays that of the first one.
+    ///
+    /// # Errors
+    /// There is none, or it belongs to somebody else.
+    pub(crate) fn and(mut self, other: u32) -> io::Result<Self> {
+        self.others.push(other);
+        self.cpu()?;
+        Ok(self)
+    }
+
+    /// These processes and all below them that live.
+    fn tree(roots: &[u32]) -> io::Result<Vec<u32>> {
         let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
         for entry in fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
@@ -77,7 +90,7 @@ impl Probe {
                 children.entry(stat.parent).or_default().push(pid);
             }
         }
-        let mut tree = vec![self.root];
+        let mut tree = roots.to_vec();
         let mut at = 0;
         while let Some(pid) = tree.get(at) {
             let below = children.remove(pid).unwrap_or_default();
@@ -92,9 +105,10 @@ impl Probe {
     /// # Errors
     /// The process is gone.
     pub(crate) fn cpu(&self) -> io::Result<Cpu> {
-        Stat::read(self.root)?;
+        let roots: Vec<u32> = std::iter::once(self.root).chain(self.others.iter().copied()).collect();
+        roots.iter().try_for_each(|&root| Stat::read(root).map(drop))?;
         let mut cpu = Cpu::default();
-        for pid in self.tree()? {
+        for pid in Self::tree(&roots)? {
             let Ok(stat) = Stat::read(pid) else { continue };
             cpu.processes += 1;
             cpu.ticked += (stat.own_ticks + stat.children_ticks) * tick();
@@ -110,7 +124,7 @@ impl Probe {
     /// The process is gone.
     pub(crate) fn memory(&self) -> io::Result<u64> {
         let mut total = memory_of(self.root)?;
-        for pid in self.tree()?.into_iter().skip(1) {
+        for pid in Self::tree(&[self.root])?.into_iter().skip(1) {
             total += memory_of(pid).unwrap_or(0);
         }
         Ok(total)
@@ -174,6 +188,31 @@ fn memory_of(pid: u32) -> io::Result<u64> {
 pub(crate) fn own_cpu() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// How many connections on this machine lead to an address, seen from those who opened them.
+///
+/// # Errors
+/// The system does not say, or the address is none of IPv4.
+pub(crate) fn connections_to(address: SocketAddr) -> io::Result<u64> {
+    let wanted = hex_of(address)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::Unsupported, "connections are counted for IPv4 only"))?;
+    let text = fs::read_to_string("/proc/net/tcp")?;
+    let there = text.lines().filter(|line| {
+        let mut fields = line.split_whitespace().skip(2);
+        fields.next() == Some(wanted.as_str()) && fields.next() == Some(ESTABLISHED)
+    });
+    Ok(there.count() as u64)
+}
+
+/// The state in `/proc/net/tcp`.
+const ESTABLISHED: &str = "01";
+
+/// An address as `/proc/net/tcp` writes it: the four bytes as a number of the machine's byte order.
+fn hex_of(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    Some(format!("{ip:08X}:{:04X}", address.port()))
 }
 
 /// Raises the limit of open files as far as the system lets us, and says whether this many connections fit.
@@ -260,6 +299,30 @@ mod tests {
         let probe = Probe::new(std::process::id()).unwrap();
         assert!(probe.memory().unwrap() > 100_000);
         assert!(Probe::new(u32::MAX - 1).is_err());
+    }
+
+    /// CPU time is summed over both; who is gone is missed, whichever it is.
+    #[test]
+    fn another_process_is_counted_too() {
+        let own = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let probe = Probe::new(own).unwrap().and(child.id()).unwrap();
+        let cpu = probe.cpu().unwrap();
+        assert!(cpu.threads.keys().any(|(pid, _)| *pid == child.id()));
+        assert!(cpu.threads.keys().any(|(pid, _)| *pid == own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(probe.cpu().is_err());
+    }
+
+    #[test]
+    fn connections_to_an_address_are_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(connections_to(address).unwrap(), 0);
+        let clients = [0, 1].map(|_| std::net::TcpStream::connect(address).unwrap());
+        assert_eq!(connections_to(address).unwrap(), clients.len() as u64);
+        assert_eq!(hex_of("127.0.0.3:5269".parse().unwrap()), Some("0300007F:1495".to_owned()));
     }
 
     #[test]

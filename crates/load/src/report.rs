@@ -23,7 +23,11 @@ pub struct Report {
     pub duplicates: u64,
     /// How long one operation took; none if no single one was timed.
     pub latency: Option<Latency>,
-    /// CPU of the server; none without its process.
+    /// The same without the disturbance that the scenario is about; none where there is none.
+    pub calm: Option<Latency>,
+    /// Connections from the target to its partner at the end; none if they were not counted.
+    pub between_servers: Option<u64>,
+    /// CPU of the server, and of the target's partner if there is one; none without its process.
     pub server: Option<ServerCost>,
     /// Memory of the server; none without its process.
     pub memory: Option<Memory>,
@@ -80,7 +84,8 @@ impl Report {
         let operation = if self.operation.is_empty() { "operation" } else { &self.operation };
         lines.push(("done", format!("{} x {operation} in {:.2} s", self.operations, self.seconds)));
         lines.push(("rate", format!("{:.0} /s", self.rate)));
-        if let Some(latency) = &self.latency {
+        for (name, latency) in [("latency", &self.latency), ("undisturbed", &self.calm)] {
+            let Some(latency) = latency else { continue };
             let Latency { p50, p90, p99, p999, max } = latency;
             let text = format!(
                 "p50 {}  p90 {}  p99 {}  p99.9 {}  max {}",
@@ -90,7 +95,10 @@ impl Report {
                 micros(*p999),
                 micros(*max)
             );
-            lines.push(("latency", text));
+            lines.push((name, text));
+        }
+        if let Some(count) = self.between_servers {
+            lines.push(("connections between servers", count.to_string()));
         }
         lines.push(("lost", self.lost.to_string()));
         lines.push(("duplicates", self.duplicates.to_string()));
@@ -166,6 +174,8 @@ mod tests {
                 max: 2_500_000.0,
             }),
             server: Some(ServerCost { per_operation_ns: 6800.0, seconds: 0.0102, resolution_ns: 20_000_000 }),
+            calm: Some(Latency { p50: 450.0, ..Latency::default() }),
+            between_servers: Some(1),
             memory: Some(Memory {
                 before: 10_000_000,
                 after: 30_000_000,
@@ -182,6 +192,8 @@ mod tests {
             "p50 900.00 us  p90 1.50 ms  p99 2.00 s",
             "6.80 us per message (0.010 s in all, to 0.02 s)",
             "3.40 us per message",
+            "undisturbed    p50 450.00 us",
+            "connections between servers 1\n",
             "10.00 KB per connection (2000 connections; 10.0 MB before, 30.0 MB after); 9.50 KB at first",
         ] {
             assert!(table.contains(part), "{part:?} is not in\n{table}");

@@ -64,6 +64,10 @@ pub struct Target {
     pub threads: u16,
     /// How long a server may be silent where something must come.
     pub patience: Duration,
+    /// Another server, which the first one talks to: a scenario of pairs logs one of each pair in there. Its process is measured too.
+    pub partner: Option<Box<Target>>,
+    /// Where it listens for other servers, if connections between servers are to be counted.
+    pub federation: Option<SocketAddr>,
     /// Said twice on the command line: that a target outside this machine and the private networks is meant.
     pub far: bool,
 }
@@ -88,6 +92,8 @@ impl Target {
             classic_key_exchange: false,
             threads: 1,
             patience: Duration::from_secs(15),
+            partner: None,
+            federation: None,
             far: false,
         }
     }
@@ -100,8 +106,11 @@ impl Target {
     /// machine's first: there it leads to a test set-up, elsewhere to somebody's office. Anything else only if `far` says so.
     ///
     /// # Errors
-    /// Why not.
+    /// Why not. The same is asked of its partner.
     pub fn check(&self) -> Result<(), String> {
+        if let Some(partner) = &self.partner {
+            partner.check()?;
+        }
         let ip = self.address.ip().to_canonical();
         let near = ip.is_loopback() || (is_private(ip) && own_namespace());
         if !near && !self.far {
@@ -170,6 +179,15 @@ mod tests {
         for public in ["172.32.0.1:1", "11.0.0.1:1", "192.169.0.1:1", "[fe80::1]:1"] {
             assert!(target(public).check().is_err(), "{public}");
         }
+    }
+
+    #[test]
+    fn a_partner_must_be_near_too() {
+        let mut near = target("127.0.0.1:1");
+        near.partner = Some(Box::new(target("127.0.0.2:1")));
+        near.check().unwrap();
+        near.partner = Some(Box::new(target("192.0.2.1:1")));
+        assert!(near.check().is_err());
     }
 
     #[test]

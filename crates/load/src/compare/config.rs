@@ -7,9 +7,9 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The domain that all of them serve.
+/// The domain that all of them serve, but where servers talk to each other.
 pub(super) const DOMAIN: &str = "localhost";
 
 /// PBKDF2 iterations of every stored password: the least that RFC 5802 §5.1 allows. Only the client pays for them.
@@ -21,13 +21,36 @@ pub(super) struct Setting<'a> {
     pub(super) folder: &'a Path,
     /// Direct TLS for clients.
     pub(super) address: SocketAddr,
+    /// The domain whose accounts log in.
+    pub(super) domain: &'a str,
+    /// How it talks to other servers; none if it does not.
+    pub(super) federation: Option<&'a Federation>,
     /// Worker threads; none for the default.
     pub(super) threads: Option<u32>,
+}
+
+/// How a server talks to others: encrypted, with certificates of the run's authority that both check, and without DNS.
+#[derive(Clone, Debug)]
+pub(super) struct Federation {
+    /// Where it listens for them (STARTTLS).
+    pub(super) listen: SocketAddr,
+    /// The PEM file of the authority.
+    pub(super) authority: PathBuf,
+    /// Domains that it serves besides, with the same certificate. Nuncio only.
+    pub(super) more: Vec<String>,
+    /// Where other domains are.
+    pub(super) hosts: Vec<(String, SocketAddr)>,
+}
+
+/// The name that Prosody gives the folder of a domain.
+pub(super) fn escaped(domain: &str) -> String {
+    domain.replace('.', "%2e").replace('-', "%2d")
 }
 
 /// Nuncio with its defaults (every extension that is on by default) but for limits.
 pub(super) fn nuncio(setting: &Setting<'_>) -> String {
     let folder = setting.folder.display();
+    let federated = setting.federation.map(nuncio_federation).unwrap_or_default();
     let mut text = format!(
         r#"data = "{folder}/data"
 listen.c2s = []
@@ -35,9 +58,9 @@ listen.c2s_tls = ["{address}"]
 listen.http = []
 log.level = "info"
 accounts.scram_iterations = {ITERATIONS}
-
+{federated}
 [[domain]]
-name = "{DOMAIN}"
+name = "{domain}"
 certificate = "{folder}/chain.pem"
 key = "{folder}/key.pem"
 
@@ -56,9 +79,35 @@ subscription_requests = 10000
 idle_accounts = 100000
 "#,
         address = setting.address,
+        domain = setting.domain,
     );
+    for name in setting.federation.iter().flat_map(|federation| &federation.more) {
+        let _ = write!(
+            text,
+            "\n[[domain]]\nname = \"{name}\"\ncertificate = \"{folder}/chain.pem\"\nkey = \"{folder}/key.pem\"\n"
+        );
+    }
     if let Some(threads) = setting.threads {
         let _ = write!(text, "\n[runtime]\nthreads = {threads}\n");
+    }
+    text
+}
+
+/// Neither DNS nor web servers are asked about domains that stand here: DNSSEC and POSH are off because there is nothing that they could be used for.
+fn nuncio_federation(federation: &Federation) -> String {
+    let Federation { listen, authority, hosts, .. } = federation;
+    let mut text = format!(
+        r#"listen.s2s = ["{listen}"]
+listen.s2s_tls = []
+federation.enabled = true
+federation.authorities = ["{}"]
+federation.dns.validate = "off"
+federation.posh.enabled = false
+"#,
+        authority.display()
+    );
+    for (domain, place) in hosts {
+        let _ = writeln!(text, "federation.hosts.\"{domain}\" = \"{place}\"");
     }
     text
 }
@@ -67,6 +116,29 @@ idle_accounts = 100000
 /// `internal_hashed` stores keys; mod_limits, which Debian's example loads, is left out. The backlog is raised for login storms.
 pub(super) fn prosody(setting: &Setting<'_>) -> String {
     let folder = setting.folder.display();
+    let (authority, federated) = match setting.federation {
+        // mod_s2s_bidi is off in the example of Debian's package.
+        Some(Federation { listen, authority, .. }) => (
+            format!("cafile = \"{}\"; ", authority.display()),
+            format!(
+                r#"s2s_ports = {{ {port} }}
+s2s_direct_tls_ports = {{ }}
+s2s_require_encryption = true
+s2s_secure_auth = true
+use_ipv6 = false
+plugin_paths = {{ "{folder}/modules" }}
+modules_enabled = {{ "disco", "roster", "saslauth", "tls", "smacks", "ping", "{HOSTS}" }}"#,
+                port = listen.port(),
+            ),
+        ),
+        None => (
+            String::new(),
+            r#"s2s_ports = { }
+modules_enabled = { "disco", "roster", "saslauth", "tls", "smacks", "ping" }
+modules_disabled = { "s2s" }"#
+                .to_owned(),
+        ),
+    };
     format!(
         r#"data_path = "{folder}/data"
 pidfile = "{folder}/prosody.pid"
@@ -74,25 +146,50 @@ daemonize = false
 interfaces = {{ "{ip}" }}
 c2s_ports = {{ }}
 c2s_direct_tls_ports = {{ {port} }}
-s2s_ports = {{ }}
+{federated}
 http_ports = {{ }}
 https_ports = {{ }}
 network_backend = "epoll"
 network_settings = {{ tcp_backlog = 1024 }}
-modules_enabled = {{ "disco", "roster", "saslauth", "tls", "smacks", "ping" }}
-modules_disabled = {{ "s2s" }}
 authentication = "internal_hashed"
 default_iteration_count = {ITERATIONS}
 storage = "internal"
 c2s_require_encryption = true
-ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
+ssl = {{ {authority}certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
 c2s_direct_tls_ssl = {{ certificate = "{folder}/chain.pem"; key = "{folder}/key.pem" }}
 log = {{ {{ levels = {{ min = "info" }}; to = "file"; filename = "{folder}/server.log" }} }}
-VirtualHost "{DOMAIN}"
+VirtualHost "{domain}"
 "#,
         ip = setting.address.ip(),
         port = setting.address.port(),
+        domain = setting.domain,
     )
+}
+
+/// Prosody's module that says where other domains are.
+pub(super) const HOSTS: &str = "compare_hosts";
+
+/// Its text: Prosody asks DNS for every domain, and has no other place for their addresses.
+pub(super) fn prosody_hosts(federation: &Federation) -> String {
+    let mut text = "local hosts = {\n".to_owned();
+    for (domain, place) in &federation.hosts {
+        let _ = writeln!(text, "\t[\"{domain}\"] = {{ \"{}\", {} }};", place.ip(), place.port());
+    }
+    text.push_str(
+        r#"};
+local service = require "net.resolvers.service";
+local manual = require "net.resolvers.manual";
+local by_dns = service.new;
+function service.new(name, kind, conn_type, extra)
+	local place = hosts[name];
+	if not place then return by_dns(name, kind, conn_type, extra); end
+	local targets = {};
+	if kind == "xmpp-server" then targets[1] = { conn_type .. "4", place[1], place[2], extra }; end
+	return manual.new(targets, conn_type, extra);
+end
+"#,
+    );
+    text
 }
 
 /// ejabberd with mnesia, its default, and no shaper, and with caches that hold all accounts, as its log recommends where they do not; what Debian's file sets beyond code's defaults (no TLS below 1.2, SCRAM keys, roster versions) is
@@ -100,7 +197,7 @@ VirtualHost "{DOMAIN}"
 pub(super) fn ejabberd(setting: &Setting<'_>) -> String {
     let folder = setting.folder.display();
     format!(
-        r#"hosts: ["{DOMAIN}"]
+        r#"hosts: ["{domain}"]
 loglevel: info
 log_rotate_count: 0
 certfiles: ["{folder}/both.pem"]
@@ -125,6 +222,7 @@ modules:
 "#,
         ip = setting.address.ip(),
         port = setting.address.port(),
+        domain = setting.domain,
     )
 }
 
@@ -158,7 +256,54 @@ mod tests {
     use super::*;
 
     fn setting(threads: Option<u32>) -> Setting<'static> {
-        Setting { folder: Path::new("some/folder"), address: "127.0.0.1:4242".parse().unwrap(), threads }
+        Setting {
+            folder: Path::new("some/folder"),
+            address: "127.0.0.1:4242".parse().unwrap(),
+            domain: DOMAIN,
+            federation: None,
+            threads,
+        }
+    }
+
+    fn federation() -> Federation {
+        Federation {
+            listen: "127.0.0.2:4269".parse().unwrap(),
+            authority: PathBuf::from("some/ca.pem"),
+            more: vec!["more.test".to_owned()],
+            hosts: vec![("b.test".to_owned(), "127.0.0.3:4270".parse().unwrap())],
+        }
+    }
+
+    /// Both servers of a kind insist on encryption and certificates of the run's authority.
+    #[test]
+    fn federated_servers_check_each_other() {
+        let federation = federation();
+        let setting = Setting { domain: "a.test", federation: Some(&federation), ..setting(None) };
+        let table: toml::Table = toml::from_str(&nuncio(&setting)).unwrap();
+        assert_eq!(table["federation"]["hosts"]["b.test"].as_str(), Some("127.0.0.3:4270"));
+        assert_eq!(table["federation"]["authorities"][0].as_str(), Some("some/ca.pem"));
+        assert_eq!(table["listen"]["s2s"][0].as_str(), Some("127.0.0.2:4269"));
+        let domains = table["domain"].as_array().unwrap();
+        let names: Vec<_> = domains.iter().map(|domain| domain["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a.test", "more.test"]);
+        let text = prosody(&setting);
+        for wanted in [
+            "s2s_secure_auth = true",
+            "s2s_require_encryption = true",
+            "4269",
+            "some/ca.pem",
+            "VirtualHost \"a.test\"",
+        ] {
+            assert!(text.contains(wanted), "{wanted} is missing in {text}");
+        }
+        assert!(!text.contains("modules_disabled") && !text.contains("dialback"), "{text}");
+        assert!(prosody_hosts(&federation).contains("[\"b.test\"] = { \"127.0.0.3\", 4270 };"));
+    }
+
+    #[test]
+    fn a_folder_of_prosody_has_no_dots() {
+        assert_eq!(escaped("a-b.test"), "a%2db%2etest");
+        assert_eq!(escaped(DOMAIN), DOMAIN);
     }
 
     /// What makes the comparison fair stands in each of them.

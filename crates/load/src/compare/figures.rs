@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::plan::{Case, Goal, Measure};
+use super::plan::{Case, Goal, Measure, Percentile};
 use super::subject::Kind;
 use crate::Report;
 
@@ -41,6 +41,10 @@ pub(super) struct Figures {
     pub(super) p50: Option<f64>,
     /// Microseconds that 99 of 100 operations stay below.
     pub(super) p99: Option<f64>,
+    /// The same two without the disturbance that the case is about.
+    pub(super) calm: Option<(f64, f64)>,
+    /// Connections between the servers: the most of all rounds.
+    pub(super) connections: Option<u64>,
     /// The generator's own CPU per operation in microseconds.
     pub(super) generator: Option<f64>,
     /// Messages lost, in all rounds together.
@@ -56,6 +60,7 @@ pub(super) fn value(measure: Measure, report: &Report) -> Option<f64> {
     match measure {
         Measure::Cpu => report.server.map(|server| server.per_operation_ns / 1_000.0),
         Measure::Memory => report.memory.map(|memory| memory.per_connection),
+        Measure::Latency => report.latency.map(|latency| latency.p99),
     }
 }
 
@@ -75,6 +80,9 @@ impl Figures {
             rate: median(&all(&|report| Some(report.rate))),
             p50: median(&all(&|report| report.latency.map(|latency| latency.p50))),
             p99: median(&all(&|report| report.latency.map(|latency| latency.p99))),
+            calm: median(&all(&|report| report.calm.map(|calm| calm.p50)))
+                .zip(median(&all(&|report| report.calm.map(|calm| calm.p99)))),
+            connections: reports.iter().filter_map(|report| report.between_servers).max(),
             generator: median(&all(&|report| Some(report.generator_ns / 1_000.0))),
             lost: reports.iter().map(|report| report.lost).sum(),
             duplicates: reports.iter().map(|report| report.duplicates).sum(),
@@ -95,6 +103,21 @@ pub(super) struct Verdict {
     pub(super) found: Option<f64>,
     /// Whether it holds; none if it cannot be said.
     pub(super) holds: Option<bool>,
+    /// What `found` is, for the table.
+    #[serde(skip)]
+    pub(super) unit: Unit,
+}
+
+/// What a finding is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// How many times the other.
+    #[default]
+    Times,
+    /// As the case measures.
+    Measured,
+    /// A number.
+    Count,
 }
 
 /// By how much the rate can rise at most from one worker thread to two, where server and generator share the cores: one thread leaves the generator
@@ -107,19 +130,47 @@ pub(super) fn rise(cores: usize, server: f64, generator: f64) -> f64 {
     two / one
 }
 
-/// Judges a case, measured on a machine with so many cores.
-pub(super) fn verdict(case: &Case, table: &Table, cores: usize) -> Option<Verdict> {
+/// Judges a case, measured on a machine with so many cores: a verdict for each of its goals.
+pub(super) fn verdicts(case: &Case, table: &Table, cores: usize) -> Vec<Verdict> {
+    case.goals.iter().map(|&goal| verdict(case, goal, table, cores)).collect()
+}
+
+fn verdict(case: &Case, goal: Goal, table: &Table, cores: usize) -> Verdict {
     let of = |key: &str, kind: Kind| table.get(key).and_then(|row| row.get(&kind));
     let value = |key: &str, kind: Kind| of(key, kind).and_then(|figures| figures.value);
     let nuncio = value(case.key, Kind::Nuncio);
-    let (asked, found, most) = match case.goal? {
+    let mut unit = Unit::Times;
+    let (asked, found, most) = match goal {
         Goal::OfRelay(most) => {
             let found = ratio(nuncio, value(case.key, Kind::Relay));
             (format!("at most {most} x the relay"), found, most)
         }
         Goal::AtMost(most) => {
             let text = super::table::quantity(case.measure, Some(most));
+            unit = Unit::Measured;
             (format!("at most {text}"), nuncio, most)
+        }
+        Goal::OfRival(rival, most) => {
+            let found = ratio(nuncio, value(case.key, rival));
+            (format!("at most {most} x {}", rival.title()), found, most)
+        }
+        Goal::Connections(most) => {
+            let found = of(case.key, Kind::Nuncio).and_then(|figures| figures.connections);
+            let text =
+                if most == 1 { "one connection".to_owned() } else { format!("at most {most} connections") };
+            #[expect(clippy::cast_precision_loss, reason = "a number of connections")]
+            let (found, most) = (found.map(|found| found as f64), most as f64);
+            unit = Unit::Count;
+            (text, found, most)
+        }
+        Goal::Undisturbed(percentile, most) => {
+            let figures = of(case.key, Kind::Nuncio);
+            let calm = figures.and_then(|figures| figures.calm);
+            let (name, now, calm) = match percentile {
+                Percentile::P50 => ("p50", figures.and_then(|figures| figures.p50), calm.map(|calm| calm.0)),
+                Percentile::P99 => ("p99", figures.and_then(|figures| figures.p99), calm.map(|calm| calm.1)),
+            };
+            (format!("{name} at most {most} x that without them"), ratio(now, calm), most)
         }
         Goal::OfBetterRival(most) => {
             let found = ratio(nuncio, better_rival(case.key, table));
@@ -140,14 +191,15 @@ pub(super) fn verdict(case: &Case, table: &Table, cores: usize) -> Option<Verdic
             let most = possible.map_or_else(String::new, |possible| {
                 format!(", of {possible:.2} x that {cores} cores leave")
             });
-            return Some(Verdict {
+            return Verdict {
                 asked: format!("at least {least} x the rate of {key}{most}"),
                 found,
                 holds,
-            });
+                unit,
+            };
         }
     };
-    Some(Verdict { asked, found, holds: found.map(|found| found <= most) })
+    Verdict { asked, found, holds: found.map(|found| found <= most), unit }
 }
 
 /// The smaller value of the two rivals, of those that were measured.
@@ -177,7 +229,7 @@ mod tests {
     }
 
     fn case(goal: Goal) -> Case {
-        Case { key: "chat", goal: Some(goal), ..Case::default() }
+        Case { key: "chat", goals: vec![goal], ..Case::default() }
     }
 
     fn table(values: &[(&'static str, Kind, f64)]) -> Table {
@@ -240,6 +292,10 @@ mod tests {
             (Goal::AtMost(9.9), Some(10.0), Some(false)),
             (Goal::OfBetterRival(0.1), Some(10.0 / 60.0), Some(false)),
             (Goal::OfBetterRival(0.2), Some(10.0 / 60.0), Some(true)),
+            (Goal::OfRival(Kind::Ejabberd, 0.2), Some(10.0 / 90.0), Some(true)),
+            (Goal::OfRival(Kind::Prosody, 0.1), Some(10.0 / 60.0), Some(false)),
+            (Goal::Connections(1), None, None),
+            (Goal::Undisturbed(Percentile::P50, 1.1), None, None),
             (Goal::OfCase("base", 2.0), Some(2.0), Some(true)),
             (Goal::OfCase("base", 1.2), Some(2.0), Some(false)),
             (Goal::OfCase("nothing", 1.2), None, None),
@@ -248,9 +304,44 @@ mod tests {
             (Goal::RateOfCase("base", 0.9), Some(0.5), Some(false)),
             (Goal::RateOfCase("nothing", 0.9), None, None),
         ] {
-            let verdict = verdict(&case(goal), &measured, 2).unwrap();
+            let verdict = &verdicts(&case(goal), &measured, 2)[0];
             assert_eq!((verdict.found, verdict.holds), (found, holds), "{goal:?}");
         }
+    }
+
+    /// Between servers the most connections of all rounds count; a latency is compared with its own percentile without the disturbance.
+    #[test]
+    fn connections_and_latencies_are_judged() {
+        let latency = |p50: f64, p99: f64| Some(Latency { p50, p99, ..Latency::default() });
+        let reports = [1, 2].map(|count| Report {
+            between_servers: Some(count),
+            latency: latency(110.0, 300.0),
+            calm: latency(100.0, 200.0),
+            ..Report::default()
+        });
+        let figures = Figures::of(Measure::Latency, &reports.iter().collect::<Vec<_>>());
+        assert_eq!(figures.value, Some(300.0));
+        let measured = Table::from([("chat", BTreeMap::from([(Kind::Nuncio, figures)]))]);
+        let case = Case {
+            goals: vec![
+                Goal::Connections(1),
+                Goal::Connections(2),
+                Goal::Undisturbed(Percentile::P50, 1.1),
+                Goal::Undisturbed(Percentile::P99, 1.4),
+            ],
+            ..case(Goal::AtMost(1.0))
+        };
+        let all: Vec<_> =
+            verdicts(&case, &measured, 2).iter().map(|verdict| (verdict.found, verdict.holds)).collect();
+        assert_eq!(
+            all,
+            [
+                (Some(2.0), Some(false)),
+                (Some(2.0), Some(true)),
+                (Some(1.1), Some(true)),
+                (Some(1.5), Some(false))
+            ]
+        );
     }
 
     /// With a generator as costly as the server, two cores are full with one thread already; four leave the whole rise.
@@ -269,9 +360,9 @@ mod tests {
     fn without_a_relay_nothing_is_said() {
         let measured = table(&[("chat", Kind::Nuncio, 10.0)]);
         for goal in [Goal::OfRelay(1.5), Goal::OfBetterRival(0.1)] {
-            assert_eq!(verdict(&case(goal), &measured, 2).unwrap().holds, None);
+            assert_eq!(verdicts(&case(goal), &measured, 2)[0].holds, None);
         }
-        assert!(verdict(&Case { goal: None, ..case(Goal::AtMost(1.0)) }, &measured, 2).is_none());
+        assert!(verdicts(&Case { goals: Vec::new(), ..case(Goal::AtMost(1.0)) }, &measured, 2).is_empty());
         assert_eq!(better_rival("chat", &measured), None);
         let one = table(&[("chat", Kind::Ejabberd, 90.0)]);
         assert_eq!(better_rival("chat", &one), Some(90.0));

@@ -1,9 +1,12 @@
 //! Several servers in one run, side by side: Prosody and ejabberd of the Debian packages, the bare relay, and Nuncio.
 //!
+//! Where servers talk to each other, there are two of a kind ([`couple`]).
+//!
 //! Each gets a folder, a configuration that is alike for all ([`config`]), the same accounts ([`seed`]), and the same scenarios ([`plan`]),
 //! round by round, so that what disturbs the machine disturbs all of them. The table has the medians.
 
 mod config;
+mod couple;
 mod figures;
 mod group;
 mod machine;
@@ -22,11 +25,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
+use self::couple::Couple;
 use self::figures::{Figures, Table};
 use self::machine::Machine;
-use self::plan::{Case, Sizes};
+use self::plan::{Case, Site, Sizes};
 pub use self::subject::Kind;
-use self::subject::Subject;
+use self::subject::{Place, Subject};
 use self::table::Page;
 use crate::{Report, Scenario};
 
@@ -42,7 +46,7 @@ pub struct CompareArgs {
     /// Only this server; may be given several times.
     #[arg(long = "subject", value_name = "NAME")]
     subjects: Vec<Kind>,
-    /// Only this scenario (chat10, chat1, managed, login, idle, presence, roster, offline, resume, few, many, spread, one-thread, two-threads); may be given several times.
+    /// Only this scenario (chat10, chat1, managed, login, idle, presence, roster, offline, resume, few, many, spread, one-thread, two-threads, federated, pairs, dead); may be given several times.
     #[arg(long, value_name = "SCENARIO")]
     only: Vec<String>,
     /// How often each scenario runs at each server: 3, with --quick 1.
@@ -165,7 +169,8 @@ impl CompareArgs {
         if let Some(file) = &self.json {
             let verdicts: BTreeMap<_, _> = cases
                 .iter()
-                .filter_map(|case| Some((case.key, figures::verdict(case, &table, machine.cores)?)))
+                .map(|case| (case.key, figures::verdicts(case, &table, machine.cores)))
+                .filter(|(_, verdicts)| !verdicts.is_empty())
                 .collect();
             let versions: BTreeMap<_, _> =
                 versions.iter().map(|(kind, version)| (kind.name(), version)).collect();
@@ -243,14 +248,32 @@ fn compare(
     for &kind in kinds {
         let begun = Instant::now();
         let ranges = plan::ranges(cases, kind, sizes);
-        subjects.push(Subject::prepare(kind, folder, &tls, binary, &ranges)?);
+        subjects.push(Subject::prepare(kind, Place::alone(kind)?, folder, &tls, binary, &ranges)?);
         eprintln!("{} is prepared, in {:.1} s", kind.title(), begun.elapsed().as_secs_f64());
+    }
+    let mut couples: Vec<Couple> = Vec::new();
+    for case in cases.iter().filter(|case| case.site != Site::Alone) {
+        for &kind in kinds.iter().filter(|kind| case.subjects.contains(kind)) {
+            if !couples.iter().any(|couple| (couple.kind, couple.site) == (kind, case.site)) {
+                couples.push(Couple::prepare(kind, case.site, folder, binary)?);
+            }
+        }
     }
     let versions = subjects.iter().map(|subject| (subject.kind, subject.version.clone())).collect();
     let mut runs = Vec::new();
     for round in 0..rounds {
         for case in cases {
             let scenario = Scenario::parse(&case.scenario).with_context(|| case.key)?;
+            for couple in order(&mut couples, round)
+                .filter(|couple| couple.site == case.site && case.subjects.contains(&couple.kind))
+            {
+                let run = measure_couple(case, &scenario, couple, round)?;
+                eprintln!("round {}/{rounds}  {}", round + 1, progress(case, &run));
+                runs.push(run);
+            }
+            if case.site != Site::Alone {
+                continue;
+            }
             for subject in order(&mut subjects, round).filter(|subject| case.subjects.contains(&subject.kind))
             {
                 let run = measure(case, &scenario, subject, round)?;
@@ -264,7 +287,7 @@ fn compare(
 }
 
 /// Every other round goes the other way round, so that nobody always follows the same one.
-fn order(subjects: &mut [Subject], round: u32) -> Box<dyn Iterator<Item = &mut Subject> + '_> {
+fn order<T>(subjects: &mut [T], round: u32) -> Box<dyn Iterator<Item = &mut T> + '_> {
     if round.is_multiple_of(2) { Box::new(subjects.iter_mut()) } else { Box::new(subjects.iter_mut().rev()) }
 }
 
@@ -286,6 +309,20 @@ fn measure(case: &Case, scenario: &Scenario, subject: &mut Subject, round: u32) 
         subject.stop();
     }
     Ok(Run { case: case.key, subject: subject.kind, round, stopped, report })
+}
+
+/// As [`measure`], at servers that live for this one measurement: others run meanwhile, but have nothing to do.
+fn measure_couple(case: &Case, scenario: &Scenario, couple: &mut Couple, round: u32) -> Result<Run> {
+    couple.restart()?;
+    let (report, stopped) = match crate::run(scenario, &couple.target(case.accounts)) {
+        Ok(report) => (report, None),
+        Err(stopped) => {
+            eprintln!("{} stopped: {}\n{}", case.key, stopped.why, couple.log());
+            (*stopped.reached, Some(stopped.why))
+        }
+    };
+    couple.stop();
+    Ok(Run { case: case.key, subject: couple.kind, round, stopped, report })
 }
 
 fn progress(case: &Case, run: &Run) -> String {

@@ -9,8 +9,45 @@ pub(super) enum Measure {
     /// Microseconds of the server's CPU per operation.
     #[default]
     Cpu,
-    /// Bytes of memory per connection.
+    /// Bytes of memory per connection, or whatever else the scenario makes many of.
     Memory,
+    /// Microseconds that 99 of 100 operations stay below.
+    Latency,
+}
+
+/// Which servers a case needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Site {
+    /// One that talks to clients only.
+    #[default]
+    Alone,
+    /// Two of the same kind that talk to each other, a domain each.
+    Two,
+    /// One, and another of the same kind that serves so many domains.
+    Hoster(u32),
+    /// One, and so many domains that nobody answers for: half of them refuse connections, half accept them and say nothing.
+    Dead(u32),
+}
+
+impl Site {
+    /// For names of folders.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Alone => "alone",
+            Self::Two => "two",
+            Self::Hoster(_) => "hoster",
+            Self::Dead(_) => "dead",
+        }
+    }
+}
+
+/// A percentile of latencies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Percentile {
+    /// The median.
+    P50,
+    /// What 99 of 100 stay below.
+    P99,
 }
 
 /// What is asked of Nuncio in a case.
@@ -22,6 +59,12 @@ pub(super) enum Goal {
     AtMost(f64),
     /// At most so many times what the better rival costs.
     OfBetterRival(f64),
+    /// At most so many times what this rival costs.
+    OfRival(Kind, f64),
+    /// At most so many connections between the servers.
+    Connections(u64),
+    /// A percentile of latencies at most so many times what it is at the same server without the disturbance that the case is about.
+    Undisturbed(Percentile, f64),
     /// At most so many times what it costs in another case.
     OfCase(&'static str, f64),
     /// The rate rises from the other case by at least this part of what the cores leave.
@@ -46,12 +89,17 @@ pub(super) struct Case {
     pub(super) fresh: bool,
     /// Nuncio's worker threads; none for as many as there are cores.
     pub(super) threads: Option<u32>,
-    pub(super) goal: Option<Goal>,
+    /// What is asked; nothing if it is measured for comparison only.
+    pub(super) goals: Vec<Goal>,
+    /// Where it is measured.
+    pub(super) site: Site,
 }
 
 const EVERYBODY: &[Kind] = &Kind::ALL;
 const SERVERS: &[Kind] = &[Kind::Prosody, Kind::Ejabberd, Kind::Nuncio];
 const NUNCIO: &[Kind] = &[Kind::Nuncio];
+/// Those whose servers are compared when they talk to each other.
+const FEDERATED: &[Kind] = &[Kind::Prosody, Kind::Nuncio];
 
 /// How large the scenarios are.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +116,10 @@ pub(super) struct Sizes {
     resumes: u32,
     /// Connections of the larger of the two that are compared for growth.
     many: u32,
+    /// Domains of one hoster that one server talks to.
+    pairs: u32,
+    /// Stanzas to domains that nobody answers for.
+    unanswered: u32,
 }
 
 impl Sizes {
@@ -81,6 +133,8 @@ impl Sizes {
         absent: 100,
         resumes: 200,
         many: 10_000,
+        pairs: 1_000,
+        unanswered: 10_000,
     };
 
     /// Those of `--quick`: the same scenarios, smaller.
@@ -93,6 +147,8 @@ impl Sizes {
         absent: 50,
         resumes: 50,
         many: 1_000,
+        pairs: 200,
+        unanswered: 2_000,
     };
 }
 
@@ -107,7 +163,7 @@ const PAIRS: u32 = 20;
 
 /// All cases in the order of the table.
 pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
-    let Sizes { seconds, logins, idle, contacts, fetches, absent, resumes, many } = sizes;
+    let Sizes { seconds, logins, idle, contacts, fetches, absent, resumes, many, pairs, unanswered } = sizes;
     let chat = |window: u32, more: &str| {
         format!(
             "kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}"
@@ -120,7 +176,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             title: format!("CPU per one-to-one message, {PAIRS} pairs, window 10, 100-byte body"),
             scenario: chat(10, ""),
             subjects: EVERYBODY,
-            goal: Some(Goal::OfRelay(1.5)),
+            goals: vec![Goal::OfRelay(1.5)],
             ..user.clone()
         },
         Case {
@@ -128,7 +184,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             title: "the same, window 1".to_owned(),
             scenario: chat(1, ""),
             subjects: EVERYBODY,
-            goal: Some(Goal::OfRelay(1.3)),
+            goals: vec![Goal::OfRelay(1.3)],
             ..user.clone()
         },
         Case {
@@ -143,7 +199,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             title: "CPU per login (TLS 1.3, SCRAM-SHA-1, bind, presence)".to_owned(),
             scenario: format!("kind = \"login\"\nlogins = {logins}\n"),
             subjects: EVERYBODY,
-            goal: Some(Goal::AtMost(800.0)),
+            goals: vec![Goal::AtMost(800.0)],
             accounts: "login",
             ..Case::default()
         },
@@ -157,7 +213,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             subjects: EVERYBODY,
             accounts: "idle",
             fresh: true,
-            goal: Some(Goal::AtMost(10_000.0)),
+            goals: vec![Goal::AtMost(10_000.0)],
             ..Case::default()
         },
         Case {
@@ -166,7 +222,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             scenario: format!("kind = \"presence\"\ncontacts = {contacts}\n"),
             subjects: SERVERS,
             accounts: "fan",
-            goal: Some(Goal::OfBetterRival(0.1)),
+            goals: vec![Goal::OfBetterRival(0.1)],
             ..Case::default()
         },
         Case {
@@ -205,7 +261,7 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             title: format!("the same among {many} connections"),
             scenario: chat(10, &format!("bystanders = {}\n", many - 2 * PAIRS)),
             subjects: NUNCIO,
-            goal: Some(Goal::OfCase("few", 1.2)),
+            goals: vec![Goal::OfCase("few", 1.2)],
             ..user.clone()
         },
         Case {
@@ -232,11 +288,54 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             scenario: threaded(seconds),
             subjects: NUNCIO,
             threads: Some(2),
-            goal: Some(Goal::RateOfCase("one-thread", 0.9)),
+            goals: vec![Goal::RateOfCase("one-thread", 0.9)],
+            ..user.clone()
+        },
+        Case {
+            key: "federated",
+            title: "CPU per one-to-one message from server to server, both servers together, as chat10"
+                .to_owned(),
+            scenario: chat(10, ""),
+            subjects: FEDERATED,
+            goals: vec![Goal::OfCase("chat10", 2.5), Goal::OfRival(Kind::Prosody, 0.2)],
+            site: Site::Two,
+            ..user.clone()
+        },
+        Case {
+            key: "pairs",
+            title: format!("memory per idle pair of domains, {pairs} of one hoster"),
+            measure: Measure::Memory,
+            scenario: format!("kind = \"pairs\"\npairs = {pairs}\nwarmup = {FIRST_PAIRS}\n"),
+            subjects: NUNCIO,
+            goals: vec![Goal::AtMost(2_000.0), Goal::Connections(1)],
+            site: Site::Hoster(pairs + FIRST_PAIRS),
+            ..user.clone()
+        },
+        Case {
+            key: "dead",
+            title: format!(
+                "latency (p99) of local messages while {unanswered} stanzas go to {DEAD} unreachable domains"
+            ),
+            measure: Measure::Latency,
+            scenario: format!(
+                "kind = \"dead\"\nstanzas = {unanswered}\ndomains = {DEAD}\nseconds = {seconds}\n"
+            ),
+            subjects: NUNCIO,
+            goals: vec![Goal::Undisturbed(Percentile::P50, 1.1), Goal::Undisturbed(Percentile::P99, 1.1)],
+            site: Site::Dead(DEAD),
             ..user
         },
     ]
 }
+
+/// Pairs of domains before memory is looked at first.
+const FIRST_PAIRS: u32 = 50;
+
+/// Domains that nobody answers for.
+const DEAD: u32 = 100;
+
+/// The accounts of each server of a site with several.
+pub(super) const SITE_ACCOUNTS: Range = Range { prefix: "chat", count: 100, roster: Roster::Empty };
 
 fn threaded(seconds: u32) -> String {
     format!("kind = \"chat\"\npairs = 100\nwindow = 10\nbody = 100\nseconds = {seconds}\n")
@@ -244,7 +343,7 @@ fn threaded(seconds: u32) -> String {
 
 /// The accounts that these cases need at a subject.
 pub(super) fn ranges(cases: &[&Case], kind: Kind, sizes: Sizes) -> Vec<Range> {
-    let here = || cases.iter().filter(|case| case.subjects.contains(&kind));
+    let here = || cases.iter().filter(|case| case.site == Site::Alone && case.subjects.contains(&kind));
     let large = here().any(|case| matches!(case.key, "many" | "spread"));
     let all = [
         ("chat", if large { sizes.many } else { 200 }, Roster::Empty),
@@ -282,11 +381,15 @@ mod tests {
         let keys: BTreeSet<_> = cases.iter().map(|case| case.key).collect();
         assert_eq!(keys.len(), cases.len());
         for case in &cases {
-            match case.goal {
-                Some(Goal::OfCase(other, _) | Goal::RateOfCase(other, _)) => assert!(keys.contains(other)),
-                Some(Goal::OfRelay(_)) => assert!(case.subjects.contains(&Kind::Relay), "{}", case.key),
-                Some(Goal::OfBetterRival(_)) => assert!(case.subjects.contains(&Kind::Prosody)),
-                _ => {}
+            for goal in &case.goals {
+                match *goal {
+                    Goal::OfCase(other, _) | Goal::RateOfCase(other, _) => assert!(keys.contains(other)),
+                    Goal::OfRelay(_) => assert!(case.subjects.contains(&Kind::Relay), "{}", case.key),
+                    Goal::OfBetterRival(_) => assert!(case.subjects.contains(&Kind::Prosody)),
+                    Goal::OfRival(rival, _) => assert!(case.subjects.contains(&rival)),
+                    Goal::Connections(_) => assert_ne!(case.site, Site::Alone),
+                    _ => {}
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nuncio_stream::sasl::{Hash, Keys};
 
-use super::config::{DOMAIN, ITERATIONS};
+use super::config::{DOMAIN, ITERATIONS, escaped};
 
 /// The password of every account.
 pub(super) const PASSWORD: &str = "correct horse";
@@ -66,10 +66,10 @@ pub(super) fn listed(contact: u32) -> String {
 }
 
 /// The lines that `nuncio account import` reads.
-pub(super) fn nuncio_accounts(ranges: &[Range]) -> String {
+pub(super) fn nuncio_accounts(ranges: &[Range], domain: &str) -> String {
     let mut lines = String::new();
     for name in ranges.iter().flat_map(|range| range.names()) {
-        let _ = writeln!(lines, "{name}@{DOMAIN} {PASSWORD}");
+        let _ = writeln!(lines, "{name}@{domain} {PASSWORD}");
     }
     lines
 }
@@ -91,8 +91,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Writes Prosody's internal store: a Lua table for each account and each roster.
-pub(super) fn prosody(data: &Path, ranges: &[Range]) -> Result<()> {
-    let host = data.join(DOMAIN);
+pub(super) fn prosody(data: &Path, ranges: &[Range], domain: &str) -> Result<()> {
+    let host = data.join(escaped(domain));
     let (accounts, rosters) = (host.join("accounts"), host.join("roster"));
     for folder in [&accounts, &rosters] {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -103,7 +103,7 @@ pub(super) fn prosody(data: &Path, ranges: &[Range]) -> Result<()> {
             std::fs::write(accounts.join(format!("{name}.dat")), &account)?;
             let items = range.roster_of(number);
             if !items.is_empty() {
-                std::fs::write(rosters.join(format!("{name}.dat")), prosody_roster(&items))?;
+                std::fs::write(rosters.join(format!("{name}.dat")), prosody_roster(&items, domain))?;
             }
         }
     }
@@ -119,12 +119,12 @@ fn prosody_account((stored, server): &(Vec<u8>, Vec<u8>)) -> String {
     )
 }
 
-fn prosody_roster(items: &[(String, &str)]) -> String {
+fn prosody_roster(items: &[(String, &str)], domain: &str) -> String {
     let mut text = "return {\n\t[false] = { [\"version\"] = 1; [\"pending\"] = {}; };\n".to_owned();
     for (contact, subscription) in items {
         let _ = writeln!(
             text,
-            "\t[\"{contact}@{DOMAIN}\"] = {{ [\"subscription\"] = \"{subscription}\"; [\"groups\"] = {{}}; }};"
+            "\t[\"{contact}@{domain}\"] = {{ [\"subscription\"] = \"{subscription}\"; [\"groups\"] = {{}}; }};"
         );
     }
     text.push_str("};\n");
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_account_is_a_line_for_nuncio() {
-        let lines = nuncio_accounts(RANGES);
+        let lines = nuncio_accounts(RANGES, DOMAIN);
         let names: Vec<_> = lines.lines().map(|line| line.split_once('@').unwrap().0).collect();
         assert_eq!(names, ["user0", "user1", "idle0", "fan0", "fan1", "fan2"]);
         assert!(lines.lines().all(|line| line.ends_with("@localhost correct horse")));
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn prosodys_store_has_a_file_for_each() {
         let folder = tempfile::tempdir().unwrap();
-        prosody(folder.path(), RANGES).unwrap();
+        prosody(folder.path(), RANGES, DOMAIN).unwrap();
         let read = |file: &str| std::fs::read_to_string(folder.path().join("localhost").join(file)).unwrap();
         let account = read("accounts/user1.dat");
         let (stored, _) = keys().unwrap();

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nuncio_net::ca::LocalCa;
 
-use super::config::{self, DOMAIN, Setting};
+use super::config::{self, DOMAIN, Federation, Setting};
 use super::group::Group;
 use super::seed::{self, Range};
 use super::{machine, provision};
@@ -82,6 +82,8 @@ pub(super) struct Subject {
     pub(super) version: String,
     folder: PathBuf,
     address: SocketAddr,
+    domain: String,
+    federation: Option<Federation>,
     authority: PathBuf,
     binary: PathBuf,
     user: Option<(u32, u32)>,
@@ -89,16 +91,46 @@ pub(super) struct Subject {
     running: Option<Group>,
 }
 
+/// Where a server stands and what it serves.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// The name of its folder.
+    pub(super) folder: String,
+    /// Where it listens for clients.
+    pub(super) address: SocketAddr,
+    /// Its domain.
+    pub(super) domain: String,
+    /// How it talks to other servers.
+    pub(super) federation: Option<Federation>,
+}
+
+impl Place {
+    /// A server that talks to clients only.
+    ///
+    /// # Errors
+    /// There is no port left.
+    pub(super) fn alone(kind: Kind) -> Result<Self> {
+        Ok(Self {
+            folder: kind.name().to_owned(),
+            address: free_address(Ipv4Addr::LOCALHOST)?,
+            domain: DOMAIN.to_owned(),
+            federation: None,
+        })
+    }
+}
+
 impl Subject {
     /// Makes the folder, the configuration and the accounts.
     pub(super) fn prepare(
         kind: Kind,
+        place: Place,
         base: &Path,
         tls: &LocalCa,
         binary: Option<&Path>,
         ranges: &[Range],
     ) -> Result<Self> {
-        let folder = base.join(kind.name());
+        let Place { folder, address, domain, federation } = place;
+        let folder = base.join(folder);
         for part in ["data", "spool"] {
             std::fs::create_dir_all(folder.join(part))?;
         }
@@ -115,7 +147,9 @@ impl Subject {
                 Kind::Relay => String::new(),
             },
             folder,
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)),
+            address,
+            domain,
+            federation,
             authority: tls.authority.clone(),
             binary: match kind {
                 Kind::Relay => std::env::current_exe()?,
@@ -130,7 +164,21 @@ impl Subject {
     }
 
     fn write_config(&self) -> Result<()> {
-        let setting = Setting { folder: &self.folder, address: self.address, threads: self.threads };
+        let setting = Setting {
+            folder: &self.folder,
+            address: self.address,
+            domain: &self.domain,
+            federation: self.federation.as_ref(),
+            threads: self.threads,
+        };
+        if let (Kind::Prosody, Some(federation)) = (self.kind, &self.federation) {
+            let modules = self.folder.join("modules");
+            std::fs::create_dir_all(&modules)?;
+            std::fs::write(
+                modules.join(format!("mod_{}.lua", config::HOSTS)),
+                config::prosody_hosts(federation),
+            )?;
+        }
         let (file, text) = match self.kind {
             Kind::Nuncio => ("nuncio.toml", config::nuncio(&setting)),
             Kind::Prosody => ("prosody.cfg.lua", config::prosody(&setting)),
@@ -144,10 +192,13 @@ impl Subject {
 
     fn seed(&mut self, ranges: &[Range]) -> Result<()> {
         self.write_config()?;
+        if ranges.is_empty() {
+            return self.own(&self.folder);
+        }
         match self.kind {
             Kind::Relay => {}
             Kind::Prosody => {
-                seed::prosody(&self.folder.join("data"), ranges)?;
+                seed::prosody(&self.folder.join("data"), ranges, &self.domain)?;
                 self.own(&self.folder)?;
             }
             Kind::Ejabberd => {
@@ -163,7 +214,7 @@ impl Subject {
             Kind::Nuncio => {
                 let mut command = Command::new(&self.binary);
                 command.args(["account", "import", "--config", "nuncio.toml"]).current_dir(&self.folder);
-                self.to_its_end(command, Some(seed::nuncio_accounts(ranges)))?;
+                self.to_its_end(command, Some(seed::nuncio_accounts(ranges, &self.domain)))?;
                 let stars: Vec<_> =
                     ranges.iter().copied().filter(|range| range.roster != seed::Roster::Empty).collect();
                 if !stars.is_empty() {
@@ -313,7 +364,8 @@ impl Subject {
 
     /// How the generator gets in, with the accounts of a range.
     pub(super) fn target(&self, prefix: &str) -> Target {
-        let mut target = Target::new(self.kind.name(), self.address, DOMAIN, vec![self.authority.clone()]);
+        let mut target =
+            Target::new(self.kind.name(), self.address, &*self.domain, vec![self.authority.clone()]);
         if self.kind == Kind::Relay {
             target.start = Start::Relay;
         }
@@ -354,9 +406,9 @@ fn write_secret(file: &Path, text: &str) -> Result<()> {
     Ok(open.open(file)?.write_all(text.as_bytes())?)
 }
 
-/// A port that nobody listens on: none of the rivals takes port 0 and says which it got.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+/// An address with a port that nobody listens on: none of the rivals takes port 0 and says which it got.
+pub(super) fn free_address(ip: Ipv4Addr) -> Result<SocketAddr> {
+    Ok(TcpListener::bind((ip, 0))?.local_addr()?)
 }
 
 /// The folder of Erlang libraries that ejabberd stands in.
@@ -394,7 +446,9 @@ mod tests {
             kind,
             version: String::new(),
             folder: folder.to_owned(),
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap())),
+            address: free_address(Ipv4Addr::LOCALHOST).unwrap(),
+            domain: DOMAIN.to_owned(),
+            federation: None,
             authority: PathBuf::from("ca.pem"),
             binary: PathBuf::from("sh"),
             user: None,

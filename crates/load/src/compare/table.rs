@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::figures::{self, Figures, Table};
+use super::figures::{self, Figures, Table, Unit, Verdict};
 use super::machine::Machine;
 use super::plan::{Case, Measure};
 use super::subject::Kind;
@@ -28,8 +28,8 @@ pub(super) struct Page<'a> {
 pub(super) fn quantity(measure: Measure, value: Option<f64>) -> String {
     let Some(value) = value else { return "-".to_owned() };
     match measure {
-        Measure::Cpu if value >= 1_000.0 => format!("{} ms", digits(value / 1_000.0)),
-        Measure::Cpu => format!("{} us", digits(value)),
+        Measure::Cpu | Measure::Latency if value >= 1_000.0 => format!("{} ms", digits(value / 1_000.0)),
+        Measure::Cpu | Measure::Latency => format!("{} us", digits(value)),
         Measure::Memory => format!("{} kB", digits(value / 1_000.0)),
     }
 }
@@ -48,6 +48,21 @@ fn digits(value: f64) -> String {
 
 fn times(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{} x", digits(value)))
+}
+
+/// What was found, and whether it is what was asked.
+fn found(measure: Measure, verdict: &Verdict) -> String {
+    let found = match verdict.unit {
+        Unit::Times => times(verdict.found),
+        Unit::Measured => quantity(measure, verdict.found),
+        Unit::Count => rate(verdict.found),
+    };
+    let word = match verdict.holds {
+        Some(true) => "holds",
+        Some(false) => "does not hold",
+        None => "not measured",
+    };
+    format!("{found}: {word}")
 }
 
 fn rate(value: Option<f64>) -> String {
@@ -82,21 +97,11 @@ impl Page<'_> {
             row.extend(self.kinds.iter().map(|&kind| quantity(case.measure, value(kind))));
             row.push(times(figures::ratio(value(Kind::Nuncio), value(Kind::Relay))));
             row.push(times(figures::ratio(figures::better_rival(case.key, self.table), value(Kind::Nuncio))));
-            match figures::verdict(case, self.table, self.machine.cores) {
-                None => row.extend(["", ""].map(str::to_owned)),
-                Some(verdict) => {
-                    let in_unit = matches!(case.goal, Some(super::plan::Goal::AtMost(_)));
-                    let found =
-                        if in_unit { quantity(case.measure, verdict.found) } else { times(verdict.found) };
-                    let word = match verdict.holds {
-                        Some(true) => "holds",
-                        Some(false) => "does not hold",
-                        None => "not measured",
-                    };
-                    row.push(verdict.asked);
-                    row.push(format!("{found}: {word}"));
-                }
-            }
+            let verdicts = figures::verdicts(case, self.table, self.machine.cores);
+            let joined =
+                |text: &dyn Fn(&Verdict) -> String| verdicts.iter().map(text).collect::<Vec<_>>().join("; ");
+            row.push(joined(&|verdict| verdict.asked.clone()));
+            row.push(joined(&|verdict| found(case.measure, verdict)));
             rows.push(row);
         }
         rows
@@ -125,7 +130,7 @@ impl Page<'_> {
                 let (from, to) = figures.spread.unzip();
                 let share = match case.measure {
                     Measure::Cpu => figures::ratio(figures.generator, figures.value),
-                    Measure::Memory => None,
+                    Measure::Memory | Measure::Latency => None,
                 };
                 rows.push(vec![
                     case.key.to_owned(),
@@ -133,7 +138,7 @@ impl Page<'_> {
                     quantity(case.measure, figures.value),
                     quantity(case.measure, from),
                     quantity(case.measure, to),
-                    rate(figures.rate.filter(|_| case.measure == Measure::Cpu)),
+                    rate(figures.rate.filter(|_| case.measure != Measure::Memory)),
                     micros(figures.p50),
                     micros(figures.p99),
                     figures.lost.to_string(),
@@ -259,7 +264,7 @@ mod tests {
             key: "chat10",
             title: "CPU per message".to_owned(),
             subjects: &Kind::ALL,
-            goal: Some(Goal::OfRelay(1.5)),
+            goals: vec![Goal::OfRelay(1.5), Goal::OfRival(Kind::Prosody, 0.2)],
             ..Case::default()
         };
         let mut table = Table::new();
@@ -301,8 +306,8 @@ mod tests {
                     "12.0 us",
                     "2.00 x",
                     "5.00 x",
-                    "at most 1.5 x the relay",
-                    "2.00 x: does not hold"
+                    "at most 1.5 x the relay; at most 0.2 x Prosody",
+                    "2.00 x: does not hold; 0.20 x: holds"
                 ]
             );
         });

@@ -23,6 +23,8 @@ pub(crate) struct Wish {
     pub(crate) mechanism: Mechanism,
     /// The relay only: the pair to join.
     pub(crate) pair: u64,
+    /// At the target's partner, if it has one.
+    pub(crate) away: bool,
 }
 
 /// What the connection must do.

@@ -75,6 +75,8 @@ struct Conn {
     stream: TcpStream,
     bare: Option<Bare>,
     scan: Scan,
+    /// At the target's partner.
+    away: bool,
     /// Until the session is there.
     login: Option<Box<Login>>,
     /// Stream management: how many stanzas came since it is on.
@@ -92,6 +94,8 @@ struct Conn {
 pub(crate) struct Engine<'t> {
     target: &'t Target,
     tls: BareConfig,
+    /// That of the target's partner.
+    away: Option<BareConfig>,
     poll: Poll,
     events: Events,
     conns: Vec<Option<Conn>>,
@@ -112,14 +116,13 @@ impl<'t> Engine<'t> {
     /// # Errors
     /// The roots cannot be read, or the system has no poller for us.
     pub(crate) fn new(target: &'t Target) -> Result<Self, String> {
-        let kind = if target.start == Start::StartTls { Kind::StartTls } else { Kind::Direct };
-        let roots = Roots::Files(target.roots.clone());
-        let tls = BareConfig::client(&roots, &target.domain, kind, target.classic_key_exchange)
-            .map_err(|error| error.to_string())?;
+        let tls = tls_for(target)?;
+        let away = target.partner.as_deref().map(tls_for).transpose()?;
         let poll = Poll::new().map_err(|error| format!("no poller: {error}"))?;
         Ok(Self {
             target,
             tls,
+            away,
             poll,
             events: Events::with_capacity(1024),
             conns: Vec::new(),
@@ -155,25 +158,28 @@ impl<'t> Engine<'t> {
     /// The system has no socket for us.
     pub(crate) fn open(&mut self, wish: Wish, tag: u32) -> Result<usize, String> {
         let id = self.free.pop().unwrap_or(self.conns.len());
-        let mut stream = connect(self.target.address, id / PER_SOURCE)
-            .map_err(|error| format!("cannot connect to {}: {error}", self.target.address))?;
+        let (target, tls, away) = match (&self.target.partner, &self.away) {
+            (Some(partner), Some(tls)) if wish.away => (partner.as_ref(), tls, true),
+            _ => (self.target, &self.tls, false),
+        };
+        let mut stream = connect(target.address, id / PER_SOURCE)
+            .map_err(|error| format!("cannot connect to {}: {error}", target.address))?;
         self.poll
             .registry()
             .register(&mut stream, Token(id), Interest::READABLE | Interest::WRITABLE)
             .map_err(|error| format!("cannot watch a socket: {error}"))?;
-        let bare = match self.target.start {
+        let bare = match target.start {
             Start::StartTls => None,
-            Start::DirectTls | Start::Relay => {
-                Some(self.tls.connection().map_err(|error| error.to_string())?)
-            }
+            Start::DirectTls | Start::Relay => Some(tls.connection().map_err(|error| error.to_string())?),
         };
-        let scan = if self.target.start == Start::Relay { Scan::default() } else { Scan::with_header() };
+        let scan = if target.start == Start::Relay { Scan::default() } else { Scan::with_header() };
         let conn = Conn {
             stream,
             bare,
             scan,
             account: wish.account,
-            login: Some(Box::new(Login::new(wish, self.target))),
+            away,
+            login: Some(Box::new(Login::new(wish, target))),
             handled: None,
             unsent: Vec::new(),
             tag,
@@ -261,7 +267,7 @@ impl<'t> Engine<'t> {
             reply: &mut self.reply,
             cuts: &mut self.cuts,
             answered: 0,
-            tls: &self.tls,
+            tls: self.away.as_ref().filter(|_| conn.away).unwrap_or(&self.tls),
             heard: &mut self.heard,
         };
         let done = conn.event(event, &mut self.input, &mut work, flow);
@@ -612,6 +618,14 @@ fn connect(to: SocketAddr, source: usize) -> io::Result<TcpStream> {
     let stream = TcpStream::from_std(std::net::TcpStream::from(socket));
     stream.set_nodelay(true)?;
     Ok(stream)
+}
+
+/// What TLS at this target needs.
+fn tls_for(target: &Target) -> Result<BareConfig, String> {
+    let kind = if target.start == Start::StartTls { Kind::StartTls } else { Kind::Direct };
+    let roots = Roots::Files(target.roots.clone());
+    BareConfig::client(&roots, &target.domain, kind, target.classic_key_exchange)
+        .map_err(|error| error.to_string())
 }
 
 fn direct(to: SocketAddr) -> io::Result<TcpStream> {

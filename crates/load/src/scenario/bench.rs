@@ -71,12 +71,16 @@ impl<'t> Bench<'t> {
     /// # Errors
     /// The process to watch cannot be watched.
     pub(crate) fn new(target: &'t Target, scenario: &str) -> Result<Self, String> {
-        let probe = target
-            .process
-            .map(|pid| Probe::new(pid).map_err(|error| format!("process {pid} cannot be measured: {error}")));
+        let measured = |pid: u32, probe: std::io::Result<Probe>| {
+            probe.map_err(|error| format!("process {pid} cannot be measured: {error}"))
+        };
+        let mut probe = target.process.map(|pid| measured(pid, Probe::new(pid))).transpose()?;
+        if let Some(other) = target.partner.as_ref().and_then(|partner| partner.process) {
+            probe = probe.map(|probe| measured(other, probe.and(other))).transpose()?;
+        }
         let report =
             Report { scenario: scenario.to_owned(), target: target.name.clone(), ..Report::default() };
-        Ok(Self { target, report, probe: probe.transpose()?, begun: None })
+        Ok(Self { target, report, probe, begun: None })
     }
 
     /// Makes sure that this many connections fit.

@@ -1,7 +1,7 @@
 //! Pairs of accounts that write to each other.
 //!
 //! `window` messages of each pair are on their way at any time: whoever gets one answers it at once. With a window of one that is
-//! ping-pong. Each message leaves in a record and a write of its own, as from people who type, unless `together` allows more.
+//! ping-pong. With a partner of the target, one of each pair is there, and every message goes from server to server. Each message leaves in a record and a write of its own, as from people who type, unless `together` allows more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, OnceLock, PoisonError};
@@ -133,6 +133,8 @@ impl Shared<'_, '_, '_> {
             presence: true,
             mechanism: chat.mechanism,
             pair,
+            // Of each pair one is at the partner, so that each message goes from one server to the other.
+            away: account < 2 * chat.pairs && account % 2 == 1,
             ..Wish::default()
         };
         let bystanders = (number..chat.bystanders).step_by(self.threads as usize);

@@ -5,9 +5,11 @@ mod mark;
 
 mod chat;
 mod churn;
+mod dead;
 mod idle;
 mod login;
 mod offline;
+mod pairs;
 mod presence;
 mod resume;
 mod roster;
@@ -19,9 +21,11 @@ use serde::Deserialize;
 pub(crate) use self::bench::Bench;
 pub use self::chat::Chat;
 pub use self::churn::Churn;
+pub use self::dead::Dead;
 pub use self::idle::Idle;
 pub use self::login::Login;
 pub use self::offline::Offline;
+pub use self::pairs::Pairs;
 pub use self::presence::Presence;
 pub use self::resume::Resume;
 pub use self::roster::Roster;
@@ -107,6 +111,8 @@ kinds! {
     offline::Offline,
     resume::Resume,
     churn::Churn,
+    pairs::Pairs,
+    dead::Dead,
 }
 
 /// Why a text is no scenario.
@@ -210,6 +216,16 @@ fn within<T: PartialOrd + Copy + std::fmt::Display>(
     }
 }
 
+/// Says that a text is no part of a domain's name.
+fn plain(name: &str, value: &str) -> Result<(), String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.".contains(&byte);
+    if !value.is_empty() && value.bytes().all(fits) {
+        Ok(())
+    } else {
+        Err(format!("{name} is {value:?}; it must be from ASCII letters, digits, '-' and '.'"))
+    }
+}
+
 /// The most connections of one scenario.
 const MOST_CONNECTIONS: u32 = 1_000_000;
 /// The longest measured time, in seconds.
@@ -254,6 +270,10 @@ mod tests {
             ("offline", "messages", "0"),
             ("resume", "rounds", "10001"),
             ("churn", "minutes", "2000"),
+            ("pairs", "window", "0"),
+            ("pairs", "domain", "a'b"),
+            ("dead", "domain", ""),
+            ("dead", "stanzas", "0"),
         ] {
             let why = Scenario::named(name, &[(key, value)]).unwrap_err().to_string();
             assert!(why.contains(key) && why.contains("must be from"), "{name} {key}={value}: {why}");
