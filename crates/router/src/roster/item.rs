@@ -35,7 +35,10 @@ pub struct Item {
 }
 
 /// The groups of an item: one word where there are none, which is most often so.
-#[expect(clippy::box_collection, reason = "a boxed slice would take two words in each of the items without groups")]
+#[expect(
+    clippy::box_collection,
+    reason = "a boxed slice would take two words in each of the items without groups"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Groups(Option<Box<Vec<Box<str>>>>);
 
