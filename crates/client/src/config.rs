@@ -14,6 +14,7 @@ use nuncio_xmpp::jid::BareJid;
 use nuncio_xmpp::xml::Limits;
 
 use crate::backoff::Backoff;
+use crate::identity::Proofs;
 use crate::resolve::{Resolve, SystemResolver};
 
 /// Where to connect first. The certificate must be for the account's domain in any case.
@@ -38,6 +39,8 @@ pub struct ClientConfig {
     pub credentials: Credentials,
     /// Which authorities are believed.
     pub roots: Roots,
+    /// What else may prove the server, and what it takes.
+    pub proofs: Proofs,
     /// A certificate of one's own, for SASL EXTERNAL; set [`Credentials::certificate`] too.
     pub certificate: Option<PairFiles>,
     /// Where to connect first.
@@ -76,7 +79,7 @@ pub struct ClientConfig {
     pub inbox: usize,
     /// Which answers to requests to the own account are accepted.
     pub leniency: Leniency,
-    /// Finds servers.
+    /// Finds servers, and says which answers are signed if it can: [`Resolve::validating`].
     pub resolver: Arc<dyn Resolve>,
     /// Whether, and after which waits, a session connects again by itself when its connection is over and it makes sense to try: see
     /// [`crate::Disconnected::retry_in`]. None to leave that to the caller of [`crate::Session::reconnect`].
@@ -92,6 +95,7 @@ impl ClientConfig {
             account,
             credentials,
             roots,
+            proofs: Proofs::default(),
             certificate: None,
             server: Server::default(),
             start: Start::Tcp,

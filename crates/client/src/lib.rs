@@ -3,8 +3,9 @@
 //! - The server is found by the domain's SRV records for STARTTLS and direct TLS in one order (RFC 6120 §3.2, XEP-0368), then by its
 //!   addresses; of several addresses the first that answers is taken (RFC 8305). [`Server`] names another place, [`Resolve`] another
 //!   source.
-//! - TLS is always required, and the server's certificate must be for the account's domain, whatever host was connected to
-//!   (RFC 6120 §13.7, RFC 7590 §3.1); a redirect changes neither (S0-31).
+//! - TLS is always required, and the server must be proven to be that of the account's domain, whatever host was connected to
+//!   (RFC 6120 §13.7, RFC 7590 §3.1, RFC 7712 §3); a redirect changes neither (S0-31). The engine that judges is the servers' own,
+//!   [`dna`]: see [`Proofs`]. Whoever is refused gets nothing but a handshake, and the caller an [`IdentityError`] with the reason.
 //! - The strongest mechanism that both sides have is used, with channel binding where there is one; PLAIN only by [`Policy`].
 //! - Nothing is sent before a resource is bound: stanzas wait (S0-07).
 //! - An IQ is answered only by whom it was sent to, and has an id that nobody can guess (S4-03 to S4-09). Roster pushes and carbons that
@@ -60,6 +61,8 @@
 mod backoff;
 mod config;
 mod cut;
+mod gate;
+mod identity;
 mod link;
 mod pending;
 mod resolve;
@@ -69,7 +72,10 @@ mod why;
 
 pub use backoff::Backoff;
 pub use config::{ClientConfig, Server};
-pub use nuncio_net::dns::DnsConfig;
+pub use identity::{IdentityError, Pinned, Proofs};
+pub use nuncio_dna as dna;
+pub use nuncio_net::HttpsConfig;
+pub use nuncio_net::dns::{Anchors, DnsConfig, Validation};
 pub use nuncio_net::tls::{ConnectError, PairFiles, Roots};
 pub use nuncio_stream::client::Reason;
 pub use nuncio_stream::iq::Leniency;

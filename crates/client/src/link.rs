@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use nuncio_dna::Judgement;
 use nuncio_net::{HandshakeFailure, Options, Security, drive};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::Start;
-use nuncio_stream::client::{self, Client, Command, End, Never, Reason, Resumption};
+use nuncio_stream::client::{self, Client, Command, End, Reason, Resumption};
 use nuncio_stream::sasl::client::Proven;
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::Jid;
@@ -22,6 +23,8 @@ use tokio::time::sleep;
 
 use crate::backoff::Backoff;
 use crate::cut::Cut;
+use crate::gate::Gate;
+use crate::identity::IdentityError;
 use crate::session::{Disconnected, Event, Inner, Online, Outgoing, Shared};
 use crate::target::{self, Spot, Target};
 use crate::why::Why;
@@ -48,6 +51,9 @@ pub(crate) struct Link {
     jid: Option<Jid>,
     tls: Option<TlsFacts>,
     login: Option<Proven>,
+    judgement: Option<Arc<Judgement>>,
+    /// Why the server was refused.
+    refused: Option<Box<IdentityError>>,
     end: Option<End>,
 }
 
@@ -75,6 +81,8 @@ impl Link {
             jid: None,
             tls: None,
             login: None,
+            judgement: None,
+            refused: None,
             end: None,
         }
     }
@@ -147,7 +155,7 @@ impl Link {
                     }
                     None => Why::Stream(Reason::Redirected(decision)),
                 },
-                (_, Some(why)) => Why::Tls(why),
+                (_, Some(why)) => why,
                 (Reason::PeerError(error), None) => {
                     if error.condition == StreamCondition::Reset {
                         // S0-28: the security context is void; resuming the session after a new login is not.
@@ -170,6 +178,7 @@ impl Link {
         let may_retry = match &why {
             Why::Connect(_) => true,
             Why::Tls(_) => false,
+            Why::Identity(error) => error.may_pass(),
             Why::Stream(reason) => reason.may_retry(),
         };
         Disconnected { why, clean, resumable: self.resumption.is_some(), may_retry, retry_in: None }
@@ -182,8 +191,8 @@ impl Link {
         location.into_iter().chain([Target::configured(&self.inner.config)]).collect()
     }
 
-    /// Runs the stream over a connection. Returns why TLS was refused, if it was.
-    async fn stream(&mut self, io: TcpStream, spot: &Spot) -> Option<String> {
+    /// Runs the stream over a connection. Returns why the server was refused or the handshake failed, if so.
+    async fn stream(&mut self, io: TcpStream, spot: &Spot) -> Option<Why> {
         let inner = Arc::clone(&self.inner);
         let config = &inner.config;
         let settings = client::ClientConfig {
@@ -205,6 +214,7 @@ impl Link {
         };
         self.start = spot.start;
         (self.jid, self.tls, self.login, self.end) = (None, None, None, None);
+        (self.judgement, self.refused) = (None, None);
         self.managed = config.stream_management;
         let failure = Arc::new(OnceLock::new());
         let options = Options {
@@ -218,14 +228,16 @@ impl Link {
             handshake_failure: Some(Arc::clone(&failure)),
             ..Options::new(inner.clock, Arc::clone(&inner.metrics))
         };
-        let machine = Client::new(settings, Arc::clone(&inner.entropy), inner.clock.now());
+        let machine = Gate::new(Client::new(settings, Arc::clone(&inner.entropy), inner.clock.now()));
         let (io, scissors) = Cut::new(io);
         self.shared.lock().scissors = Some(scissors);
-        drive(io, machine, Glue(self), options).await;
+        drive(io, machine, Glue { link: self, spot }, options).await;
         self.shared.lock().scissors = None;
         self.jid = None;
         // A handshake that was cut short says nothing about the server.
-        failure.get().filter(|failure: &&HandshakeFailure| failure.refused).map(|failure| failure.why.clone())
+        let failed = failure.get().filter(|failure: &&HandshakeFailure| failure.refused);
+        let refused = self.refused.take().map(Why::Identity);
+        refused.or_else(|| failed.map(|failure| Why::Tls(failure.why.clone())))
     }
 
     /// Keeps what the next connection needs.
@@ -266,8 +278,27 @@ impl Link {
         if let Some(backoff) = &mut self.backoff {
             backoff.reset();
         }
-        if let (Some(tls), Some(login)) = (self.tls.clone(), self.login.clone()) {
-            self.tell(Event::Online(Box::new(Online { jid, resumed, tls, login }))).await;
+        if let (Some(tls), Some(login), Some(judgement)) =
+            (self.tls.clone(), self.login.clone(), self.judgement.clone())
+        {
+            self.tell(Event::Online(Box::new(Online { jid, resumed, tls, login, judgement }))).await;
+        }
+    }
+
+    /// Whether the server is believed to be that of the account's domain. A wish to close does not wait for that.
+    async fn believes(&mut self, tls: &TlsFacts, spot: &Spot) -> bool {
+        let inner = Arc::clone(&self.inner);
+        match unless_closed(&mut self.closing, inner.judge.prove(tls, spot)).await {
+            Some(Ok(judgement)) => {
+                self.judgement = Some(Arc::new(judgement));
+                true
+            }
+            Some(Err(error)) => {
+                tracing::info!(account = %inner.config.account, %error, code = error.code(), "the server is refused");
+                self.refused = Some(Box::new(error));
+                false
+            }
+            None => false,
         }
     }
 
@@ -391,6 +422,7 @@ fn graver(before: Option<Disconnected>, now: Disconnected) -> Disconnected {
         Why::Connect(_) => 0,
         Why::Stream(_) => 1,
         Why::Tls(_) => 2,
+        Why::Identity(_) => 3,
     };
     let Some(before) = before else { return now };
     let may_retry = before.may_retry || now.may_retry;
@@ -398,19 +430,22 @@ fn graver(before: Option<Disconnected>, now: Disconnected) -> Disconnected {
 }
 
 /// A link as the host of its stream.
-struct Glue<'a>(&'a mut Link);
+struct Glue<'a> {
+    link: &'a mut Link,
+    spot: &'a Spot,
+}
 
-impl nuncio_sansio::Host<Client> for Glue<'_> {
-    async fn ask(&mut self, question: Never) -> Never {
-        match question {}
+impl nuncio_sansio::Host<Gate> for Glue<'_> {
+    async fn ask(&mut self, tls: TlsFacts) -> bool {
+        self.link.believes(&tls, self.spot).await
     }
 
     async fn event(&mut self, event: client::Event) {
-        self.0.event(event).await;
+        self.link.event(event).await;
     }
 
     async fn command(&mut self) -> Command {
-        self.0.command().await
+        self.link.command().await
     }
 
     async fn closed(&mut self) {}

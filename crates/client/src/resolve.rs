@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
-use nuncio_net::dns::{self, DnsConfig, DnsError, Resolver};
+use nuncio_net::dns::{self, DnsConfig, DnsError, Resolver, Validation};
 use nuncio_stream::Start;
 use nuncio_xmpp::jid::to_ascii;
 
@@ -36,7 +36,7 @@ pub enum Services {
     Unknown,
 }
 
-/// Finds servers. Which name is asked for is never a question of trust: whoever answers must prove to be the account's domain.
+/// Finds servers. Which name is asked for is never a question of trust: whoever answers must prove to be the account's domain (S3-21).
 pub trait Resolve: fmt::Debug + Send + Sync {
     /// Where the clients of `domain` are served, by its SRV records `_xmpp-client` and `_xmpps-client` in one order (XEP-0368 §2). A
     /// resolver that knows nothing about that need not have this.
@@ -49,6 +49,12 @@ pub trait Resolve: fmt::Debug + Send + Sync {
 
     /// The addresses of a host, the best first. They need not take turns by family; who connects sees to that (RFC 8305 §4).
     fn addresses<'a>(&'a self, host: &'a str) -> Resolved<'a, Vec<IpAddr>>;
+
+    /// What asks DNS here, if it is one that says which answers are signed: then DANE decides about servers too
+    /// ([`crate::Proofs`]). It must be what the places and addresses come from. None by default.
+    fn validating(&self) -> Option<Resolver> {
+        None
+    }
 }
 
 /// SRV records from the name servers of `/etc/resolv.conf`, which is read whenever it has changed; addresses as the operating system
@@ -59,7 +65,7 @@ pub struct SystemResolver;
 /// The resolver of all [`SystemResolver`]s, so that they share a cache.
 static SYSTEM: Mutex<Option<Resolver>> = Mutex::new(None);
 
-fn system() -> Resolver {
+pub(crate) fn system() -> Resolver {
     // A file that cannot be read is as good as none.
     let config = DnsConfig::system().unwrap_or_default();
     let mut kept = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +88,8 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// SRV records and addresses from name servers of one's choice, without the operating system.
+/// SRV records and addresses from name servers of one's choice, without the operating system. If its settings say that signatures are
+/// checked ([`DnsConfig::validation`]), servers are judged by their TLSA records too (RFC 7673), and wrong signatures end the search.
 #[derive(Clone, Debug)]
 pub struct DnsResolver(Resolver);
 
@@ -105,6 +112,10 @@ impl Resolve for DnsResolver {
             Ok(answer.records)
         })
     }
+
+    fn validating(&self) -> Option<Resolver> {
+        Some(self.0.clone()).filter(|resolver| resolver.config().validation != Validation::Off)
+    }
 }
 
 async fn services(resolver: &Resolver, domain: &str) -> io::Result<Services> {
@@ -124,6 +135,8 @@ async fn services(resolver: &Resolver, domain: &str) -> io::Result<Services> {
         dns::Services::Nowhere => Services::Nowhere,
         // A name so long that no service name fits before it has none.
         dns::Services::Unknown | dns::Services::Unanswered(DnsError::Name(_)) => Services::Unknown,
+        // RFC 7673 §3.1: no other way is tried.
+        dns::Services::Unanswered(error @ DnsError::Bogus(_)) => return Err(io::Error::other(error)),
         dns::Services::Unanswered(error) => {
             tracing::info!(%domain, %error, "SRV records cannot be asked for; the domain's own addresses are tried");
             Services::Unknown

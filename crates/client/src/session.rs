@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use nuncio_dna::{Judgement, ProvenDomain};
 use nuncio_net::tls::ConnectError;
 use nuncio_net::{Clock, Connector, NetMetrics, OsEntropy};
 use nuncio_sansio::{Entropy, TlsFacts};
@@ -22,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::config::ClientConfig;
+use crate::identity::Judge;
 use crate::link::Link;
 use crate::pending::{Pending, RequestError};
 use crate::why::Why;
@@ -62,6 +64,16 @@ pub struct Online {
     pub tls: TlsFacts,
     /// What the login proved.
     pub login: Proven,
+    /// Why the server is believed to be that of the account's domain, made for this connection.
+    pub judgement: Arc<Judgement>,
+}
+
+impl Online {
+    /// What proves that the server is that of the account's domain.
+    #[must_use]
+    pub fn proof(&self) -> Option<&ProvenDomain> {
+        self.judgement.accepted()
+    }
 }
 
 /// How a connection ended.
@@ -106,6 +118,7 @@ pub enum SendError {
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
     pub(crate) connector: Arc<Connector>,
+    pub(crate) judge: Judge,
     /// The account's domain as A-labels: the only name that a server's certificate may have (S0-31).
     pub(crate) server_name: String,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -129,11 +142,13 @@ impl Client {
     /// # Errors
     /// Roots or certificates that cannot be used, or a domain that has no form for TLS.
     pub fn new(config: ClientConfig) -> Result<Self, ConnectError> {
-        let connector = Arc::new(Connector::new(&config.roots, config.certificate.as_ref())?);
+        let connector = Arc::new(Connector::unjudging_client(config.certificate.as_ref())?);
         let domain = config.account.domain();
         let server_name = to_ascii(domain).ok_or_else(|| ConnectError::Name(domain.to_owned()))?;
+        let judge = Judge::new(&config)?;
         Ok(Self(Arc::new(Inner {
             config,
+            judge,
             connector,
             server_name,
             entropy: Arc::new(OsEntropy),

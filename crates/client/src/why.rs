@@ -5,13 +5,18 @@ use std::io;
 use nuncio_stream::client::Reason;
 use nuncio_stream::redirect::Decision;
 
+use crate::identity::IdentityError;
+
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Why {
     /// No TCP connection, or no address.
     #[error("no connection: {0}")]
     Connect(#[from] io::Error),
-    /// The TLS handshake failed: mostly, the server could not prove that it speaks for the account's domain.
+    /// The server is not proven to be that of the account's domain (S3-23). It has got nothing from us but the handshake.
+    #[error(transparent)]
+    Identity(#[from] Box<IdentityError>),
+    /// The TLS handshake failed.
     #[error("TLS handshake failed: {0}")]
     Tls(String),
     /// The stream ended.

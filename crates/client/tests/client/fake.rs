@@ -8,6 +8,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use nuncio_client::dna::CertificateDer;
 use nuncio_client::{
     Client, ClientConfig, Event, Pace, Resolve, Resolved, Roots, Server, Service, Services, Session, Start,
 };
@@ -33,6 +34,8 @@ use tokio::time::timeout;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) const DOMAIN: &str = "good.example";
 pub(crate) const EVIL: &str = "evil.example";
+/// Where SRV records may say that the domain is served.
+pub(crate) const HOST: &str = "host.good.example";
 
 static KEYS: LazyLock<HashMap<&str, Keys>> = LazyLock::new(|| {
     let keys = |hash| Keys::derive(hash, "secret", b"pepper and salt", 4096).unwrap();
@@ -51,7 +54,7 @@ pub(crate) struct Certificates {
 impl Certificates {
     pub(crate) fn new() -> Self {
         let this = Self { folder: tempfile::tempdir().unwrap() };
-        for domain in [DOMAIN, EVIL] {
+        for domain in [DOMAIN, EVIL, HOST] {
             ca::local(&this.of(domain), &[domain.to_owned()]).unwrap();
         }
         this
@@ -62,7 +65,18 @@ impl Certificates {
     }
 
     pub(crate) fn roots(&self) -> Roots {
-        Roots::Files([DOMAIN, EVIL].map(|domain| self.of(domain).join("ca.pem")).to_vec())
+        self.authorities(&[DOMAIN, EVIL, HOST])
+    }
+
+    /// The authorities of these domains.
+    pub(crate) fn authorities(&self, domains: &[&str]) -> Roots {
+        Roots::Files(domains.iter().map(|domain| self.of(domain).join("ca.pem")).collect())
+    }
+
+    /// The certificate of a domain itself.
+    pub(crate) fn leaf(&self, domain: &str) -> CertificateDer<'static> {
+        let all = Roots::Files(vec![self.of(domain).join("host.pem")]).certificates().unwrap();
+        all.into_iter().next().unwrap()
     }
 
     pub(crate) fn hosts(&self, domain: &str) -> Arc<TlsHosts> {

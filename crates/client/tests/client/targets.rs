@@ -98,7 +98,7 @@ async fn all_records_fail() {
         names.addresses.insert(DOMAIN.to_owned(), vec![good.address.ip()]);
         let (config, names) = by_name(&certificates, names);
         let end = refused(config).await;
-        assert!(matches!(end.why, Why::Tls(_)), "{:?}", end.why);
+        assert!(matches!(end.why, Why::Identity(_)), "{:?}", end.why);
         assert_eq!((end.may_retry, end.retry_in), (may_retry, None));
         assert!(!names.asked.lock().unwrap().contains(&format!("host {DOMAIN}")));
     }

@@ -68,7 +68,7 @@ pub enum ConnectError {
 }
 
 /// Makes TLS connections to servers. Checks the chain and the name of each (RFC 6125, RFC 9525) and remembers sessions to resume; but for one of
-/// [`TlsHosts::connector`](super::TlsHosts::connector), which does neither.
+/// [`TlsHosts::connector`](super::TlsHosts::connector), which does neither, and [`Connector::unjudging_client`], which only remembers.
 #[derive(Debug)]
 pub struct Connector {
     starttls: ArcSwap<ClientConfig>,
@@ -129,6 +129,34 @@ impl Connector {
             .with_root_certificates(store);
         let mut starttls = match shown {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key)?,
+            None => builder.with_no_client_auth(),
+        };
+        starttls.key_log = Arc::new(Hear);
+        let mut direct = starttls.clone();
+        direct.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
+        direct.resumption = Resumption::default();
+        Ok(Self::of(starttls, direct, true))
+    }
+
+    /// A client's connector that judges nobody: whoever uses it has to judge [`nuncio_sansio::TlsFacts::peer_certificates`] before anything secret is sent, also on
+    /// a resumed connection, where they are those of the first. That the server holds their key is checked. Shows the certificate of `own`, if given, to servers that
+    /// ask for one.
+    ///
+    /// # Errors
+    /// Files that cannot be read or do not fit together.
+    pub fn unjudging_client(own: Option<&PairFiles>) -> Result<Self, ConnectError> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verify::Unjudged::new(&provider())));
+        let mut starttls = match own {
+            Some(pair) => match (files::certificates(&pair.chain), files::private_key(&pair.key)) {
+                (Ok(chain), Ok(key)) => builder.with_client_auth_cert(chain, key)?,
+                (chain, key) => {
+                    let problems = chain.err().into_iter().chain(key.err()).collect();
+                    return Err(super::TlsError { problems }.into());
+                }
+            },
             None => builder.with_no_client_auth(),
         };
         starttls.key_log = Arc::new(Hear);

@@ -40,7 +40,7 @@ async fn certificates_are_exchanged_without_a_restart() {
     server.signal("HUP");
     assert!(server.log.wait(|line| line.contains(" reloaded").then_some(())).is_some());
     connect(believing(config.clone(), &two)).await;
-    assert!(matches!(refused(believing(config.clone(), &one)).await.why, Why::Tls(_)));
+    assert!(matches!(refused(believing(config.clone(), &one)).await.why, Why::Identity(_)));
     connect(believing(server.direct(config.clone()), &two)).await;
     ping(&mut stands).await;
 
