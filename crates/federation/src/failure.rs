@@ -1,6 +1,8 @@
 //! Why another server is not reached, or not spoken with: a code for programs, a text for people, and what the sender of a stanza is told.
 
-use nuncio_dna::Judgement;
+use std::sync::Arc;
+
+use nuncio_dna::{Finding, Judgement};
 use nuncio_stream::redirect::Decision;
 use nuncio_stream::s2s::{DialbackError, End, Reason};
 use nuncio_xmpp::error::{Condition, ErrorType, StanzaError, StreamCondition};
@@ -19,6 +21,8 @@ pub(crate) struct Failure {
     pub(crate) of_pair: bool,
     /// Where they want us instead.
     pub(crate) redirect: Option<Decision>,
+    /// All that a judgement has found, in the words of `nuncio_dna`: why each prooftype proves nothing.
+    pub(crate) findings: Arc<[String]>,
 }
 
 impl Failure {
@@ -31,6 +35,7 @@ impl Failure {
             lasting: false,
             of_pair: false,
             redirect: None,
+            findings: Arc::default(),
         }
     }
 
@@ -46,10 +51,16 @@ impl Failure {
 
     /// Policy refuses.
     pub(crate) fn refused(judgement: &Judgement) -> Self {
-        match judgement.cause() {
-            Some(cause) => Self::lasting(cause.reason.code(), cause.to_string()),
+        let mut failure = match judgement.cause() {
+            Some(Finding { by, reason, is_veto }) => {
+                let by = by.map(|by| format!("{by}: ")).unwrap_or_default();
+                let more = if *is_veto { ", which no other proof outweighs" } else { "" };
+                Self::lasting(reason.code(), format!("{by}{reason}{more}"))
+            }
             None => Self::lasting("policy-unmet", "nothing is proven"),
-        }
+        };
+        failure.findings = judgement.findings.iter().map(ToString::to_string).collect();
+        failure
     }
 
     /// The peer refused our assertion, or could not check it.
@@ -126,7 +137,8 @@ impl Failure {
 
     /// What the sender of a stanza to this domain is told.
     pub(crate) fn error(&self, remote: &str) -> StanzaError {
-        let error = StanzaError::new(self.condition).with_text(format!("{remote}: {}", self.text));
+        let error =
+            StanzaError::new(self.condition).with_text(format!("{remote}: {} [{}]", self.text, self.code));
         if self.lasting { error.with_type(ErrorType::Cancel) } else { error }
     }
 }

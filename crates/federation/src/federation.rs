@@ -301,9 +301,9 @@ impl Federation {
 
     /// Notes what became of an attempt.
     pub(crate) fn note(&self, pair: &Pair, direction: Direction, outcome: Result<(), &Failure>) {
-        let (code, text) = match outcome {
-            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned()),
-            Err(failure) => (failure.code.clone(), failure.text.clone()),
+        let (code, text, findings) = match outcome {
+            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned(), Arc::default()),
+            Err(failure) => (failure.code.clone(), failure.text.clone(), Arc::clone(&failure.findings)),
         };
         self.metrics
             .outcomes
@@ -313,7 +313,8 @@ impl Federation {
             tracing::info!(%pair, %direction, code, text, "another server is not spoken with");
         }
         let at = self.now();
-        let attempt = Attempt { at, direction, local: pair.local.to_string(), code, text, times: 1 };
+        let attempt =
+            Attempt { at, direction, local: pair.local.to_string(), code, text, findings, times: 1 };
         self.history.lock().note(&pair.remote, attempt);
     }
 

@@ -1,6 +1,7 @@
 //! What became of attempts to talk to other servers, and of theirs to talk to us: the last ones of each domain, with codes for programs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use nuncio_dna::{Direction, Time};
 use serde_json::{Value, json};
@@ -23,6 +24,8 @@ pub struct Attempt {
     pub code: String,
     /// The same for people.
     pub text: String,
+    /// Why each prooftype proved nothing, if it came to a judgement.
+    pub findings: Arc<[String]>,
     /// How often in a row.
     pub times: u32,
 }
@@ -95,6 +98,7 @@ impl Attempt {
             "local": self.local,
             "code": self.code,
             "text": self.text,
+            "findings": &*self.findings,
             "times": self.times,
         })
     }
@@ -121,6 +125,7 @@ mod tests {
             local: "us.example".to_owned(),
             code: code.to_owned(),
             text: format!("it was {code}"),
+            findings: Arc::default(),
             times: 1,
         }
     }

@@ -209,7 +209,12 @@ impl Federation {
             queues.push(waiting(&entry.pair, &look));
         }
         let attempts: Vec<_> = self.history(|history| history.of(remote).cloned().collect());
-        says.extend(attempts.iter().rev().map(crate::Attempt::line));
+        for (place, attempt) in attempts.iter().enumerate().rev() {
+            says.push(attempt.line());
+            if place == 0 {
+                says.extend(attempt.findings.iter().map(|finding| format!("    not by {finding}")));
+            }
+        }
         let failing = queues.iter().find(|queue| !queue["code"].is_null());
         let last = attempts.first().filter(|attempt| attempt.code != crate::history::AUTHORISED);
         let code = match (failing, last) {

@@ -219,8 +219,8 @@ def verdict(broken: Broken, server, outcome: str, said: Proof, wanted: str) -> s
     if outcome == "delivered" or said.code != wanted:
         return f"{outcome}, {said.by} [{said.code}] {said.more}; expected {wanted}"
     also = broken.data.get("also")
-    if also and f"[{also}]" not in server.judgements(broken.name):
-        return f"no judgement names {also}: {server.judgements(broken.name)}"
+    if also and not any(f"[{also}]" in finding for finding in said.findings):
+        return f"no finding names {also}: {said.findings}"
     return ""
 
 

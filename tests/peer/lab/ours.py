@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import subprocess
 
 from ..subjects import command, die_with_parent
@@ -110,15 +109,6 @@ class LabNuncio(Peer):
         """What the command says; its status is 1 while the domain fails."""
         return json.loads((await self.tried("federation", "explain", remote, "--json"))[1])
 
-    async def check(self, remote: str, local: str, *words: str) -> tuple[int, str]:
-        """What `nuncio check` says, and its status."""
-        words = (str(self.binary), "check", remote, "--from", local, "--config", str(self.config), *words)
-        process = await asyncio.create_subprocess_exec(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=die_with_parent)
-        out, err = await process.communicate()
-        if process.returncode not in (0, 1) or not out:
-            raise RuntimeError(f"check {remote} ended with {process.returncode}: {err.decode(errors='replace')}")
-        return process.returncode, out.decode()
-
     async def look(self, local: str, remote: str, way: str) -> Proof | None:
         """RFC 7712's result for the pair: of the stream that they opened (`in`) or that we opened (`out`)."""
         said = await self.explain(remote)
@@ -128,11 +118,5 @@ class LabNuncio(Peer):
                 return Proof(stream["proven-by"], f"{stream['strength']}, {stream['evidence']}", wire=stream["authorised-by"])
         for attempt in said["attempts"]:
             if attempt["local"] == local and attempt["direction"] == way and attempt["code"] != "authorised":
-                return Proof("refused", attempt["text"], attempt["code"])
+                return Proof("refused", attempt["text"], attempt["code"], tuple(attempt["findings"]))
         return None
-
-    def judgements(self, remote: str) -> str:
-        """Every judgement about the domain, with all its findings, as the log tells them."""
-        text = (self.folder / "out.log").read_text(errors="replace")
-        entries = re.split(r"^(?=\d{4}-\d\d-\d\dT)", text, flags=re.MULTILINE)
-        return "".join(entry for entry in entries if " judged " in entry and f" with {remote} " in entry)

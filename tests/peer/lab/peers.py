@@ -28,6 +28,7 @@ class Proof:
     by: str = "-"
     more: str = ""
     code: str = ""                  # why not, if not
+    findings: tuple[str, ...] = ()  # why each prooftype proved nothing
     wire: str = ""                  # by what Nuncio says the pair was authorised on the wire
 
 

@@ -74,12 +74,7 @@ impl fmt::Display for Report {
             Verdict::Accepted { text } => f.write_str(text),
             Verdict::Refused { code, text, advice } => {
                 writeln!(f, "to change: {advice}")?;
-                // A finding brings its code with it.
-                if text.contains(&format!("[{code}]")) {
-                    write!(f, "refused: {text}")
-                } else {
-                    write!(f, "refused: {text} [{code}]")
-                }
+                write!(f, "refused: {text} [{code}]")
             }
         }
     }
