@@ -65,7 +65,7 @@ pub struct Target {
     /// How long a server may be silent where something must come.
     pub patience: Duration,
     /// Another server, which the first one talks to: a scenario of pairs logs one of each pair in there. Its process is measured too.
-    pub partner: Option<Box<Target>>,
+    pub partner: Option<Box<Self>>,
     /// Where it listens for other servers, if connections between servers are to be counted.
     pub federation: Option<SocketAddr>,
     /// Said twice on the command line: that a target outside this machine and the private networks is meant.

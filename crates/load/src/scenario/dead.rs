@@ -3,6 +3,8 @@
 //! Accounts write to others of the same server at a steady pace, far below what the server can do: so a latency is what the server takes, and
 //! not how long its queues are. That is measured twice for the same time: alone, and while other accounts write to the dead domains.
 
+use std::ops::Range;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -13,6 +15,7 @@ use super::{Bench, Kind, LONGEST, MOST_CONNECTIONS, Seconds, within};
 use crate::engine::login::Wish;
 use crate::engine::scram::Mechanism;
 use crate::engine::{At, Engine, Flow, Session};
+use crate::target::Target;
 
 /// Local messages beside dead domains.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -42,6 +45,8 @@ pub struct Dead {
 
 /// How long the last messages may take after the measured time.
 const LAST: Duration = Duration::from_secs(15);
+/// How often it is looked whether all is done.
+const LOOK: Duration = Duration::from_millis(10);
 
 impl Kind for Dead {
     fn check(&self) -> Result<(), String> {
@@ -58,10 +63,26 @@ impl Kind for Dead {
 
     fn run(&self, bench: &mut Bench<'_>) -> Result<(), String> {
         bench.xmpp_only()?;
-        let all = 2 * self.pairs + self.senders;
-        bench.room_for(u64::from(all))?;
-        let mut engine = Engine::new(bench.target)?;
-        let mut flow = Local::new(self);
+        bench.room_for(u64::from(2 * self.pairs + self.senders))?;
+        let target = bench.target;
+        // Who writes to the dead does so on a thread of its own: what that takes the generator is no latency of the server's.
+        std::thread::scope(|scope| {
+            let (ready, is_ready) = mpsc::channel();
+            let (start, may_start) = mpsc::channel();
+            let others = scope.spawn(move || self.write_away(target, &ready, &may_start));
+            let done = is_ready
+                .recv()
+                .map_err(|_| "nobody can write to the dead domains".to_owned())
+                .and_then(|()| self.measure(bench, &start));
+            drop(start);
+            let away = others.join().unwrap_or_else(|_| Err("the thread of the others is gone".to_owned()));
+            away.and(done)
+        })
+    }
+}
+
+impl Dead {
+    fn log_in(&self, engine: &mut Engine<'_>, flow: &mut impl Flow, tags: Range<u32>) -> Result<(), String> {
         let wish = |account| Wish {
             account,
             resource: "load".to_owned(),
@@ -69,22 +90,29 @@ impl Kind for Dead {
             mechanism: self.mechanism,
             ..Wish::default()
         };
-        log_in(&mut engine, &mut flow, (0..all).map(|tag| (wish(tag), tag)))?;
-        settle(&mut engine, &mut flow)?;
+        log_in(engine, flow, tags.map(|tag| (wish(tag), tag)))?;
+        settle(engine, flow)
+    }
+
+    /// The local messages, without and with the others.
+    fn measure(&self, bench: &mut Bench<'_>, start: &mpsc::Sender<()>) -> Result<(), String> {
+        let mut engine = Engine::new(bench.target)?;
+        let mut flow = Local::new(self.pairs);
+        self.log_in(&mut engine, &mut flow, 0..2 * self.pairs)?;
         flow.address(self.body);
-        self.phase(&mut engine, &mut flow, self.warmup.duration(), 0)?;
+        self.talk(&mut engine, &mut flow, self.warmup)?;
         flow.count(self.seconds.duration());
-        self.phase(&mut engine, &mut flow, self.seconds.duration(), 0)?;
+        self.talk(&mut engine, &mut flow, self.seconds)?;
         bench.report.calm = std::mem::take(&mut flow.meter).latencies.latency();
         flow.count(self.seconds.duration());
         bench.begin()?;
-        let done = self.phase(&mut engine, &mut flow, self.seconds.duration(), self.stanzas);
+        start.send(()).map_err(|_| "nobody writes to the dead domains any more".to_owned())?;
+        let done = self.talk(&mut engine, &mut flow, self.seconds);
         bench.end()?;
         bench.tell("message", &flow.meter);
-        // Stanzas may come back meanwhile; what is local must come.
         let until = Instant::now() + LAST;
         while done.is_ok() && flow.on_their_way() > 0 && Instant::now() < until {
-            engine.turn(&mut flow, Some(until), false)?;
+            engine.turn(&mut flow, Some(Instant::now() + LOOK), false)?;
         }
         for writer in &flow.writers {
             bench.report.duplicates += writer.came.duplicates();
@@ -94,32 +122,76 @@ impl Kind for Dead {
         engine.close_all(&mut flow);
         Ok(())
     }
-}
 
-impl Dead {
-    /// Local messages at their pace for so long, and so many stanzas to the dead domains meanwhile.
-    fn phase(
-        &self,
-        engine: &mut Engine<'_>,
-        flow: &mut Local,
-        time: Duration,
-        stanzas: u32,
-    ) -> Result<(), String> {
-        let begun = Instant::now();
-        let messages = (f64::from(self.rate) * time.as_secs_f64()) as u32;
-        let (mut local, mut away) = (Pace::new(begun, time, messages), Pace::new(begun, time, stanzas));
-        loop {
-            let now = Instant::now();
-            while local.due(now) {
+    /// Local messages at their pace for so long.
+    fn talk(&self, engine: &mut Engine<'_>, flow: &mut Local, time: Seconds) -> Result<(), String> {
+        let messages = (f64::from(self.rate) * time.0) as u32;
+        let mut pace = Pace::new(Instant::now(), time.duration(), messages);
+        while let Some(next) = pace.next() {
+            while pace.due(Instant::now()) {
                 flow.write(engine)?;
             }
-            while away.due(now) {
-                flow.write_away(engine, self)?;
-            }
-            let next = [local.next(), away.next()].into_iter().flatten().min();
-            let Some(next) = next else { return engine.turn(flow, Some(Instant::now()), false) };
             engine.turn(flow, Some(next), false)?;
         }
+        Ok(())
+    }
+
+    /// The stanzas to the dead domains. Says when it could begin, and waits until it may.
+    fn write_away(
+        &self,
+        target: &Target,
+        ready: &mpsc::Sender<()>,
+        may_start: &mpsc::Receiver<()>,
+    ) -> Result<(), String> {
+        let mut engine = Engine::new(target)?;
+        let first = 2 * self.pairs;
+        let mut flow = Senders { conns: vec![0; self.senders as usize], first };
+        self.log_in(&mut engine, &mut flow, first..first + self.senders)?;
+        let _gone = ready.send(());
+        // Who measures may have failed, and says why.
+        if may_start.recv().is_err() {
+            return Ok(());
+        }
+        let mut pace = Pace::new(Instant::now(), self.seconds.duration(), self.stanzas);
+        let mut out = Vec::new();
+        while let Some(next) = pace.next() {
+            let number = pace.done;
+            if pace.due(Instant::now()) {
+                let to = format!("nobody@d{}.{}", number % self.domains, self.domain);
+                let sender = number % self.senders;
+                out.clear();
+                Template::new(&to, first + sender, self.body).append(u64::from(number), &mut out);
+                engine.send(flow.conns.get(sender as usize).copied().unwrap_or_default(), &out)?;
+            } else {
+                engine.turn(&mut flow, Some(next), false)?;
+            }
+        }
+        // They stay until the local messages are done, and take back what comes.
+        while may_start.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+            engine.turn(&mut flow, Some(Instant::now() + LOOK), false)?;
+        }
+        engine.close_all(&mut flow);
+        Ok(())
+    }
+}
+
+/// Those who write to dead domains. What comes back to them is what is expected.
+struct Senders {
+    conns: Vec<usize>,
+    /// The tag of the first.
+    first: u32,
+}
+
+impl Flow for Senders {
+    fn up(&mut self, at: At, _: Session, _: &mut Vec<u8>) -> Result<(), String> {
+        if let Some(conn) = at.tag.checked_sub(self.first).and_then(|at| self.conns.get_mut(at as usize)) {
+            *conn = at.conn;
+        }
+        Ok(())
+    }
+
+    fn stanza(&mut self, _: At, _: &[u8], _: &mut Vec<u8>) -> Result<(), String> {
+        Ok(())
     }
 }
 
@@ -149,7 +221,7 @@ impl Pace {
     }
 }
 
-/// The first of each pair writes, the second one reads: tags `2n` and `2n + 1`. Whoever writes to dead domains comes after them.
+/// The first of each pair writes, the second one reads: tags `2n` and `2n + 1`.
 struct Local {
     conns: Vec<usize>,
     jids: Vec<String>,
@@ -157,7 +229,6 @@ struct Local {
     reader: Reader,
     meter: Meter,
     turn: usize,
-    sent_away: u32,
     out: Vec<u8>,
 }
 
@@ -171,10 +242,10 @@ struct Writer {
 }
 
 impl Local {
-    fn new(dead: &Dead) -> Self {
-        let all = (2 * dead.pairs + dead.senders) as usize;
+    fn new(pairs: u32) -> Self {
+        let all = 2 * pairs as usize;
         let mut writers = Vec::new();
-        writers.resize_with(dead.pairs as usize, Writer::default);
+        writers.resize_with(pairs as usize, Writer::default);
         Self {
             conns: vec![0; all],
             jids: vec![String::new(); all],
@@ -182,7 +253,6 @@ impl Local {
             reader: Reader::new(),
             meter: Meter::default(),
             turn: 0,
-            sent_away: 0,
             out: Vec::new(),
         }
     }
@@ -220,17 +290,6 @@ impl Local {
         }
         engine.send(conn, &self.out)
     }
-
-    /// The next stanza to the next dead domain.
-    fn write_away(&mut self, engine: &mut Engine<'_>, dead: &Dead) -> Result<(), String> {
-        let number = self.sent_away;
-        self.sent_away += 1;
-        let tag = 2 * dead.pairs + number % dead.senders;
-        let to = format!("nobody@d{}.{}", number % dead.domains, dead.domain);
-        self.out.clear();
-        Template::new(&to, tag, dead.body).append(u64::from(number), &mut self.out);
-        engine.send(self.conn(tag as usize), &self.out)
-    }
 }
 
 impl Flow for Local {
@@ -243,10 +302,6 @@ impl Flow for Local {
     }
 
     fn stanza(&mut self, at: At, stanza: &[u8], _: &mut Vec<u8>) -> Result<(), String> {
-        // Stanzas that come back from dead domains are what is expected of them.
-        if at.tag as usize >= 2 * self.writers.len() {
-            return Ok(());
-        }
         let Some((from, number)) = self.reader.read(stanza, at.tag)? else { return Ok(()) };
         let Some(writer) = self.writers.get_mut(at.tag as usize / 2).filter(|_| from ^ 1 == at.tag) else {
             return Err(format!("a message of connection {from} came to connection {}", at.tag));
@@ -283,23 +338,18 @@ mod tests {
     /// Errors of dead domains are expected by those who write there, and by nobody else.
     #[test]
     fn only_local_messages_are_counted() {
-        let super::super::Scenario::Dead(dead) =
-            super::super::Scenario::named("dead", &[("pairs", "1"), ("senders", "1")]).unwrap()
-        else {
-            panic!("the kind is another one")
-        };
-        let mut flow = Local::new(&dead);
+        let mut flow = Local::new(1);
         let now = Instant::now();
-        flow.address(dead.body);
+        flow.address(100);
         flow.count(Duration::from_secs(60));
         if let Some(writer) = flow.writers.first_mut() {
             writer.sent_at.push(now);
         }
-        let take = |flow: &mut Local, tag: u32, stanza: &str| {
+        fn take(flow: &mut impl Flow, tag: u32, stanza: &str) -> Result<(), String> {
             flow.stanza(At { conn: 0, tag, now: Instant::now() }, stanza.as_bytes(), &mut Vec::new())
-        };
+        }
         let error = "<message type='error'><error><remote-server-timeout xmlns='x'/></error></message>";
-        take(&mut flow, 2, error).unwrap();
+        take(&mut Senders { conns: vec![0], first: 2 }, 2, error).unwrap();
         take(&mut flow, 0, error).unwrap_err();
         let message = "<message><body>~nl:00000000:000000000000~</body></message>";
         assert_eq!(flow.on_their_way(), 1);
