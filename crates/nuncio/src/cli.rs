@@ -242,6 +242,12 @@ pub(crate) struct Send {
     /// Believe these authorities (PEM) instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
+    /// Take this certificate of the server, or this key, as that of the account's domain, whoever issued it.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) pin: Vec<nuncio_dna::policy::Pin>,
+    /// Who checks the signatures of DNS answers, so that DANE can prove the server or refuse it: nobody, the name server on this machine, or this program.
+    #[arg(long, value_enum, default_value_t = Validate::Off, value_name = "WHO")]
+    pub(crate) validate: Validate,
     /// The subject.
     #[arg(long)]
     pub(crate) subject: Option<String>,
@@ -257,6 +263,14 @@ pub(crate) struct Send {
     /// For programs.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Who checks the signatures of DNSSEC for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Validate {
+    Off,
+    TrustAd,
+    Local,
 }
 
 /// Types of messages that make sense for a script (RFC 6121 §5.2.2).

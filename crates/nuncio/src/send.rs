@@ -2,12 +2,15 @@
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use nuncio_client::{
-    Client, ClientConfig, Event, LoginError, Pace, RequestError, Roots, Server, Session, Start,
+    Anchors, Client, ClientConfig, DnsConfig, DnsResolver, Event, IdentityError, LoginError, Pace, Pinned,
+    RequestError, Roots, Server, Session, Start, Validation, Why,
 };
+use nuncio_dna::Domain;
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::error::StanzaError;
@@ -18,7 +21,7 @@ use nuncio_xmpp::xml::Builder;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::{Kind, Send};
+use crate::cli::{Kind, Send, Validate};
 use crate::operate::WrongUse;
 
 /// Where the password is if no option says it.
@@ -38,6 +41,8 @@ struct Sent {
     acknowledged: bool,
     /// Why it was not taken.
     refused: Option<String>,
+    /// If the server is not proven to be that of the domain: why.
+    identity: Option<Box<IdentityError>>,
 }
 
 /// Sends the message. True if the server has it.
@@ -65,6 +70,7 @@ pub(crate) async fn send(given: Send) -> anyhow::Result<bool> {
                 "no answer within {} s; the server may have it all the same",
                 given.timeout
             )),
+            identity: None,
         },
     };
     if given.json {
@@ -76,12 +82,38 @@ pub(crate) async fn send(given: Send) -> anyhow::Result<bool> {
         if let Some(why) = &sent.refused {
             told["reason"] = json!(why);
         }
+        if let Some(error) = &sent.identity {
+            told["code"] = json!(error.code());
+            told["advice"] = json!(advice(error.code()));
+            told["certificate"] = json!(error.pin().map(|pinned| pinned.pin.to_string()));
+        }
         println!("{}", serde_json::to_string_pretty(&told)?);
         return Ok(accepted);
     }
-    match sent.refused {
-        Some(why) => Err(anyhow!(why)),
-        None => Ok(true),
+    match (sent.refused, sent.identity) {
+        (Some(why), Some(error)) => Err(anyhow!("{why} ({})\n{}", error.code(), hint(&error))),
+        (Some(why), None) => Err(anyhow!(why)),
+        (None, _) => Ok(true),
+    }
+}
+
+/// What would mend it. Whoever wants to go on all the same must know the certificate: it is shown for comparing, and no option is offered that takes any (S3-23).
+fn hint(error: &IdentityError) -> String {
+    let what = format!("what to change: {}", advice(error.code()));
+    match error.pin() {
+        Some(pinned) => format!("{what}\nthe server showed the certificate with SHA-256 {}", pinned.pin),
+        None => what,
+    }
+}
+
+/// [`nuncio_federation::check::advice`], with what only a user of `nuncio send` can do.
+fn advice(code: &str) -> &'static str {
+    match code {
+        "unknown-issuer" | "self-signed" | "no-trust-anchors" => {
+            "name the authority that issued the certificate (--ca), or the certificate if you know it from elsewhere (--pin)"
+        }
+        "pin-mismatch" => "ask the server's operator, not by this way, whether the certificate has changed",
+        code => nuncio_federation::check::advice(code),
     }
 }
 
@@ -114,6 +146,21 @@ fn prepare(given: &Send) -> anyhow::Result<(ClientConfig, String)> {
         closing: CLOSING,
         ..ClientConfig::new(account, &password, roots)
     };
+    let validation = match given.validate {
+        Validate::Off => None,
+        Validate::TrustAd => Some(Validation::TrustAd),
+        Validate::Local => Some(Validation::Local(Anchors::root())),
+    };
+    if let Some(validation) = validation {
+        let system = DnsConfig::system().context("the name servers of this system cannot be read")?;
+        config.resolver = Arc::new(DnsResolver::new(DnsConfig { validation, ..system }));
+    }
+    if !given.pin.is_empty() {
+        let domain = config.account.domain();
+        let domain = Domain::new(domain).map_err(|error| wrong(format!("{domain} is {error}")))?;
+        config.proofs.pins =
+            given.pin.iter().map(|pin| Pinned { domain: domain.clone(), pin: *pin }).collect();
+    }
     if !given.mechanism.is_empty() {
         let read = |name: &String| name.parse().map_err(|error| wrong(format!("{name}: {error}")));
         config.policy.mechanisms = given.mechanism.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
@@ -179,12 +226,17 @@ fn read_server(text: &str, start: Start) -> anyhow::Result<Server> {
 
 /// Logs in, sends, and waits until the server has it, or says why not.
 async fn deliver(config: ClientConfig, stanza: &Stanza, id: &str) -> anyhow::Result<Sent> {
-    let mut sent = Sent { id: id.to_owned(), from: None, acknowledged: false, refused: None };
+    let mut sent = Sent { id: id.to_owned(), from: None, acknowledged: false, refused: None, identity: None };
     let mut session = match Client::connect(config).await {
         Ok(session) => session,
         Err(LoginError::Settings(error)) => return Err(wrong(error.to_string())),
         Err(error) => {
             sent.refused = Some(error.to_string());
+            if let LoginError::Disconnected(end) = error
+                && let Why::Identity(error) = end.why
+            {
+                sent.identity = Some(error);
+            }
             return Ok(sent);
         }
     };

@@ -149,7 +149,19 @@ async fn refusals_have_reasons() {
     let other = Place::new(&[]);
     let elsewhere = other.serve();
     let why = with("alice@localhost", &elsewhere.c2s.to_string(), &ca, PASSWORD);
-    assert!(why.contains("certificate"), "{why}");
+    // S3-23: the reason with its code, what to change, and the certificate; a pin for just that one goes on, as far as the login.
+    assert!(why.contains("(unknown-issuer)") && why.contains("what to change: "), "{why}");
+    let (_, shown) = why.trim_end().rsplit_once("SHA-256 ").unwrap();
+    let there = elsewhere.c2s.to_string();
+    let words = ["bob@localhost", "x", "--from", "alice@localhost", "--server", &there, "--ca", &ca];
+    let secret = [("NUNCIO_PASSWORD", PASSWORD)];
+    let why = refused(&run(&other, &[&words[..], &["--pin", shown]].concat(), "", &secret));
+    assert!(why.contains("refused the login"), "{why}");
+    let output = run(&other, &[&words[..], &["--json"]].concat(), "", &secret);
+    refused(&output);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["code"], &json["certificate"]), (&"unknown-issuer".into(), &shown.into()));
+    assert!(json["advice"].as_str().unwrap().contains("--ca"), "{json}");
     drop(elsewhere);
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let why = with("alice@localhost", &closed, &ca, PASSWORD);
