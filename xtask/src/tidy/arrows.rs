@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
     ("federation", &["xmpp", "sansio", "stream", "dna", "net", "router"]),
     ("extensions", &["xmpp", "router"]),
-    ("client", &["xmpp", "sansio", "stream", "net"]),
+    ("client", &["xmpp", "sansio", "stream", "dna", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
     (
         "nuncio",
