@@ -233,8 +233,8 @@ async def checked(broken: Broken, ours: Domain, server, turns: asyncio.Semaphore
     """`nuncio check`: the same cause as the server's, on its last line, in words that say what to do, and status 1 where there is one."""
     async with turns:
         begun = time.monotonic()
-        status, said = await server.check(broken.name, ours.name, "--json")
-        _, text = await server.check(broken.name, ours.name)
+        status, said = await server.tried("check", broken.name, "--from", ours.name, "--json")
+        _, text = await server.tried("check", broken.name, "--from", ours.name)
     report, wanted, last = json.loads(said), broken.data["code"], text.rstrip().splitlines()[-1]
     wrong = ""
     if wanted == "none":
