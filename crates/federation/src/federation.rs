@@ -15,8 +15,8 @@ use nuncio_router::commands::Refused;
 use nuncio_router::store::{Fault, Ticket};
 use nuncio_router::{Elsewhere, Router};
 use nuncio_sansio::Entropy;
-use nuncio_stream::s2s::{Pair, S2s, Start};
-use nuncio_xmpp::error::{Condition, ErrorType, StanzaError};
+use nuncio_stream::s2s::{Command, Pair, S2s, Start};
+use nuncio_xmpp::error::{Condition, ErrorType, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::stanza::Stanza;
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -207,6 +207,21 @@ impl Federation {
     /// The streams that there are, the oldest first.
     pub(crate) fn streams(&self) -> Vec<Arc<Live>> {
         self.streams.lock().values().cloned().collect()
+    }
+
+    /// Ends every stream with `<reset/>`, spread over this time, so that what follows is negotiated anew: other certificates, other ticket keys
+    /// (RFC 6120 §4.9.3.16, S0-27). Returns how many there are. What waits goes over the streams that follow.
+    pub fn reset_streams(&self, window: Duration) -> usize {
+        let streams = self.streams();
+        let count = u32::try_from(streams.len()).unwrap_or(u32::MAX).max(1);
+        for (live, place) in streams.iter().map(Arc::clone).zip(0_u32..) {
+            let wait = window / count * place;
+            tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                live.command(Command::Close(Some(StreamError::new(StreamCondition::Reset))));
+            });
+        }
+        streams.len()
     }
 
     /// A stream is over. `returned`: what it took, and whether that may have arrived.

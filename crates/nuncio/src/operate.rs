@@ -2,6 +2,7 @@
 //! runs, over the store itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nuncio_federation::Federation;
@@ -63,8 +64,13 @@ impl Operator {
         let (settings, _) = serve::tls_settings(&config)?;
         if let Some((federation, tls)) = &self.federation {
             let policy = crate::federation::policy(&config)?;
+            let before = tls.certificates();
             tls.replace(crate::federation::tls_settings(&settings)).context("certificates")?;
             federation.set_policy(policy);
+            if tls.certificates() != before {
+                // They believe us for what we have shown them.
+                federation.reset_streams(self.reset_window());
+            }
         }
         let warnings = self.tls.replace(settings).context("certificates")?;
         self.level.set(&config.log.level)?;
@@ -83,9 +89,17 @@ impl Operator {
         Ok(said)
     }
 
+    fn reset_window(&self) -> Duration {
+        Duration::from_secs(self.config.timeouts.reset_seconds)
+    }
+
     /// New ticket keys, then `<reset/>` for every stream: no older TLS session can be resumed (S0-27, S0-28).
     async fn reset(&self) -> anyhow::Result<Value> {
         self.tls.reset_tickets().context("ticket keys")?;
+        if let Some((federation, tls)) = &self.federation {
+            tls.reset_tickets().context("ticket keys")?;
+            federation.reset_streams(self.reset_window());
+        }
         run(&self.router, "stream.reset", json!({"seconds": self.config.timeouts.reset_seconds})).await
     }
 }

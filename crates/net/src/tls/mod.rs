@@ -134,6 +134,8 @@ pub struct CertificateInfo {
     pub chain: PathBuf,
     /// When it expires, in seconds since 1970.
     pub not_after: i64,
+    /// The host's own certificate, DER.
+    pub der: CertificateDer<'static>,
 }
 
 /// A certificate with its key, ready to be shown.
@@ -295,6 +297,11 @@ impl TlsHosts {
                 domain: host.domain.clone(),
                 chain: identity.files.chain.clone(),
                 not_after: identity.not_after,
+                der: identity
+                    .certified
+                    .end_entity_cert()
+                    .cloned()
+                    .unwrap_or_else(|_| CertificateDer::from(Vec::new())),
             };
             host.identities.iter().map(info).collect::<Vec<_>>()
         };

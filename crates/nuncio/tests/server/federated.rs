@@ -390,6 +390,30 @@ async fn a_new_policy_counts_at_once() {
     assert!(!well && said.ends_with("[peer-denied]\n"), "{said}");
 }
 
+/// S0-27, RFC 6120 §4.9.3.16: a new certificate is followed by `<reset/>`, and what is said then goes over another stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_certificate_resets_streams() {
+    let (one, two) = two(&["timeouts.reset_seconds = 0"], [true, true], false);
+    let (first, second) = (one.place.serve(), two.place.serve());
+    one.accounts(&["juliet"]);
+    two.accounts(&["romeo"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    let mut romeo = two.online(&second, "romeo").await;
+    juliet.send(&chat("romeo@two.example", "before")).await.unwrap();
+    assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "before");
+    let before = one.list()[0]["stream"].clone();
+    // Nothing has changed, so nothing is reset.
+    one.place.must(&["reload"], "");
+    assert_eq!(one.list()[0]["stream"], before);
+    let tls = one.place.data().join("tls");
+    std::fs::remove_file(tls.join("host.pem")).unwrap();
+    ca::local(&tls, std::slice::from_ref(&one.domain)).unwrap();
+    one.place.must(&["reload"], "");
+    until("the stream has ended", || one.list().iter().all(|row| row["stream"] != before)).await;
+    romeo.send(&chat(juliet.jid().unwrap().as_str(), "after")).await.unwrap();
+    assert_eq!(receive(&mut juliet).await.body_text().unwrap(), "after");
+}
+
 /// XEP-0198: what was acknowledged arrives, in order, though the other server comes only after this one was stopped, or killed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_outlives_the_process() {
