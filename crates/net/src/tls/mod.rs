@@ -300,8 +300,7 @@ impl TlsHosts {
                 der: identity
                     .certified
                     .end_entity_cert()
-                    .cloned()
-                    .unwrap_or_else(|_| CertificateDer::from(Vec::new())),
+                    .map_or_else(|_| Vec::new().into(), |der| der.clone().into_owned()),
             };
             host.identities.iter().map(info).collect::<Vec<_>>()
         };
