@@ -41,7 +41,8 @@ pub struct ClientConfig {
     pub roots: Roots,
     /// What else may prove the server, and what it takes.
     pub proofs: Proofs,
-    /// A certificate of one's own, for SASL EXTERNAL; set [`Credentials::certificate`] too.
+    /// A certificate of one's own, for SASL EXTERNAL; set [`Credentials::certificate`] too. It is part of the handshake: a server that asks for
+    /// it sees it before it is judged, without its key.
     pub certificate: Option<PairFiles>,
     /// Where to connect first.
     pub server: Server,
@@ -63,7 +64,7 @@ pub struct ClientConfig {
     /// How long TCP may take for each address, and a lookup for its answer. Where a host has several addresses the next one is tried
     /// after 250 ms beside the first (RFC 8305).
     pub connect_timeout: Duration,
-    /// From TCP to a bound resource.
+    /// From TCP to a bound resource. Collecting evidence about the server is not cut short by it, but counts.
     pub negotiation: Duration,
     /// From our closing tag to the server's.
     pub closing: Duration,
