@@ -27,6 +27,8 @@ pub(super) struct Couple {
     home: Subject,
     /// The other one, and where it listens for servers.
     away: Option<(Subject, SocketAddr)>,
+    /// Where nobody says anything.
+    _silent: Vec<TcpListener>,
 }
 
 impl Couple {
@@ -34,6 +36,7 @@ impl Couple {
     pub(super) fn prepare(kind: Kind, site: Site, base: &Path, binary: Option<&Path>) -> Result<Self> {
         let authority = base.join("tls/ca.pem");
         let listen = free_address(AWAY)?;
+        let mut silent = Vec::new();
         let (hosts, others) = match site {
             Site::Alone => (Vec::new(), Vec::new()),
             Site::Two => (vec![("b.test".to_owned(), listen)], vec!["b.test".to_owned()]),
@@ -41,7 +44,11 @@ impl Couple {
                 let names = numbered(count, "hoster.test");
                 (names.iter().map(|name| (name.clone(), listen)).collect(), names)
             }
-            Site::Dead(count) => (dead(count)?, Vec::new()),
+            Site::Dead(count) => {
+                let hosts;
+                (hosts, silent) = dead(count)?;
+                (hosts, Vec::new())
+            }
         };
         let build =
             |part: &str, domain: &str, certified: &[&str], ip, federation: Federation, ranges: &[_]| {
@@ -71,7 +78,7 @@ impl Couple {
             }
             None => None,
         };
-        Ok(Self { kind, site, home, away })
+        Ok(Self { kind, site, home, away, _silent: silent })
     }
 
     /// New processes over the same data.
@@ -113,17 +120,20 @@ fn numbered(count: u32, domain: &str) -> Vec<String> {
     (0..count).map(|number| format!("d{number}.{domain}")).collect()
 }
 
-/// Domains that nobody answers for: every other one at a port that refuses, the others at one that accepts and says nothing, for as long as this
-/// process lives.
-fn dead(count: u32) -> Result<Vec<(String, SocketAddr)>> {
-    let silent = TcpListener::bind((NOBODY, 0))?;
-    let silent_at = silent.local_addr()?;
-    let refusing_at = free_address(NOBODY)?;
-    std::thread::Builder::new().name("silent".to_owned()).spawn(move || {
-        let _held: Vec<_> = silent.incoming().collect();
-    })?;
-    let places = [refusing_at, silent_at].into_iter().cycle();
-    Ok(numbered(count, "dead.test").into_iter().zip(places).collect())
+/// Domains and where they are.
+type Hosts = Vec<(String, SocketAddr)>;
+
+/// Domains that nobody answers for, each at a port of its own: every other one refuses, the others accept (the kernel does, for as long as the
+/// listener lives) and say nothing.
+fn dead(count: u32) -> Result<(Hosts, Vec<TcpListener>)> {
+    let mut hosts = Vec::new();
+    // All at once, so that no port is given twice.
+    let bound = (0..count).map(|_| TcpListener::bind((NOBODY, 0))).collect::<Result<Vec<_>, _>>()?;
+    for (name, listener) in numbered(count, "dead.test").into_iter().zip(&bound) {
+        hosts.push((name, listener.local_addr()?));
+    }
+    let silent = bound.into_iter().skip(1).step_by(2).collect();
+    Ok((hosts, silent))
 }
 
 /// A certificate of the run's authority, in a folder of its own.
@@ -153,7 +163,7 @@ mod tests {
 
     #[test]
     fn half_of_the_dead_refuse_and_half_are_silent() {
-        let hosts = dead(4).unwrap();
+        let (hosts, _silent) = dead(4).unwrap();
         let names: Vec<_> = hosts.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["d0.dead.test", "d1.dead.test", "d2.dead.test", "d3.dead.test"]);
         let open = |at: usize| std::net::TcpStream::connect(hosts[at].1).is_ok();

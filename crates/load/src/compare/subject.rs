@@ -159,6 +159,9 @@ impl Subject {
             threads: None,
             running: None,
         };
+        if ranges.is_empty() {
+            return Ok(this);
+        }
         this.seed(ranges).with_context(|| format!("{}: the accounts cannot be made", kind.title()))?;
         Ok(this)
     }
@@ -192,9 +195,6 @@ impl Subject {
 
     fn seed(&mut self, ranges: &[Range]) -> Result<()> {
         self.write_config()?;
-        if ranges.is_empty() {
-            return self.own(&self.folder);
-        }
         match self.kind {
             Kind::Relay => {}
             Kind::Prosody => {
