@@ -156,7 +156,11 @@ impl Judgement {
         if self.is_accepted() {
             return None;
         }
-        self.findings.iter().min_by_key(|finding| rank(finding))
+        let first = self.findings.iter().min_by_key(|finding| rank(finding))?;
+        // Where a certificate has proven it, nothing is wrong with the peer: more is asked for than that.
+        let proven = self.proofs.iter().any(ProvenDomain::is_by_certificate);
+        let unmet = self.findings.iter().find(|finding| matches!(finding.reason, Reason::PolicyUnmet { .. }));
+        unmet.filter(|_| proven && rank(first) > 1).or(Some(first))
     }
 }
 

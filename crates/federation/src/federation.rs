@@ -141,6 +141,9 @@ impl Federation {
     /// Takes another policy. What stands is judged again at once (S3-20).
     pub fn set_policy(self: &Arc<Self>, policy: Policy) {
         self.policy.store(Arc::new(policy));
+        for entry in self.pairs.entries() {
+            entry.reconsider();
+        }
         for live in self.streams() {
             for (pair, by) in live.lapsing(Time::NEVER) {
                 self.renew_beside(&live, pair, by, true);

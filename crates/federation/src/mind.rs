@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nuncio_dna::dialback::Dialback;
 use nuncio_dna::{Claim, Direction, Domain, Evidence, Judgement, Policy, Service, Time, judge};
 use nuncio_net::dns::DnsError;
 use nuncio_net::evidence::{self, Destination, Place, Step};
@@ -79,6 +80,25 @@ impl Mind<'_> {
         wants.dns = false;
         let posh = self.collector.collect(&claim, tls, &wants).await.posh;
         Ok(self.judge(&claim, Evidence { posh, ..first.evidence }))
+    }
+
+    /// What policy might make of the peer if dialback succeeds; none if it would refuse it all the same.
+    pub(crate) fn after_dialback(
+        &self,
+        pair: &Pair,
+        direction: Direction,
+        judged: &Judged,
+    ) -> Option<Judged> {
+        let claim = claim(pair, direction).ok()?;
+        if is_vetoed(&judged.judgement)
+            || !self.config.stream.dialback
+            || !self.policy.rule(&claim.remote).require.wants_dialback()
+        {
+            return None;
+        }
+        let then = self.judge(&claim, Evidence { dialback: Dialback::Accepted, ..judged.evidence.clone() });
+        // The callback to one that came to us may be proven in ways that are not known yet.
+        (direction == Direction::In || then.judgement.is_accepted()).then_some(then)
     }
 
     /// Whether the lists of policy let this domain speak with us at all.

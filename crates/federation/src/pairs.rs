@@ -165,6 +165,13 @@ impl Entry {
         self.changed.notify_waiters();
     }
 
+    /// What was refused by us may be accepted now: everything is forgotten that was held against it.
+    pub(crate) fn reconsider(&self) {
+        let state = &mut *self.state.lock();
+        (state.retry, state.failure, state.failures) = (None, None, 0);
+        self.changed.notify_waiters();
+    }
+
     /// Whoever looks for a way: until when to rest, when the first stanza expires. None if there is nothing to look for any more; then nobody does.
     pub(crate) fn wanted(&self) -> Option<(Option<Instant>, Option<Instant>)> {
         let state = &mut *self.state.lock();

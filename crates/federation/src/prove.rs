@@ -46,21 +46,7 @@ impl Federation {
 
     /// Whether policy might accept the peer if dialback succeeds.
     pub(crate) fn may_dialback(&self, pair: &Pair, direction: Direction, judged: &Judged) -> bool {
-        let Ok(claim) = mind::claim(pair, direction) else { return false };
-        let policy = self.policy();
-        if mind::is_vetoed(&judged.judgement)
-            || !self.config.stream.dialback
-            || !policy.rule(&claim.remote).require.wants_dialback()
-        {
-            return false;
-        }
-        match direction {
-            // The callback may be proven in ways that are not known yet.
-            Direction::In => true,
-            Direction::Out => self
-                .judge_with(pair, direction, &judged.evidence, Dialback::Accepted)
-                .is_ok_and(|judged| judged.judgement.is_accepted()),
-        }
+        self.mind().after_dialback(pair, direction, judged).is_some()
     }
 
     /// The wire says that a stream carries a pair: it does if that is proven too.

@@ -17,6 +17,13 @@ use crate::{federation, operate, serve};
 /// Checks, prints, and says whether this server would send to the domain.
 pub(crate) async fn run(given: Check, config: &Config) -> anyhow::Result<bool> {
     let pair = Pair::new(local(config, given.from.as_deref())?, domain(&given.domain)?);
+    if config.domain.iter().any(|served| served.name == *pair.remote) {
+        return Err(operate::WrongUse(format!(
+            "{} is served here; name another server's domain",
+            pair.remote
+        ))
+        .into());
+    }
     let (settings, _) = serve::tls_settings(config)?;
     let (tls, _) = TlsHosts::load(federation::tls_settings(&settings)).context("certificates")?;
     let parts = CheckParts {
@@ -28,6 +35,7 @@ pub(crate) async fn run(given: Check, config: &Config) -> anyhow::Result<bool> {
         clock: Clock::start(),
         collector: federation::collector(config)?,
         net: Arc::new(NetMetrics::default()),
+        enabled: federation::is_on(config),
         now,
         within: Duration::from_secs(given.timeout),
     };
@@ -46,9 +54,7 @@ fn now() -> Time {
 
 fn domain(text: &str) -> anyhow::Result<String> {
     let wrong = |why: &dyn std::fmt::Display| {
-        operate::WrongUse(format!(
-            "`{text}` is not a domain ({why}); write it as in user@example.org, without what stands before the @"
-        ))
+        operate::WrongUse(format!("`{text}` is not a domain ({why}); write it as in example.org"))
     };
     if text.contains(['@', '/']) {
         return Err(wrong(&"it is an address").into());

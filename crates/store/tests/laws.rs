@@ -40,6 +40,7 @@ laws![
     one_body_has_many_rows,
     a_redaction_is_one_owners,
     removal_leaves_the_others,
+    a_row_may_go_before_it_was_written,
     a_log_is_trimmed,
     batches_span_tables_and_logs,
     a_dropped_owner_is_gone_everywhere,
@@ -565,6 +566,33 @@ async fn removal_leaves_the_others(store: &Store) -> Outcome {
     assert_eq!(log.owners(None, 9).await?, ["b@x"]);
     assert_eq!(log.read("b@x", None, 9).await?[0].body, "x");
     log.remove("b@x", &[given[1]]).await
+}
+
+/// What is appended and removed in one breath leaves nothing behind, and disturbs nothing beside it.
+async fn a_row_may_go_before_it_was_written(store: &Store) -> Outcome {
+    let log = store.log("fleeting");
+    let (mut tickets, mut kept, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let (gone, first) = log.append("gone", &[Row::new("a@x", "")]);
+        let (stays, second) = log.append("stays", &[Row::new("a@x", "")]);
+        let (other, third) = log.append("other", &[Row::new("b@x", "")]);
+        let (redacted, fourth) = log.append("long", &[Row::new("a@x", "")]);
+        tickets.extend([first, second, third, fourth]);
+        tickets.push(log.redact("a@x", redacted[0], "short"));
+        tickets.push(log.remove("a@x", &[gone[0]]));
+        tickets.push(log.remove("a@x", &[redacted[0]]));
+        // Not its owner: nothing happens.
+        tickets.push(log.remove("a@x", &[other[0]]));
+        kept.push(stays[0]);
+        others.push(other[0]);
+    }
+    for ticket in tickets {
+        ticket.await?;
+    }
+    assert_eq!(ids(&log.read("a@x", None, 200).await?), kept);
+    assert_eq!(ids(&log.read("b@x", None, 200).await?), others);
+    assert!(log.read("a@x", None, 200).await?.iter().all(|entry| entry.body == "stays"));
+    Ok(())
 }
 
 async fn a_log_is_trimmed(store: &Store) -> Outcome {

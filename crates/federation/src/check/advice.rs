@@ -27,9 +27,11 @@ pub fn advice(code: &str) -> &'static str {
         "srv-insecure" | "address-insecure" | "tlsa-insecure" => {
             "they have to sign their zone, or prove themselves another way"
         }
-        "dns-stale" | "dns-not-validated" => {
-            "let DNS answers be validated (federation.dns.validate), and look whether the clock is right"
+        "dns-stale" => "look whether the clock is right",
+        "dns-not-validated" => {
+            "name a server that passes DNSSEC on (federation.dns.servers), or set federation.dns.validate to \"off\" or \"trust-ad\""
         }
+        "federation-off" => "set federation.enabled = true, and serve a domain that others can find",
         "unreachable" => {
             "look whether a firewall on the way closes the port; else they have to let their server listen where DNS says it does"
         }

@@ -43,6 +43,8 @@ pub struct CheckParts {
     pub collector: Collector,
     /// What connections count.
     pub net: Arc<NetMetrics>,
+    /// Whether this server talks to others at all.
+    pub enabled: bool,
     /// The time by which certificates and documents are judged.
     pub now: fn() -> Time,
     /// How long one server may take, from connecting to the end.
@@ -165,8 +167,21 @@ pub async fn check(parts: &CheckParts, pair: Pair) -> Report {
             verdict
         }
     };
+    if let (Some(why), Verdict::Refused { code, .. }) = (&report.validation, &report.verdict)
+        && (code.starts_with("dns-") || DNS.iter().any(|kind| code.starts_with(kind)))
+    {
+        let text = format!("DNS answers cannot be validated here: {why}");
+        report.verdict = Verdict::refused(&Failure::lasting("dns-not-validated", text));
+    }
+    if !parts.enabled {
+        let text = "this server does not talk to others (federation.enabled)";
+        report.verdict = Verdict::refused(&Failure::lasting("federation-off", text));
+    }
     report
 }
+
+/// What codes begin with that are about DNS answers.
+const DNS: [&str; 3] = ["srv-", "address-", "tlsa-"];
 
 /// All at once; there are few.
 async fn join_all<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
@@ -191,6 +206,16 @@ async fn join_all<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Ve
 fn conclude(servers: &[Server]) -> Verdict {
     let judged = servers.iter().find_map(|server| Some((server, server.judgement.as_ref()?)));
     if let Some((server, judgement)) = judged {
+        if let Some(then) = &server.by_dialback
+            && server.failure().is_none()
+        {
+            let last = then.to_string().lines().last().unwrap_or_default().to_owned();
+            return Verdict::Accepted {
+                text: format!(
+                    "{last}, if they take our dialback key: whether they do, `nuncio federation explain` says"
+                ),
+            };
+        }
         if !judgement.is_accepted() {
             return Verdict::refused(&Failure::refused(judgement));
         }

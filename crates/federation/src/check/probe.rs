@@ -17,7 +17,6 @@ use tokio::time::timeout;
 
 use super::CheckParts;
 use crate::failure::Failure;
-use crate::live::Judged;
 use crate::mind::{self, Mind};
 use crate::route::Target;
 
@@ -40,6 +39,8 @@ pub struct Server {
     pub judgement: Option<Judgement>,
     /// What it made of our certificate: none if it was not offered the chance.
     pub takes_us: Option<bool>,
+    /// What policy would make of it if dialback succeeded, where only that is missing.
+    pub by_dialback: Option<Judgement>,
     failure: Option<Failure>,
 }
 
@@ -123,11 +124,13 @@ struct Caller<'a> {
 impl Caller<'_> {
     async fn judge(&self, pair: &Pair, tls: Option<&TlsFacts>) -> Verdict {
         match self.mind.prove(pair, Direction::Out, tls, Some(self.target)).await {
-            Ok(Judged { judgement, evidence }) => {
-                let accepted = judgement.is_accepted();
+            Ok(judged) => {
+                let accepted = judged.judgement.is_accepted();
+                let then = self.mind.after_dialback(pair, Direction::Out, &judged).filter(|_| !accepted);
                 let mut seen = self.seen.lock();
-                seen.steps = steps(&evidence);
-                seen.judgement = Some(judgement);
+                seen.steps = steps(&judged.evidence);
+                seen.by_dialback = then.map(|then| then.judgement);
+                seen.judgement = Some(judged.judgement);
                 // Even where they are not believed it is worth knowing what they offer.
                 if accepted { Verdict::Accepted } else { Verdict::Unproven }
             }
