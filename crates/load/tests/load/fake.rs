@@ -1,7 +1,7 @@
 //! A server that says, connection by connection and read by read, what a script has for it.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -76,10 +76,11 @@ impl Fake {
 }
 
 fn end(mut stream: TcpStream, then: Then) -> std::io::Result<()> {
-    if then == Then::Hang {
-        // Until the client goes.
-        std::io::copy(&mut stream, &mut std::io::sink())?;
+    if then == Then::Close {
+        stream.shutdown(Shutdown::Write)?;
     }
+    // Until the client goes: what was left unread would break the connection instead.
+    std::io::copy(&mut stream, &mut std::io::sink())?;
     Ok(())
 }
 
