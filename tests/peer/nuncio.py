@@ -31,6 +31,9 @@ c2s = ["127.0.0.1:0"]
 c2s_tls = ["127.0.0.1:0"]
 http = ["127.0.0.1:0"]
 
+[federation]
+enabled = false
+
 [log]
 level = "{level}"
 format = "json"
