@@ -1,6 +1,7 @@
 //! The whole: what comes from the router, what goes back to it, and the streams that there are.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use nuncio_xmpp::error::{Condition, ErrorType, StanzaError, StreamCondition, Str
 use nuncio_xmpp::stanza::Stanza;
 use parking_lot::Mutex;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::config::FederationConfig;
@@ -80,6 +82,8 @@ pub struct Federation {
     refusals: Mutex<BTreeMap<Pair, Failure>>,
     spool: Arc<Spool>,
     stopping: AtomicBool,
+    /// A stream has ended, or a pair has found or lost its way, or given it up.
+    pub(crate) moved: Notify,
     me: Weak<Self>,
 }
 
@@ -117,6 +121,7 @@ impl Federation {
             history: Mutex::default(),
             refusals: Mutex::default(),
             stopping: AtomicBool::new(false),
+            moved: Notify::new(),
         });
         let elsewhere: Arc<dyn Elsewhere> = Arc::clone(&this) as _;
         this.router.federate(Arc::downgrade(&elsewhere));
@@ -240,6 +245,7 @@ impl Federation {
             i64::try_from(streams.len()).unwrap_or(i64::MAX)
         };
         self.metrics.streams.set(count);
+        self.moved.notify_waiters();
         let pairs = live.pairs();
         self.metrics.pairs.dec_by(i64::try_from(pairs.len()).unwrap_or(0));
         live.over();
@@ -272,6 +278,7 @@ impl Federation {
 
     /// Does what follows from a change of a pair.
     pub(crate) fn then(&self, entry: &Arc<Entry>, then: Then) {
+        self.moved.notify_waiters();
         match then {
             Then::Nothing => {}
             Then::Tell(live) => live.ready(Arc::clone(entry)),
@@ -373,9 +380,7 @@ impl Federation {
         let deadline = Instant::now() + grace;
         // Whoever looks for a way for the last stanzas has half of the time.
         let opened = async {
-            while self.pairs.entries().iter().any(|entry| entry.is_hopeful()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+            self.until(|| !self.pairs.entries().iter().any(|entry| entry.is_hopeful())).await;
         };
         drop(tokio::time::timeout(grace / 2, opened).await);
         self.stopping.store(true, Ordering::Release);
@@ -383,11 +388,7 @@ impl Federation {
             live.wake.notify_one();
         }
         self.leave_rest();
-        let closed = async {
-            while !self.streams.lock().is_empty() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
+        let closed = self.until(|| self.streams.lock().is_empty());
         if tokio::time::timeout_at(deadline, closed).await.is_err() {
             tracing::warn!(
                 streams = self.streams.lock().len(),
@@ -396,6 +397,18 @@ impl Federation {
         }
         self.leave_rest();
         self.router.quiet().await;
+    }
+
+    /// Waits until something holds, looking again whenever a stream has ended or a pair has moved on.
+    async fn until(&self, holds: impl Fn() -> bool) {
+        loop {
+            let mut moved = pin!(self.moved.notified());
+            moved.as_mut().enable();
+            if holds() {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// What waits is left to the next process, as far as it is worth it; the rest returns to its senders.

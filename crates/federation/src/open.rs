@@ -127,6 +127,7 @@ impl Federation {
                 self.note(&entry.pair, Direction::Out, Err(&failure));
                 let retry = |failures| Instant::now() + backoff::delay(failures, &*self.entropy);
                 let back = entry.failed(&failure, retry);
+                self.moved.notify_waiters();
                 if !back.is_empty() {
                     self.give_back(back, failure.error(&entry.pair.remote));
                 }
@@ -147,6 +148,7 @@ impl Federation {
         if late.is_empty() {
             return;
         }
+        self.moved.notify_waiters();
         self.metrics.expired.inc_by(late.len() as u64);
         let remote = &entry.pair.remote;
         let error = match entry.look().failure {

@@ -98,6 +98,22 @@ fn expressions_are_evaluated_over_proofs() {
     );
 }
 
+/// Show 4 of issue 4: where a certificate has proven the peer, nothing is wrong with it, and policy is the cause; a veto or a list comes first all the same.
+#[test]
+fn the_cause_is_the_policy_where_it_asks_for_more() {
+    let bench = Bench::new();
+    let pkix = bench.evidence(Tls::V13, true, false, false);
+    for require in ["pin", "posh", "nobody", "pkix and dane", "dialback"] {
+        assert_eq!(cause(&bench.judge(&pkix, require)), "policy-unmet", "{require}");
+    }
+    // What is proven by less than a certificate leaves the certificate to be mended.
+    let dialback = bench.evidence(Tls::V13, false, false, true);
+    assert_eq!(cause(&bench.judge(&dialback, "authenticated")), "self-signed");
+    let mut denied = policy(trust(&[&bench.root]), "pin");
+    denied.deny.push("them.example".parse().unwrap());
+    assert_eq!(cause(&judge(&incoming("them.example"), &pkix, &denied)), "peer-denied");
+}
+
 /// S0-15: by default TLS and a proof by certificate are required, so nobody comes in unauthenticated.
 #[test]
 fn the_default_refuses_whoever_is_not_authenticated() {

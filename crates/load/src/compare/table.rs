@@ -154,10 +154,14 @@ impl Page<'_> {
     fn origin(&self) -> String {
         let versions: Vec<_> = self.kinds.iter().map(|&kind| self.versioned(kind)).collect();
         format!(
-            "{}\n{}\nMedians of {} rounds, interleaved, in {:.0} minutes. Made by: {}",
+            "{}\n{}\n{}, in {:.0} minutes. Made by: {}",
             self.machine.line(),
             versions.join(", "),
-            self.rounds,
+            if self.rounds == 1 {
+                "One round of each case".to_owned()
+            } else {
+                format!("Medians of {} rounds, interleaved", self.rounds)
+            },
             self.took.as_secs_f64() / 60.0,
             self.command
         )

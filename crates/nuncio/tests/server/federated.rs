@@ -108,6 +108,16 @@ impl Site {
         rows.iter().filter(|row| row["domain"].is_string()).cloned().collect()
     }
 
+    /// What `check` says of a domain: its status, the code of the cause, and the last line.
+    fn check(&self, domain: &str) -> (Option<i32>, Value, String) {
+        let said = self.place.run(&["check", domain], "");
+        let json = self.place.run(&["check", domain, "--json"], "");
+        assert_eq!(said.status, json.status);
+        let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        (said.status.code(), json["code"].clone(), text.lines().last().unwrap_or_default().to_owned())
+    }
+
     /// What is said about a domain, and whether it is well.
     fn explain(&self, domain: &str) -> (String, bool) {
         let output = self.place.run(&["federation", "explain", domain], "");
@@ -198,6 +208,39 @@ async fn dialback_where_policy_allows_it() {
                 "{rows:#?}"
             );
         }
+    }
+    // `check` cannot be called back, and says so.
+    let (status, code, last) = one.check("two.example");
+    assert_eq!((status, code), (Some(0), Value::Null), "{last}");
+    assert!(last.starts_with("accepted: encrypted by dialback") && last.contains("dialback key"), "{last}");
+}
+
+/// S3-27, show 4 of issue 4: the cause is said to be where it is: in our policy, our name server, our configuration, or what was asked for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_says_whose_fault_it_is() {
+    let (one, two) = two(&["federation.require = \"authenticated\""], [true, true], false);
+    let _second = two.place.serve();
+    let edit = |from: &str, to: &str| {
+        let text = std::fs::read_to_string(one.place.config()).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(one.place.config(), text.replace(from, to)).unwrap();
+    };
+    let (status, code, last) = one.check("two.example");
+    assert_eq!((status, code), (Some(0), Value::Null), "{last}");
+    edit("\"authenticated\"", "\"pin\"");
+    let (status, code, last) = one.check("two.example");
+    assert_eq!((status, code), (Some(1), "policy-unmet".into()), "{last}");
+    edit("\"pin\"", "\"authenticated\"");
+    // A name server at which nobody listens.
+    edit("validate = \"off\"", "validate = \"local\"\nfederation.dns.servers = [\"127.0.0.1:9\"]");
+    let (status, code, last) = one.check("elsewhere.example");
+    assert_eq!((status, code), (Some(1), "dns-not-validated".into()), "{last}");
+    edit("federation.require", "federation.enabled = false\nfederation.require");
+    let (status, code, last) = one.check("two.example");
+    assert_eq!((status, code), (Some(1), "federation-off".into()), "{last}");
+    for wrong in ["one.example", "romeo@two.example", "two..example"] {
+        let output = one.place.run(&["check", wrong], "");
+        assert_eq!(output.status.code(), Some(2), "{wrong}: {}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -388,6 +431,11 @@ async fn a_new_policy_counts_at_once() {
     assert!(error_of(&mut juliet).await.text.unwrap().contains("denies"));
     let (said, well) = one.explain("two.example");
     assert!(!well && said.ends_with("[peer-denied]\n"), "{said}");
+    // What was held against it goes with the rule: nobody has to wait for another attempt.
+    std::fs::write(one.place.config(), good).unwrap();
+    one.place.must(&["reload"], "");
+    juliet.send(&chat("romeo@two.example", "once more")).await.unwrap();
+    assert_eq!(receive(&mut romeo).await.body_text().unwrap(), "once more");
 }
 
 /// S0-27, RFC 6120 §4.9.3.16: a new certificate is followed by `<reset/>`, and what is said then goes over another stream.
