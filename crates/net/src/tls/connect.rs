@@ -78,7 +78,7 @@ pub struct Connector {
 
 /// The certificates of one of our domains: the first is shown that the server can verify.
 #[derive(Debug)]
-struct Own(Vec<Arc<CertifiedKey>>);
+pub(super) struct Own(pub(super) Vec<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for Own {
     // Whom the server says it trusts does not matter: DANE and POSH need no authority.
@@ -183,7 +183,7 @@ impl Connector {
         Ok(Self::of(starttls, direct, false))
     }
 
-    fn of(starttls: ClientConfig, direct: ClientConfig, resumes: bool) -> Self {
+    pub(super) fn of(starttls: ClientConfig, direct: ClientConfig, resumes: bool) -> Self {
         Self { starttls: ArcSwap::from_pointee(starttls), direct: ArcSwap::from_pointee(direct), resumes }
     }
 

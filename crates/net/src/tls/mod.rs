@@ -9,6 +9,7 @@ mod connect;
 mod exporter;
 mod facts;
 mod files;
+mod own;
 mod verify;
 
 use std::collections::HashMap;
@@ -28,6 +29,7 @@ pub(crate) use exporter::Exporter;
 pub(crate) use facts::{Side, facts};
 pub use facts::{end_point_binding, xmpp_addresses};
 pub use files::{Problem, TlsError, Warning};
+pub use own::{Believe, OwnCertificate, OwnError};
 
 /// The ALPN name of an XMPP client connection over direct TLS (XEP-0368).
 pub const ALPN_CLIENT: &[u8] = b"xmpp-client";
