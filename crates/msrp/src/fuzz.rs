@@ -230,7 +230,9 @@ fn relay_run(data: &[u8], cut: usize) -> (Vec<u8>, Vec<String>) {
             relay::Answer::Route(route)
         }
         relay::Question::Relay { .. } => relay::Answer::Relay(false),
-        relay::Question::Credentials { .. } => relay::Answer::Credentials(None),
+        relay::Question::Credentials { .. } | relay::Question::Certified { .. } => {
+            relay::Answer::Credentials(None)
+        }
         relay::Question::Issue { .. } => unreachable!("nobody knows a password"),
     });
     let mut side = Side::new(machine, script);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use nuncio_sansio::Entropy;
+use nuncio_sansio::{Entropy, TlsFacts};
 use zeroize::Zeroizing;
 
 use super::nonce::NonceKey;
@@ -106,6 +106,8 @@ pub struct Account {
     pub password: Zeroizing<String>,
     /// Whether it may use the relay: if not, 403.
     pub allowed: bool,
+    /// For how many seconds from now the credentials are good; none if they do not end. No URI outlives them.
+    pub seconds: Option<u32>,
 }
 
 impl std::fmt::Debug for Account {
@@ -139,6 +141,12 @@ pub enum Question {
         /// The realm that was challenged for.
         realm: String,
     },
+    /// Whose certificate this is: that of a client who shows no credentials, from an authority that vouches for clients. Answered by
+    /// [`Answer::Credentials`]; on none the client is challenged.
+    Certified {
+        /// The `id-on-xmppAddr` names in it, as written there.
+        addresses: Vec<String>,
+    },
     /// A URI for an account: [`super::Registry::issue`].
     Issue {
         /// The account.
@@ -159,7 +167,7 @@ pub enum Answer {
     Route(Result<Route, RouteError>),
     /// To [`Question::Relay`].
     Relay(bool),
-    /// To [`Question::Credentials`]; none if there is no such account.
+    /// To [`Question::Credentials`] and [`Question::Certified`]; none if there is no such account.
     Credentials(Option<Account>),
     /// To [`Question::Issue`].
     Issued(Result<Uri, Status>),
@@ -264,6 +272,24 @@ pub struct Frame {
     pub origin: Option<Origin>,
 }
 
+impl Frame {
+    /// The answer to a request that cannot go on, and to which connection it belongs: what a host sends back where there is no way.
+    pub fn refused(&self, status: Status) -> Option<(LinkId, Self)> {
+        let origin = self.origin.as_ref()?;
+        // As it came: our URIs still in its To-Path.
+        let (ours, back) = self.head.from.uris().split_at_checked(origin.moved)?;
+        let ours: Vec<_> = ours.iter().rev().cloned().collect();
+        let request = Head {
+            id: origin.id,
+            to: Path::new(ours)?.then(&self.head.to),
+            from: Path::new(back.to_vec())?,
+            ..(*self.head).clone()
+        };
+        let head = Box::new(request.response(status)?);
+        Some((origin.link, Self { head, body: None, origin: None }))
+    }
+}
+
 /// Where a request came from that is no SEND: its response goes back there (RFC 4976 §6.4.3).
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -313,6 +339,9 @@ pub enum Command {
 /// Facts for the host.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// The connection is inside TLS. Where we connected, the host judges the peer's certificates before it gives any command but
+    /// [`Command::Close`] (S1-04): until then nothing is sent.
+    Secured(Box<TlsFacts>),
     /// A piece of a SEND is to go on: a head to where it says, what follows of its flow to the same connection. The host puts it into the
     /// lane of its flow and must not wait for room there: it says [`Command::Hold`].
     Piece {
@@ -333,10 +362,12 @@ pub enum Event {
         /// The account.
         account: Arc<str>,
     },
-    /// Credentials were wrong.
+    /// Credentials were refused.
     Denied {
         /// The user that was named.
         username: String,
+        /// Whether they were wrong; otherwise it is their owner who may not.
+        wrong: bool,
     },
     /// The connection is over.
     Closed(Closed),

@@ -18,8 +18,12 @@ pub(super) enum Pending {
     Route(Box<Head>),
     Relay(Box<Head>),
     Credentials(Box<Head>, Box<Credentials>),
-    Issue(Box<Head>, Box<Credentials>, Secret, Arc<str>, u32),
+    Certified(Box<Head>),
+    Issue(Box<Head>, Option<Shown>, Arc<str>, u32),
 }
+
+/// Credentials that were right.
+pub(super) type Shown = Box<(Credentials, Secret)>;
 
 impl Link {
     pub(super) fn answer(&mut self, now: Time, answer: Answer) {
@@ -34,8 +38,12 @@ impl Link {
             (Some(Pending::Credentials(head, credentials)), Answer::Credentials(account)) => {
                 self.credentials(now, head, credentials, account);
             }
-            (Some(Pending::Issue(head, credentials, secret, account, seconds)), Answer::Issued(uri)) => {
-                self.issued(now, &head, &credentials, &secret, account, seconds, uri);
+            (Some(Pending::Certified(head)), Answer::Credentials(account)) => match account {
+                Some(account) => self.entitled(now, head, None, &account, ""),
+                None => self.challenge(now, &head, false),
+            },
+            (Some(Pending::Issue(head, shown, account, seconds)), Answer::Issued(uri)) => {
+                self.issued(now, &head, shown.as_deref(), account, seconds, uri);
             }
             // The connection was closed meanwhile.
             (_, _) => {}
@@ -53,11 +61,11 @@ impl Link {
             self.refuse(now, &head, Status::FORBIDDEN);
             return;
         }
-        let certificate = tls.client_certificate.as_ref().filter(|it| it.trusted);
-        if let (None, Some(certificate), Some(first), true) =
-            (&self.relay, certificate, head.from.first(), head.from.len() > 1)
+        let chain = &tls.peer_certificates;
+        if let (None, false, Some(first), true) =
+            (&self.relay, chain.is_empty(), head.from.first(), head.from.len() > 1)
         {
-            self.wire.ask(Question::Relay { chain: certificate.chain.clone(), host: first.host().clone() });
+            self.wire.ask(Question::Relay { chain: chain.clone(), host: first.host().clone() });
             self.pending = Some(Pending::Relay(head));
             return;
         }
@@ -78,8 +86,14 @@ impl Link {
             .filter_map(Credentials::parse)
             .find(|credentials| offered.contains(&credentials.algorithm));
         let Some(credentials) = credentials else {
+            let tried = head.field("Authorization").is_some();
+            if let Some(addresses) = self.certified().filter(|_| !tried && head.from.len() == 1) {
+                self.wire.ask(Question::Certified { addresses });
+                self.pending = Some(Pending::Certified(head));
+                return;
+            }
             self.challenge(now, &head, false);
-            if head.field("Authorization").is_some() {
+            if tried {
                 self.failed(now, None);
             }
             return;
@@ -94,6 +108,13 @@ impl Link {
             realm: credentials.realm.clone(),
         });
         self.pending = Some(Pending::Credentials(head, Box::new(credentials)));
+    }
+
+    /// The addresses in the certificate of a client, if an authority that the operator trusts for clients vouches for it.
+    fn certified(&self) -> Option<Vec<String>> {
+        let certificate = self.tls.as_ref()?.client_certificate.as_ref()?;
+        let usable = certificate.trusted && !certificate.xmpp_addresses.is_empty();
+        usable.then(|| certificate.xmpp_addresses.clone())
     }
 
     fn realm(&self, head: &Head) -> String {
@@ -125,8 +146,21 @@ impl Link {
             self.challenge(now, &head, true);
             return;
         }
+        let username = credentials.username.clone();
+        self.entitled(now, head, Some(Box::new((*credentials, secret))), &account, &username);
+    }
+
+    /// It is known who this is: may it, and for how long?
+    fn entitled(
+        &mut self,
+        now: Time,
+        head: Box<Head>,
+        shown: Option<Shown>,
+        account: &Account,
+        username: &str,
+    ) {
         if !account.allowed {
-            self.event_denied(&credentials.username);
+            self.event_denied(username, false);
             self.refuse(now, &head, Status::FORBIDDEN);
             return;
         }
@@ -139,6 +173,7 @@ impl Link {
                 return;
             }
         };
+        let seconds = account.seconds.map_or(seconds, |left| left.min(seconds));
         let (Some(first), Some(last)) = (head.from.first(), head.from.last()) else { return };
         let owner = match head.from.len() {
             1 => Owner::Link(self.id),
@@ -150,7 +185,7 @@ impl Link {
             client: if head.from.len() == 1 { last.clone() } else { first.clone() },
             seconds,
         });
-        self.pending = Some(Pending::Issue(head, credentials, secret, account.name, seconds));
+        self.pending = Some(Pending::Issue(head, shown, Arc::clone(&account.name), seconds));
     }
 
     /// For how long, in seconds; or the 423 (S1-L6).
@@ -179,8 +214,7 @@ impl Link {
         &mut self,
         now: Time,
         head: &Head,
-        credentials: &Credentials,
-        secret: &Secret,
+        shown: Option<&(Credentials, Secret)>,
         account: Arc<str>,
         seconds: u32,
         uri: Result<Uri, Status>,
@@ -200,14 +234,13 @@ impl Link {
             Some(before) => before.then(&own),
             None => own,
         };
-        let digest_uri = head.to.last().map(Uri::as_str).unwrap_or_default();
-        let next = self.config.nonces.issue(now, self.id, &*self.entropy);
-        let info = credentials.info(secret, digest_uri, Some(next));
-        for (name, value) in [
-            ("Use-Path", use_path.to_string()),
-            ("Authentication-Info", info.to_string()),
-            ("Expires", seconds.to_string()),
-        ] {
+        let info = shown.map(|(credentials, secret)| {
+            let digest_uri = head.to.last().map(Uri::as_str).unwrap_or_default();
+            let next = self.config.nonces.issue(now, self.id, &*self.entropy);
+            ("Authentication-Info", credentials.info(secret, digest_uri, Some(next)).to_string())
+        });
+        let fields = [("Use-Path", use_path.to_string()), ("Expires", seconds.to_string())];
+        for (name, value) in fields.into_iter().chain(info) {
             let _always = response.add(name, &value);
         }
         self.own |= head.from.len() == 1;
@@ -243,14 +276,14 @@ impl Link {
         self.strike(now);
     }
 
-    fn event_denied(&mut self, username: &str) {
-        self.wire.event(Event::Denied { username: username.to_owned() });
+    fn event_denied(&mut self, username: &str, wrong: bool) {
+        self.wire.event(Event::Denied { username: username.to_owned(), wrong });
     }
 
     /// Credentials were wrong. A client may try a few times, a relay speaks for many (RFC 4976 §6.3).
     fn failed(&mut self, now: Time, username: Option<&str>) {
         if let Some(username) = username {
-            self.event_denied(username);
+            self.event_denied(username, true);
         }
         self.count_failure(now);
     }

@@ -229,7 +229,7 @@ impl Link {
                 return;
             }
         };
-        let Route { next, moved, session } = route;
+        let Route { next, moved, session, .. } = route;
         let Some((to, from)) = head.to.moved(moved, &head.from) else {
             self.refuse(now, &head, Status::NO_SESSION);
             return;
@@ -379,7 +379,10 @@ impl Machine for Link {
                 self.active(now);
                 self.parser.push(bytes);
             }
-            Input::Tls(facts) => self.tls = Some(facts),
+            Input::Tls(facts) => {
+                self.wire.event(Event::Secured(Box::new(facts.clone())));
+                self.tls = Some(facts);
+            }
             Input::Eof(eof) => self.eof = Some(eof),
             Input::Answer(answer) => self.answer(now, answer),
             Input::Command(command) => {

@@ -50,6 +50,8 @@ pub struct Route {
     pub moved: usize,
     /// The number of its session in this relay: requests with the same one keep their order, others need not wait for them.
     pub session: u64,
+    /// When the URI expires on which it goes: nothing of it passes later.
+    pub until: Time,
 }
 
 /// Why a request goes nowhere.
@@ -343,13 +345,13 @@ impl Registry {
             self.valid(now, second)?;
             return self.inward(second, third, 2, None);
         }
-        let (session, account) = (issued.number, Arc::clone(&issued.account));
+        let (session, account, until) = (issued.number, Arc::clone(&issued.account), issued.expires);
         let known = issued.senders.iter().find(|(sender, _)| sender == second).map(|(_, link)| *link);
         let next = match known.or_else(|| self.to_hop(second.hop())) {
             Some(link) => Next::Link(link),
             None => self.connect(now, second.hop(), account)?,
         };
-        Ok(Route { next, moved: 1, session })
+        Ok(Route { next, moved: 1, session, until })
     }
 
     fn valid(&self, now: Time, uri: &Uri) -> Result<&Issued, RouteError> {
@@ -395,7 +397,7 @@ impl Registry {
                 }
             }
         }
-        Ok(Route { next: to_owner, moved, session: issued.number })
+        Ok(Route { next: to_owner, moved, session: issued.number, until: issued.expires })
     }
 
     fn is_relay(&self, link: LinkId, relay: &Host) -> bool {

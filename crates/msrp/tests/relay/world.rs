@@ -62,6 +62,7 @@ pub(crate) fn certificate(name: &str) -> TlsFacts {
             xmpp_addresses: Vec::new(),
             trusted: true,
         }),
+        peer_certificates: vec![Bytes::from(name.to_owned())],
         ..facts()
     }
 }
@@ -120,8 +121,10 @@ impl World {
                         name: username.as_str().into(),
                         password: Zeroizing::new(format!("{username}'s password")),
                         allowed: username != "carol",
+                        seconds: None,
                     }))
                 }
+                Question::Certified { .. } => Answer::Credentials(None),
                 Question::Issue { account, owner, client, seconds } => {
                     Answer::Issued(registry.issue(now, &account, owner, client, seconds, &*seed))
                 }
@@ -307,6 +310,7 @@ impl World {
 
     fn event(&mut self, relay: usize, source: LinkId, event: Event) {
         match event {
+            Event::Secured(_) => {}
             Event::Piece { flow, piece } => {
                 if let Piece::Head(forwarded) = &piece {
                     match self.resolve(relay, forwarded.next.clone()) {
@@ -334,7 +338,7 @@ impl World {
                 }
             }
             Event::Authorized { account } => self.relays[relay].log.push(format!("authorized {account}")),
-            Event::Denied { username } => self.relays[relay].log.push(format!("denied {username}")),
+            Event::Denied { username, .. } => self.relays[relay].log.push(format!("denied {username}")),
             Event::Closed(why) => {
                 let hub = &mut self.relays[relay];
                 hub.log.push(format!("closed {why:?}"));

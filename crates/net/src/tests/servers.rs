@@ -75,10 +75,15 @@ async fn whoever_lacks_the_key_is_nobody() {
     let thief = Arc::new(CertifiedKey::new(stolen, key));
     let theirs = server(&b, "b.example");
     for versions in [&[&rustls::version::TLS13], &[&rustls::version::TLS12]] {
-        let connector = Arc::new(Connector::unjudging(vec![Arc::clone(&thief)], versions).unwrap());
+        let connector = Arc::new(
+            Connector::unjudging(vec![Arc::clone(&thief)], versions, Some(super::super::tls::ALPN_SERVER))
+                .unwrap(),
+        );
         let mut ends = join(&theirs, &connector, "b.example", Vec::new(), true);
         assert!(matches!(ends.server.next().await, Heard::Eof(_)));
-        let connector = Arc::new(Connector::unjudging(Vec::new(), versions).unwrap());
+        let connector = Arc::new(
+            Connector::unjudging(Vec::new(), versions, Some(super::super::tls::ALPN_SERVER)).unwrap(),
+        );
         let mut ends = join(&theirs, &connector, "b.example", Vec::new(), true);
         assert!(secured(&mut ends.server).await.peer_certificates.is_empty());
     }

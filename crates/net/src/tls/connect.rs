@@ -12,7 +12,7 @@ use rustls::{RootCertStore, SignatureScheme, SupportedProtocolVersion};
 
 use super::bare::Bare;
 use super::exporter::Hear;
-use super::{ALPN_CLIENT, ALPN_SERVER, Kind, PairFiles, files, provider, verify};
+use super::{ALPN_CLIENT, Kind, PairFiles, files, provider, verify};
 
 /// Which authorities a client believes.
 #[derive(Clone, Debug)]
@@ -170,6 +170,7 @@ impl Connector {
     pub(crate) fn unjudging(
         own: Vec<Arc<CertifiedKey>>,
         versions: &[&'static SupportedProtocolVersion],
+        alpn: Option<&[u8]>,
     ) -> Result<Self, rustls::Error> {
         let mut starttls = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions)?
@@ -179,7 +180,7 @@ impl Connector {
         starttls.key_log = Arc::new(Hear);
         starttls.resumption = Resumption::disabled();
         let mut direct = starttls.clone();
-        direct.alpn_protocols = vec![ALPN_SERVER.to_vec()];
+        direct.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
         Ok(Self::of(starttls, direct, false))
     }
 

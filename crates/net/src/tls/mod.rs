@@ -71,14 +71,23 @@ pub enum Peers {
     /// [`HostFiles::request_client_certificate`] says, and none must have one. A host's certificate need not be for its domain, since DANE and POSH can name
     /// that of a hoster (RFC 7711 §4, RFC 7673 §6); then there is a warning.
     Servers,
+    /// Clients and relays of a protocol without an ALPN name, MSRP: like servers, but [`TlsSettings::client_roots`] vouch for those who are clients.
+    Relays,
 }
 
 impl Peers {
-    const fn alpn(self) -> &'static [u8] {
+    /// What is spoken by direct TLS.
+    const fn alpn(self) -> Option<&'static [u8]> {
         match self {
-            Self::Clients => ALPN_CLIENT,
-            Self::Servers => ALPN_SERVER,
+            Self::Clients => Some(ALPN_CLIENT),
+            Self::Servers => Some(ALPN_SERVER),
+            Self::Relays => None,
         }
+    }
+
+    /// Whether there may be somebody among them who proves a host's name.
+    const fn hosts(self) -> bool {
+        matches!(self, Self::Servers | Self::Relays)
     }
 }
 
@@ -317,7 +326,7 @@ impl TlsHosts {
 
     /// What connects to other servers in the name of one of our domains: it shows that domain's certificate to whoever asks for one, or nothing if there is no
     /// host of that domain. It judges nobody: what the peer presents is in the facts of the handshake. No session is ever resumed, so that each connection
-    /// proves the possession of both keys (S0-28). None unless these hosts are for [`Peers::Servers`].
+    /// proves the possession of both keys (S0-28). None where these hosts are for [`Peers::Clients`].
     #[must_use]
     pub fn connector(&self, domain: &str) -> Option<Arc<Connector>> {
         let hosts = self.current.load();
@@ -378,7 +387,7 @@ fn build(settings: &TlsSettings, old: Option<&Hosts>) -> Result<(Hosts, Vec<Warn
     let mut warnings = Vec::new();
     let mut by_name = HashMap::new();
     let mut all = Vec::new();
-    let servers = settings.peers == Peers::Servers;
+    let servers = settings.peers.hosts();
     let client_roots: Arc<[_]> = files::anchors(&settings.client_roots, &mut problems).into();
     for host in &settings.hosts {
         let domain = normal(&host.domain);
@@ -448,7 +457,7 @@ fn connector(
     keys: Vec<Arc<CertifiedKey>>,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<Connector>> {
-    let made = servers.then(|| Connector::unjudging(keys, versions(settings)))?;
+    let made = servers.then(|| Connector::unjudging(keys, versions(settings), settings.peers.alpn()))?;
     made.map(Arc::new).map_err(|error| problems.push(Problem::library(&error))).ok()
 }
 
@@ -464,7 +473,7 @@ fn configure(
     request: bool,
     certified: &Arc<CertifiedKey>,
 ) -> Result<Configs, rustls::Error> {
-    let one = |alpn: &[&[u8]]| {
+    let one = |alpn: Option<&[u8]>| {
         let builder =
             ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(settings))?;
         let builder = if request {
@@ -478,12 +487,12 @@ fn configure(
         config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
         // A client has one connection, and gets a fresh one with each.
         config.send_tls13_tickets = 1;
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = alpn.into_iter().map(<[u8]>::to_vec).collect();
         config.max_early_data_size = 0;
         config.key_log = Arc::new(exporter::Hear);
         Ok::<_, rustls::Error>(Arc::new(config))
     };
-    Ok((one(&[])?, one(&[settings.peers.alpn()])?))
+    Ok((one(None)?, one(settings.peers.alpn())?))
 }
 
 fn with_new_ticketer(config: &Arc<ServerConfig>) -> Result<Arc<ServerConfig>, TlsError> {
