@@ -23,6 +23,7 @@ extensions! {
     contact,
     csi,
     disco,
+    external_services,
     hints,
     last,
     offline,

@@ -14,7 +14,7 @@ use nuncio_xmpp::jid::BareJid;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::facts::{AccountRemoved, PasswordChanged};
+use crate::facts::{AccountDisabled, AccountRemoved, PasswordChanged};
 use crate::host::Loaded;
 use crate::lane::Step;
 use crate::points::{Login, LoginVerdict};
@@ -235,7 +235,12 @@ impl Router {
             step.account.disabled = disabled;
             let ticket = self.shapes().accounts.put(jid.as_str(), ROW, row(&account));
             step.wait(ticket);
-            Ok(if disabled { end_all(step, "the account is disabled") } else { 0 })
+            if !disabled {
+                return Ok(0);
+            }
+            let ended = end_all(step, "the account is disabled");
+            step.fact(&AccountDisabled { account: jid.clone() });
+            Ok(ended)
         });
         self.route_outbox(&lane).await;
         stepped.ticket.await?;

@@ -21,6 +21,11 @@ facts! {
         /// Whose.
         account: BareJid,
     }
+    /// The account was disabled: it may not log in, and its sessions have ended.
+    AccountDisabled {
+        /// Which.
+        account: BareJid,
+    }
     /// The account was removed; its rows are being dropped. Told in its lane, after its sessions ended.
     AccountRemoved {
         /// Which.

@@ -136,6 +136,21 @@ impl Throttle {
 }
 
 impl crate::router::Router {
+    /// Whether there were too many failed logins from this address, or as `who`, at another service of the server that logs its accounts in. `who` is
+    /// counted by itself: whoever guesses there shuts nobody out here.
+    pub fn is_throttled(&self, peer: IpAddr, who: &str) -> bool {
+        self.throttle.is_over(&Culprit::address(peer))
+            || self.throttle.is_over(&Culprit::Account(who.to_owned()))
+    }
+
+    /// One more failed login from this address, and as `who`, at another service of the server.
+    pub fn login_failed(&self, peer: IpAddr, who: Option<&str>) {
+        self.throttle.failed(Culprit::address(peer));
+        if let Some(who) = who {
+            self.throttle.failed(Culprit::Account(who.to_owned()));
+        }
+    }
+
     /// Charges an address that is not logged in for something costly, by the same budget as its failed logins; `units` is how many of those
     /// it is worth. False, and nothing is charged, if the budget is used up.
     pub fn charge(&self, peer: IpAddr, units: u32) -> bool {

@@ -1,5 +1,6 @@
 //! The router: everything that a connection, a command or an extension starts from.
 
+use std::any::{Any, TypeId};
 use std::hash::BuildHasher as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -12,6 +13,7 @@ use nuncio_store::{Fault, Log, Store, Table, Ticket};
 use nuncio_xmpp::jid::{BareJid, Jid};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use zeroize::Zeroizing;
 
 use crate::accounts;
 use crate::clock::Clock;
@@ -100,6 +102,8 @@ pub struct Router {
     idle: Notify,
     /// Who carries stanzas to other domains.
     pub(crate) elsewhere: OnceLock<Weak<dyn Elsewhere>>,
+    /// What runs beside the router and extensions know of.
+    beside: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Counts work that goes on beside the streams.
@@ -166,6 +170,7 @@ impl Router {
             busy: AtomicUsize::new(0),
             idle: Notify::new(),
             elsewhere: OnceLock::new(),
+            beside: Mutex::default(),
         });
         router.finish_deletions().await?;
         Ok(router)
@@ -208,6 +213,22 @@ impl Router {
     /// What time it is.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// A secret of the server for one purpose: it outlives restarts, and tells nothing of those for others.
+    pub fn secret_for(&self, purpose: &str) -> Zeroizing<Vec<u8>> {
+        nuncio_stream::sasl::Hash::Sha256.hmac(&self.secret, &[b"purpose ", purpose.as_bytes()])
+    }
+
+    /// Tells extensions of something that runs beside the router; one of each type, the last.
+    pub fn runs_beside<T: Any + Send + Sync>(&self, it: Arc<T>) {
+        self.beside.lock().insert(TypeId::of::<T>(), it);
+    }
+
+    /// What runs beside the router, if it does.
+    pub fn beside<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let it = self.beside.lock().get(&TypeId::of::<T>()).cloned()?;
+        it.downcast().ok()
     }
 
     /// What extensions are given.

@@ -97,6 +97,8 @@ pub const PING: &str = "urn:xmpp:ping";
 pub const TIME: &str = "urn:xmpp:time";
 /// Delayed delivery (XEP-0203).
 pub const DELAY: &str = "urn:xmpp:delay";
+/// External service discovery (XEP-0215).
+pub const EXTDISCO: &str = "urn:xmpp:extdisco:2";
 /// Server dialback (XEP-0220).
 pub const DIALBACK: &str = "jabber:server:dialback";
 /// Server dialback, the stream feature (XEP-0220 §2.4).

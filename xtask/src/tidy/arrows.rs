@@ -15,12 +15,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("net", &["sansio", "dna"]),
     ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
     ("federation", &["xmpp", "sansio", "stream", "dna", "net", "router"]),
+    ("relay", &["sansio", "dna", "msrp", "net"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "dna", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
     (
         "nuncio",
-        &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "extensions", "client"],
+        &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "relay", "extensions", "client"],
     ),
 ];
 

@@ -57,7 +57,7 @@ impl Hash {
     }
 
     /// `HMAC(key, parts joined)`.
-    pub(crate) fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    pub fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match self {
             Self::Sha1 => mac::<Hmac<Sha1>>(key, parts),
             Self::Sha256 => mac::<Hmac<Sha256>>(key, parts),

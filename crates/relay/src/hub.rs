@@ -1,0 +1,339 @@
+//! What the connections of a relay share.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use nuncio_dna::Policy;
+use nuncio_msrp::lanes::NoRoom;
+use nuncio_msrp::relay::{
+    self, Command, Direction, Frame, LinkId, Next, Piece, Registry, Route as Way, RouteError,
+};
+use nuncio_msrp::uri::{Hop, Path};
+use nuncio_msrp::{Scheme, Status};
+use nuncio_net::{Clock, Collector, NetMetrics, Options, RateLimit, TlsHosts};
+use nuncio_sansio::{Entropy, Time};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::accounts::Accounts;
+use crate::config::RelayConfig;
+use crate::mailbox::{Left, Mailbox};
+use crate::metrics::{self, RelayMetrics};
+use crate::out;
+
+/// Connections that are being made, at once.
+const DIALS: usize = 256;
+
+pub(crate) struct Hub {
+    pub(crate) config: RelayConfig,
+    pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) tls: Arc<TlsHosts>,
+    pub(crate) collector: Option<Collector>,
+    pub(crate) policy: ArcSwap<Policy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Clock,
+    pub(crate) net: Arc<NetMetrics>,
+    pub(crate) metrics: RelayMetrics,
+    /// Settings of the machines on TCP and TLS, and on WebSocket.
+    pub(crate) stream: Arc<relay::Config>,
+    pub(crate) message: Arc<relay::Config>,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) dials: Semaphore,
+    rate: Arc<RateLimit>,
+    links: Mutex<HashMap<LinkId, Arc<Mailbox>>>,
+    numbers: AtomicU64,
+    /// Connections that we made or are making.
+    outgoing: AtomicUsize,
+    /// When the credentials end that the client of a connection has shown last.
+    ends: Mutex<BTreeSet<(Time, LinkId)>>,
+    sooner: Notify,
+    /// There is one connection less.
+    fewer: Notify,
+    stopping: AtomicBool,
+}
+
+/// What a hub is made of beside its settings.
+pub(crate) struct Pieces {
+    pub(crate) accounts: Arc<dyn Accounts>,
+    pub(crate) tls: Arc<TlsHosts>,
+    pub(crate) collector: Option<Collector>,
+    pub(crate) policy: Policy,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) clock: Clock,
+    pub(crate) net: Arc<NetMetrics>,
+}
+
+impl Hub {
+    pub(crate) fn new(
+        config: RelayConfig,
+        registry: Registry,
+        stream: relay::Config,
+        message: relay::Config,
+        pieces: Pieces,
+    ) -> Arc<Self> {
+        let Pieces { accounts, tls, collector, policy, entropy, clock, net } = pieces;
+        Arc::new(Self {
+            rate: Arc::new(RateLimit::new(config.rate)),
+            config,
+            accounts,
+            tls,
+            collector,
+            policy: ArcSwap::from_pointee(policy),
+            entropy,
+            clock,
+            net,
+            metrics: RelayMetrics::default(),
+            stream: Arc::new(stream),
+            message: Arc::new(message),
+            registry: Mutex::new(registry),
+            dials: Semaphore::new(DIALS),
+            links: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            outgoing: AtomicUsize::new(0),
+            ends: Mutex::default(),
+            sooner: Notify::new(),
+            fewer: Notify::new(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        // What is read while a peer does not take its own answers would have to be kept: so nothing is (S1-L18).
+        let waiting = self.config.lane.max(16 * 1_024);
+        Options {
+            handshake_timeout: self.config.handshake,
+            write_stall: self.config.write,
+            close_timeout: self.config.close,
+            out_watermark: waiting,
+            out_limit: waiting,
+            rate: Some(Arc::clone(&self.rate)),
+            ..Options::new(self.clock, Arc::clone(&self.net))
+        }
+    }
+
+    /// A new connection.
+    pub(crate) fn open(&self, hop: Option<Hop>) -> (LinkId, Arc<Mailbox>) {
+        self.open_in(&mut self.registry.lock(), hop)
+    }
+
+    fn open_in(&self, registry: &mut Registry, hop: Option<Hop>) -> (LinkId, Arc<Mailbox>) {
+        let id = LinkId(self.numbers.fetch_add(1, Ordering::Relaxed) + 1);
+        let mail = Mailbox::new(self.config.lane);
+        let direction = if hop.is_some() { Direction::Outbound } else { Direction::Inbound };
+        if direction == Direction::Outbound {
+            self.outgoing.fetch_add(1, Ordering::Relaxed);
+        }
+        self.metrics.connections.get_or_create(&way(direction)).inc();
+        registry.opened(id, hop);
+        self.links.lock().insert(id, Arc::clone(&mail));
+        if self.stopping.load(Ordering::Acquire) {
+            mail.order(Command::Close);
+        }
+        (id, mail)
+    }
+
+    /// A connection is over. What waited for it has failed, with this status for those who want to know.
+    pub(crate) fn closed(&self, id: LinkId, direction: Direction, status: Status) {
+        {
+            let mut registry = self.registry.lock();
+            registry.closed(id);
+            self.count_uris(&registry);
+        }
+        let Some(mail) = self.links.lock().remove(&id) else { return };
+        self.metrics.connections.get_or_create(&way(direction)).dec();
+        if direction == Direction::Outbound {
+            self.outgoing.fetch_sub(1, Ordering::Relaxed);
+        }
+        let Left { pieces, frames } = mail.close();
+        for (_, piece, source) in pieces {
+            self.undelivered(&piece, &source, status);
+        }
+        for frame in frames {
+            self.refused(&frame, status);
+        }
+        self.fewer.notify_waiters();
+    }
+
+    /// A piece has no way on: its origin hears of it, if it wants to.
+    pub(crate) fn undelivered(&self, piece: &Piece, source: &Mailbox, status: Status) {
+        if let Piece::Head(forwarded) = piece
+            && let Some(report) = forwarded.report(status, &*self.entropy)
+        {
+            self.metrics.requests.inc();
+            if source.frame(report).is_err() {
+                self.metrics.dropped.inc();
+            }
+        }
+    }
+
+    /// A request has no way on, and is answered.
+    fn refused(&self, frame: &Frame, status: Status) {
+        if let Some((origin, answer)) = frame.refused(status)
+            && let Some(mail) = self.mail(origin)
+            && mail.frame(answer).is_err()
+        {
+            self.metrics.dropped.inc();
+        }
+    }
+
+    /// Passes a whole frame on.
+    pub(crate) fn frame(&self, next: &Next, frame: Frame) {
+        self.metrics.requests.inc();
+        let mail = match next {
+            Next::Link(link) => self.mail(*link),
+            // Nothing is routed like that: see `route`.
+            Next::Connect { .. } => None,
+        };
+        let Some(mail) = mail else {
+            self.refused(&frame, Status::TIMEOUT);
+            return;
+        };
+        if let Err(NoRoom(frame)) = mail.frame(frame) {
+            self.metrics.dropped.inc();
+            self.refused(&frame, Status::TIMEOUT);
+        }
+    }
+
+    pub(crate) fn mail(&self, link: LinkId) -> Option<Arc<Mailbox>> {
+        self.links.lock().get(&link).cloned()
+    }
+
+    /// Where a request goes; connects, if need be.
+    pub(crate) fn route(self: &Arc<Self>, link: LinkId, to: &Path, from: &Path) -> Result<Way, RouteError> {
+        let now = self.clock.now();
+        let mut registry = self.registry.lock();
+        let found = registry.route(now, link, to, from).and_then(|route| match &route.next {
+            Next::Link(_) => Ok((route, None)),
+            Next::Connect { hop, account } => {
+                if hop.scheme == Scheme::Msrp && !self.config.clear {
+                    return Err(RouteError::NoWay);
+                }
+                if self.outgoing.load(Ordering::Relaxed) >= self.config.outgoing {
+                    return Err(RouteError::Budget);
+                }
+                let (hop, account) = (hop.clone(), Arc::clone(account));
+                // At once, so that whoever comes next takes the same one.
+                let (id, _) = self.open_in(&mut registry, Some(hop.clone()));
+                Ok((Way { next: Next::Link(id), ..route }, Some((id, hop, account))))
+            }
+        });
+        drop(registry);
+        match found {
+            Ok((route, connect)) => {
+                if let Some((id, hop, account)) = connect {
+                    tokio::spawn(out::connect(Arc::clone(self), id, hop, account));
+                }
+                Ok(route)
+            }
+            Err(error) => {
+                self.metrics.unroutable.get_or_create(&metrics::Route { reason: reason(error) }).inc();
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn count_uris(&self, registry: &Registry) {
+        self.metrics.uris.set(i64::try_from(registry.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The client of a connection has shown credentials that are good until then.
+    pub(crate) fn good_until(&self, link: LinkId, before: Option<Time>, until: Option<Time>) {
+        let mut ends = self.ends.lock();
+        if let Some(before) = before {
+            ends.remove(&(before, link));
+        }
+        if let Some(until) = until {
+            ends.insert((until, link));
+            drop(ends);
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Ends what has expired, for ever.
+    pub(crate) async fn tidy(self: Arc<Self>) {
+        const ROUND: Duration = Duration::from_secs(30);
+        loop {
+            let now = self.clock.now();
+            let mut over = Vec::new();
+            let next = {
+                let mut ends = self.ends.lock();
+                while let Some((until, link)) = ends.first().copied().filter(|(until, _)| *until <= now) {
+                    ends.remove(&(until, link));
+                    over.push(link);
+                }
+                ends.first().map(|(until, _)| *until)
+            };
+            for link in over {
+                tracing::info!(link = link.0, "the credentials of an MSRP client have ended; so does its connection");
+                self.order(link, Command::Close);
+            }
+            {
+                let mut registry = self.registry.lock();
+                registry.purge(now);
+                self.count_uris(&registry);
+            }
+            let until = next.unwrap_or(now + ROUND).min(now + ROUND);
+            let sleep = async {
+                match self.clock.instant(until) {
+                    Some(until) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.sooner.notified() => {}
+            }
+        }
+    }
+
+    pub(crate) fn order(&self, link: LinkId, command: Command) {
+        if let Some(mail) = self.mail(link) {
+            mail.order(command);
+        }
+    }
+
+    /// Ends all connections by the book, and waits for that at most so long.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        self.stopping.store(true, Ordering::Release);
+        let all: Vec<_> = self.links.lock().values().cloned().collect();
+        for mail in all {
+            mail.order(Command::Close);
+        }
+        let empty = async {
+            loop {
+                let fewer = self.fewer.notified();
+                tokio::pin!(fewer);
+                fewer.as_mut().enable();
+                if self.links.lock().is_empty() {
+                    return;
+                }
+                fewer.await;
+            }
+        };
+        if tokio::time::timeout(grace, empty).await.is_err() {
+            tracing::warn!("connections of the MSRP relay did not end in time");
+        }
+    }
+}
+
+pub(crate) const fn way(direction: Direction) -> metrics::Way {
+    metrics::Way {
+        direction: match direction {
+            Direction::Inbound => "in",
+            Direction::Outbound => "out",
+        },
+    }
+}
+
+const fn reason(error: RouteError) -> &'static str {
+    match error {
+        RouteError::Unknown => "unknown",
+        RouteError::NotAllowed => "not_allowed",
+        RouteError::Elsewhere => "elsewhere",
+        RouteError::NoWay => "no_way",
+        RouteError::Budget => "budget",
+    }
+}

@@ -1,0 +1,66 @@
+//! What the relay counts (OpenMetrics names are prefixed by the registry). Labels are from small fixed sets; nothing of a peer becomes a label.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+macro_rules! metrics {
+    ($($name:ident: $kind:ty = $help:literal),* $(,)?) => {
+        /// The metrics of an MSRP relay.
+        #[derive(Clone, Debug, Default)]
+        pub struct RelayMetrics { $(#[doc = $help] pub $name: $kind),* }
+
+        impl RelayMetrics {
+            /// Registers them all.
+            pub fn register(&self, registry: &mut Registry) {
+                $(registry.register(concat!("msrp_relay_", stringify!($name)), $help, self.$name.clone());)*
+            }
+        }
+    };
+}
+
+metrics! {
+    connections: Family<Way, Gauge> = "Connections of the MSRP relay, by who made them",
+    closed: Family<Why, Counter> = "Connections of the MSRP relay that ended, by why",
+    uris: Gauge = "URIs of the MSRP relay that are good",
+    logins: Family<Login, Counter> = "Logins at the MSRP relay, by how and what became of them",
+    relays: Counter = "Relays that have proven who they are",
+    sends: Counter = "SEND requests that the MSRP relay passed on, as they came",
+    body_bytes: Counter = "Bytes of their bodies",
+    requests: Counter = "Requests beside SEND, responses and reports that the MSRP relay passed on or made",
+    unroutable: Family<Route, Counter> = "Requests that the MSRP relay refused to pass on, by why",
+    holds: Counter = "How often a sender was held because its receiver is slower",
+    dials: Counter = "Connections that the MSRP relay tried to make",
+    dial_failures: Family<Why, Counter> = "Connections that it could not make, by why",
+    dropped: Counter = "Responses, reports and requests beside SEND that were dropped because their receiver does not read",
+}
+
+/// Labels of `connections`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Way {
+    /// `in` or `out`.
+    pub direction: &'static str,
+}
+
+/// Labels of `closed` and `dial_failures`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Why {
+    /// Why.
+    pub why: &'static str,
+}
+
+/// Labels of `unroutable`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Route {
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Labels of `logins`.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+pub struct Login {
+    /// `granted`, `wrong` or `forbidden`.
+    pub result: &'static str,
+}
