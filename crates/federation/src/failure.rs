@@ -130,6 +130,7 @@ impl Failure {
             Reason::Failed(error) => Self::passing("protocol", error.to_string()),
             Reason::Lost => Self::passing("stream-lost", "the connection was lost"),
             Reason::Truncated => Self::passing("truncated", "TLS was cut off without close_notify"),
+            Reason::Superseded => Self::passing("superseded", "they went on on another connection"),
             Reason::Silent => Self::passing("silent", "they did not answer a probe"),
             Reason::Slow => Self::passing("slow", "negotiation took too long"),
         }

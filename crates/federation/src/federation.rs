@@ -26,8 +26,9 @@ use tokio::time::Instant;
 
 use crate::config::FederationConfig;
 use crate::failure::Failure;
+use crate::former::{Former, Formers, Given};
 use crate::history::{AUTHORISED, Attempt, History};
-use crate::host::{StreamHost, may_repeat};
+use crate::host::StreamHost;
 use crate::live::Live;
 use crate::metrics::{FederationMetrics, Outcome};
 use crate::mind::{self, Now};
@@ -81,10 +82,19 @@ pub struct Federation {
     /// Of streams that we opened: why the peer was not believed.
     refusals: Mutex<BTreeMap<Pair, Failure>>,
     spool: Arc<Spool>,
+    pub(crate) formers: Formers,
     stopping: AtomicBool,
     /// A stream has ended, or a pair has found or lost its way, or given it up.
     pub(crate) moved: Notify,
     me: Weak<Self>,
+}
+
+/// What is left of a stream whose connection is over.
+pub(crate) enum Left {
+    /// What it was given and nobody has acknowledged: the stream is over too.
+    Given(Vec<Given>),
+    /// It may be resumed.
+    Former(Box<Former>),
 }
 
 impl Now for Federation {
@@ -120,6 +130,7 @@ impl Federation {
             numbers: AtomicU64::new(0),
             history: Mutex::default(),
             refusals: Mutex::default(),
+            formers: Formers::default(),
             stopping: AtomicBool::new(false),
             moved: Notify::new(),
         });
@@ -232,13 +243,32 @@ impl Federation {
         streams.len()
     }
 
-    /// A stream is over. `returned`: what it took, and whether that may have arrived.
-    pub(crate) fn ended(
-        self: &Arc<Self>,
-        live: &Arc<Live>,
-        returned: Vec<(Arc<Entry>, Parcel, bool)>,
-        failure: &Failure,
-    ) {
+    /// A stream is over, or only its connection.
+    pub(crate) fn ended(self: &Arc<Self>, live: &Arc<Live>, left: Left, failure: &Failure) {
+        let pairs = live.pairs();
+        self.metrics.pairs.dec_by(i64::try_from(pairs.len()).unwrap_or(0));
+        live.over();
+        match left {
+            Left::Given(given) => {
+                for (entry, parcels) in self.sorted(given, &failure.text) {
+                    let then = entry.detach(live, parcels);
+                    self.then(&entry, then);
+                }
+            }
+            Left::Former(former) => {
+                for entry in former.entries() {
+                    entry.hold(live);
+                }
+                self.keep_former(*former);
+            }
+        }
+        for pair in pairs {
+            if let Some(entry) = self.pairs.known(&pair) {
+                let then = entry.detach(live, Vec::new());
+                self.then(&entry, then);
+            }
+        }
+        // Last: whoever waits for its end finds all that is left of it.
         let count = {
             let mut streams = self.streams.lock();
             streams.remove(&live.number);
@@ -246,34 +276,6 @@ impl Federation {
         };
         self.metrics.streams.set(count);
         self.moved.notify_waiters();
-        let pairs = live.pairs();
-        self.metrics.pairs.dec_by(i64::try_from(pairs.len()).unwrap_or(0));
-        live.over();
-        let mut back: BTreeMap<Pair, (Arc<Entry>, Vec<Parcel>)> = BTreeMap::new();
-        for (entry, parcel, may_have_arrived) in returned {
-            if may_have_arrived && !may_repeat(&parcel.stanza) {
-                let text = format!(
-                    "{}: {}, and it is not known whether this arrived",
-                    entry.pair.remote, failure.text
-                );
-                let error = StanzaError::new(Condition::RemoteServerTimeout).with_text(text);
-                self.give_back(vec![parcel], error);
-                continue;
-            }
-            let pair = entry.pair.clone();
-            back.entry(pair).or_insert_with(|| (entry, Vec::new())).1.push(parcel);
-        }
-        for pair in pairs {
-            if !back.contains_key(&pair)
-                && let Some(entry) = self.pairs.known(&pair)
-            {
-                back.insert(pair, (entry, Vec::new()));
-            }
-        }
-        for (entry, parcels) in back.into_values() {
-            let then = entry.detach(live, parcels);
-            self.then(&entry, then);
-        }
     }
 
     /// Does what follows from a change of a pair.
@@ -384,6 +386,7 @@ impl Federation {
         };
         drop(tokio::time::timeout(grace / 2, opened).await);
         self.stopping.store(true, Ordering::Release);
+        self.give_up_formers();
         for live in self.streams() {
             live.wake.notify_one();
         }
@@ -395,12 +398,13 @@ impl Federation {
                 "some streams between servers did not close in time"
             );
         }
+        self.give_up_formers();
         self.leave_rest();
         self.router.quiet().await;
     }
 
     /// Waits until something holds, looking again whenever a stream has ended or a pair has moved on.
-    async fn until(&self, holds: impl Fn() -> bool) {
+    pub(crate) async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let mut moved = pin!(self.moved.notified());
             moved.as_mut().enable();

@@ -13,16 +13,19 @@ use nuncio_net::listen::Counted;
 use nuncio_router::store::Ticket;
 use nuncio_sansio::{Host, TlsFacts};
 use nuncio_stream::s2s::{
-    Accepted, Answer, By, Command, Condition as DialbackCondition, DialbackError, End, Event, Pair, Purpose,
-    Question, Reason, S2s, Verdict, Way,
+    Accepted, Answer, By, Command, Condition as DialbackCondition, DialbackError, End, Event, NotResumed,
+    Pair, Previous, Purpose, Question, Reason, S2s, Verdict, Way,
 };
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::Federation;
 use crate::failure::Failure;
+use crate::federation::Left;
+use crate::former::{Former, Given};
 use crate::live::Live;
 use crate::pairs::Entry;
 use crate::queue::Parcel;
@@ -51,6 +54,8 @@ pub(crate) struct StreamHost {
     given: VecDeque<(Arc<Entry>, Parcel)>,
     given_ever: u64,
     managed: bool,
+    /// A stream that this one resumes, until both sides agree on it.
+    former: Option<Former>,
     closing: bool,
     /// What the stream is to be closed with.
     close: Option<StreamError>,
@@ -69,6 +74,7 @@ impl StreamHost {
             given: VecDeque::new(),
             given_ever: 0,
             managed: false,
+            former: None,
             closing: false,
             close: None,
             ended: false,
@@ -205,6 +211,77 @@ impl StreamHost {
         }
     }
 
+    /// What was given until now is not counted, and nobody will acknowledge it.
+    fn manage(&mut self) {
+        self.managed = true;
+        self.given.clear();
+    }
+
+    async fn resume(&mut self, previd: &str) -> Result<Previous, NotResumed> {
+        let former = Box::pin(self.federation.resume(&self.live, previd)).await?;
+        let previous = former.previous.clone();
+        self.former = Some(former);
+        Ok(previous)
+    }
+
+    /// The stream goes on here.
+    fn resumed(&mut self, h: u32) {
+        self.manage();
+        let Some(mut former) = self.former.take() else { return };
+        former.handled(h);
+        tracing::info!(
+            stream = self.live.number,
+            former = former.number,
+            pair = %former.pair,
+            again = former.given.len(),
+            "the stream is resumed"
+        );
+        self.federation.metrics.resumed.inc();
+        let within = former.until.saturating_duration_since(Instant::now());
+        let within = self.federation.config.stream.resume.unwrap_or(within);
+        self.live.set_resumable(former.previous.id.clone(), within);
+        self.federation.release_former(former, "the connection was lost");
+    }
+
+    /// It does not, but they may still know what they have handled.
+    fn not_resumed(&mut self, h: Option<u32>) {
+        let Some(mut former) = self.former.take() else { return };
+        tracing::info!(stream = self.live.number, former = former.number, pair = %former.pair, handled = h, "the stream cannot be resumed");
+        if let Some(h) = h {
+            former.handled(h);
+        }
+        self.federation.give_up_former(former);
+    }
+
+    /// What is left of this stream, if its connection is lost and it may be resumed.
+    fn left(&mut self, end: &mut End, given: Vec<Given>) -> Left {
+        let Some(previous) = end.resumable.take().filter(|_| !self.federation.is_stopping()) else {
+            return Left::Given(given);
+        };
+        let (Some((pair, by)), Some((_, within))) = (self.live.proven_by_first(), self.live.resumable())
+        else {
+            return Left::Given(given);
+        };
+        let both = self.live.goes_both_ways(&pair);
+        if given.is_empty() && !both && self.live.direction == Direction::Out {
+            // Nothing is missing on either side.
+            return Left::Given(given);
+        }
+        let inbound = std::mem::take(&mut self.inbound);
+        Left::Former(Box::new(Former {
+            number: self.live.number,
+            direction: self.live.direction,
+            by,
+            target: self.live.target.clone(),
+            entry: self.live.target.as_ref().and_then(|_| self.federation.pairs.known(&pair)),
+            pair,
+            previous,
+            given,
+            inbound: inbound.into_iter().map(|(_, ticket)| ticket).collect(),
+            until: Instant::now() + within,
+        }))
+    }
+
     fn acked(&mut self, fresh: u32) {
         let acked = usize::try_from(fresh).unwrap_or(usize::MAX).min(self.given.len());
         self.given.drain(..acked);
@@ -214,10 +291,10 @@ impl StreamHost {
         }
     }
 
-    fn ended(&mut self, end: &End) {
+    fn ended(&mut self, mut end: End) {
         self.ended = true;
         let handshake = self.handshake.as_ref().and_then(|told| told.get());
-        let failure = Failure::ended(end, handshake.map(|failure| failure.why.as_str()));
+        let failure = Failure::ended(&end, handshake.map(|failure| failure.why.as_str()));
         tracing::info!(
             stream = self.live.number,
             direction = %self.live.direction,
@@ -236,10 +313,15 @@ impl StreamHost {
         let mut returned = Vec::new();
         for (at, (entry, parcel)) in std::mem::take(&mut self.given).into_iter().enumerate() {
             if at >= keep {
-                returned.push((entry, parcel, at < sent));
+                returned.push(Given { entry, parcel, sent: at < sent });
             }
         }
-        self.federation.ended(&self.live, returned, &failure);
+        if let Some(former) = self.former.take() {
+            // It was about to be resumed here; that may still succeed elsewhere.
+            self.federation.keep_former(former);
+        }
+        let left = self.left(&mut end, returned);
+        self.federation.ended(&self.live, left, &failure);
         let judged_before = matches!(end.reason, Reason::Refused(_));
         if let Some((pair, purpose, told)) = self.opened.take() {
             let failure = match self.federation.last_refusal(&pair).filter(|_| judged_before) {
@@ -305,7 +387,9 @@ impl StreamHost {
     }
 
     fn next_stanza(&mut self) -> Option<Command> {
-        if self.managed && self.given.len() >= self.federation.config.unacknowledged {
+        // What is resumed comes first.
+        let full = self.managed && self.given.len() >= self.federation.config.unacknowledged;
+        if full || self.former.is_some() {
             return None;
         }
         while let Some(entry) = self.live.next_ready() {
@@ -351,6 +435,13 @@ impl Host<S2s> for StreamHost {
             Question::Server { pair, tls } => Answer::Server(self.judge(pair, tls.as_ref()).await),
             Question::Key { pair, id } => Answer::Key(self.federation.key(&pair, &id)),
             Question::Verify { pair, id, key } => Answer::Verify(self.verify(&pair, &id, &key)),
+            Question::Previous { pair } => {
+                if let Some(by) = self.federation.proof_to_be(&self.live, &pair) {
+                    self.former = self.federation.recall(&pair, by).await;
+                }
+                Answer::Previous(self.former.as_ref().map(|former| former.previous.clone()))
+            }
+            Question::Resume { previd, .. } => Answer::Resume(self.resume(&previd).await),
         }
     }
 
@@ -391,8 +482,11 @@ impl Host<S2s> for StreamHost {
                     "they offered SASL EXTERNAL and refused our certificate"
                 );
             }
-            Event::Managed => self.managed = true,
+            Event::Managed => self.manage(),
             Event::Unmanaged => self.managed = false,
+            Event::Resumable { id, within } => self.live.set_resumable(id, within),
+            Event::Resumed { h } => self.resumed(h),
+            Event::NotResumed { h } => self.not_resumed(h),
             Event::Rejected { number, reply } => {
                 self.inbound.push_back((number, Ticket::done()));
                 self.federation.metrics.rejected.inc();
@@ -400,7 +494,7 @@ impl Host<S2s> for StreamHost {
             }
             Event::Acked { fresh, .. } => self.acked(fresh),
             Event::Finishing => self.live.closing(),
-            Event::Ended(end) => self.ended(&end),
+            Event::Ended(end) => self.ended(end),
         }
     }
 
@@ -427,8 +521,14 @@ impl StreamHost {
     /// The connection is over; if the stream never said so, it was lost.
     fn over(&mut self) {
         if !self.ended {
-            let end = End { reason: Reason::Lost, clean: false, error: None, sent: self.given_ever };
-            self.ended(&end);
+            let end = End {
+                reason: Reason::Lost,
+                clean: false,
+                error: None,
+                sent: self.given_ever,
+                resumable: None,
+            };
+            self.ended(end);
         }
     }
 }

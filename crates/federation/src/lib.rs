@@ -14,6 +14,7 @@ pub mod check;
 mod config;
 mod failure;
 mod federation;
+mod former;
 mod history;
 mod host;
 mod live;

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nuncio_dna::{Direction, Evidence, Judgement, Level, ProvenDomain, Time};
+use nuncio_dna::{Direction, Evidence, Judgement, Level, Prooftype, ProvenDomain, Time};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::s2s::{By, Command, DialbackError, Offers, Pair, Way};
 use parking_lot::Mutex;
@@ -57,6 +58,10 @@ struct Inner {
     carried_ever: bool,
     sent: u64,
     received: u64,
+    /// The name by which it can be resumed, and for how long after the loss of its connection.
+    resumable: Option<(String, Duration)>,
+    /// The first pair that it carried.
+    first: Option<Pair>,
 }
 
 /// How far a stream is.
@@ -180,6 +185,27 @@ impl Live {
         (inner.tls.clone(), inner.id.clone())
     }
 
+    pub(crate) fn set_resumable(&self, id: String, within: Duration) {
+        self.inner.lock().resumable = Some((id, within));
+    }
+
+    /// The name by which it can be resumed, and for how long.
+    pub(crate) fn resumable(&self) -> Option<(String, Duration)> {
+        self.inner.lock().resumable.clone()
+    }
+
+    /// The first pair that it carried, and by what that is proven; none if it carries it no more.
+    pub(crate) fn proven_by_first(&self) -> Option<(Pair, Prooftype)> {
+        let inner = self.inner.lock();
+        let pair = inner.first.as_ref()?;
+        inner.pairs.get(pair).map(|carried| (pair.clone(), carried.proof.by()))
+    }
+
+    /// By what a pair is proven that it carries.
+    pub(crate) fn proven_by(&self, pair: &Pair) -> Option<Prooftype> {
+        self.inner.lock().pairs.get(pair).map(|carried| carried.proof.by())
+    }
+
     pub(crate) fn phase(&self) -> Phase {
         self.inner.lock().phase
     }
@@ -191,6 +217,11 @@ impl Live {
     /// Keeps what a claim was judged by until the wire says that the pair is carried.
     pub(crate) fn judged(&self, pair: Pair, judged: Judged) {
         self.inner.lock().pending.insert(pair, judged);
+    }
+
+    /// What the claim was judged by, as far as it is not used yet.
+    pub(crate) fn pending(&self, pair: &Pair) -> Option<Judged> {
+        self.inner.lock().pending.get(pair).cloned()
     }
 
     /// What the claim was judged by, once.
@@ -210,6 +241,7 @@ impl Live {
             **known = Carried { way, since: known.since, ..carried };
             return false;
         }
+        inner.first.get_or_insert_with(|| pair.clone());
         inner.pairs.insert(pair, Box::new(carried));
         true
     }
@@ -273,6 +305,11 @@ impl Live {
     pub(crate) fn carries_out(&self, pair: &Pair) -> bool {
         let inner = self.inner.lock();
         inner.phase == Phase::Up && inner.pairs.get(pair).is_some_and(|carried| carried.way != Way::In)
+    }
+
+    /// Whether stanzas of the pair may come and go on it.
+    pub(crate) fn goes_both_ways(&self, pair: &Pair) -> bool {
+        self.inner.lock().pairs.get(pair).is_some_and(|carried| carried.way == Way::Both)
     }
 
     /// Whether it carries any pair towards this domain.

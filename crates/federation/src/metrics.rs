@@ -29,6 +29,7 @@ metrics! {
     expired: Counter = "Stanzas that waited too long for another server",
     full: Counter = "Stanzas refused because too many wait for their pair of domains",
     dials: Counter = "Connections that were tried",
+    resumed: Counter = "Streams that went on after the loss of their connection",
     multiplexed: Counter = "Domain pairs that were put onto a connection that was there already",
     rejected: Counter = "Stanzas of other servers that their stream refused",
     unsolicited: Counter = "Dialback answers that nobody asked for",

@@ -28,6 +28,8 @@ struct State {
     out: Out,
     /// Whether the stream that it is on knows that something waits.
     announced: bool,
+    /// What a stream was given that has lost its connection comes first: nothing leaves before that is resumed or given up.
+    held: bool,
     /// Attempts that failed since the last that did not.
     failures: u32,
     failure: Option<Box<Failure>>,
@@ -101,7 +103,7 @@ impl Entry {
     /// The next stanza for the stream; none if it is no longer on that stream, or nothing waits. Also whether more waits.
     pub(crate) fn pop(&self, live: &Arc<Live>) -> (Option<Parcel>, bool) {
         let state = &mut *self.state.lock();
-        if !state.is_on(live) {
+        if !state.is_on(live) || state.held {
             return (None, false);
         }
         let parcel = state.queue.pop();
@@ -132,6 +134,24 @@ impl Entry {
             state.out = Out::None;
             state.announced = false;
         }
+        if state.queue.is_empty() { Then::Nothing } else { state.next() }
+    }
+
+    /// The stream has lost its connection and may be resumed: nothing leaves until [`Self::release`].
+    pub(crate) fn hold(&self, live: &Arc<Live>) {
+        let state = &mut *self.state.lock();
+        state.held = true;
+        if state.is_on(live) {
+            state.out = Out::None;
+            state.announced = false;
+        }
+    }
+
+    /// What was held goes on. `back`: what comes before everything else.
+    pub(crate) fn release(&self, back: Vec<Parcel>) -> Then {
+        let state = &mut *self.state.lock();
+        state.held = false;
+        state.queue.put_back(back.into_iter());
         if state.queue.is_empty() { Then::Nothing } else { state.next() }
     }
 
@@ -226,6 +246,7 @@ impl Entry {
     fn is_idle(&self, now: Instant) -> bool {
         let state = self.state.lock();
         matches!(state.out, Out::None)
+            && !state.held
             && state.queue.is_empty()
             && state.retry.is_none_or(|retry| retry <= now)
     }
@@ -238,6 +259,7 @@ impl State {
 
     fn next(&mut self) -> Then {
         match &self.out {
+            _ if self.held => Then::Nothing,
             Out::None => {
                 self.out = Out::Opening;
                 Then::Open

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nuncio_dna::dialback::Dialback;
-use nuncio_dna::{Decision, Direction, Evidence, Time};
+use nuncio_dna::{Decision, Direction, Evidence, Prooftype, Time};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::s2s::{By, Command, Pair, Way};
 use nuncio_xmpp::error::{StreamCondition, StreamError};
@@ -58,13 +58,10 @@ impl Federation {
         by: By,
         dialback: bool,
     ) -> Result<(), Failure> {
-        let Some(mut judged) = live.take_judged(pair) else {
+        let Some(judged) = live.take_judged(pair) else {
             return Err(Failure::lasting("policy-unmet", "nothing was proven"));
         };
-        if !judged.judgement.is_accepted() && dialback && live.direction == Direction::Out {
-            // They have accepted us, and speak for the domain that we asked for.
-            judged = self.judge_with(pair, live.direction, &judged.evidence, Dialback::Accepted)?;
-        }
+        let judged = if dialback { self.they_accepted(live, pair, judged)? } else { judged };
         let Decision::Accept { proof, until } = &judged.judgement.decision else {
             return Err(Failure::refused(&judged.judgement));
         };
@@ -91,6 +88,20 @@ impl Federation {
             self.then(&entry, entry.attach(live));
         }
         Ok(())
+    }
+
+    /// Where they have accepted us, they speak for the domain that we asked for.
+    fn they_accepted(&self, live: &Live, pair: &Pair, judged: Judged) -> Result<Judged, Failure> {
+        if judged.judgement.is_accepted() || live.direction == Direction::In {
+            return Ok(judged);
+        }
+        self.judge_with(pair, live.direction, &judged.evidence, Dialback::Accepted)
+    }
+
+    /// By what a pair will be proven that a stream of ours is about to carry.
+    pub(crate) fn proof_to_be(&self, live: &Live, pair: &Pair) -> Option<Prooftype> {
+        let judged = self.they_accepted(live, pair, live.pending(pair)?).ok()?;
+        judged.judgement.accepted().map(|proof| proof.by())
     }
 
     /// Renews what ends soon, and ends what could not be renewed. Called again and again.

@@ -144,10 +144,9 @@ impl Outbound {
         self.sent != self.acked
     }
 
-    /// How many stanzas were sent, modulo 2^32.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> u32 {
-        self.sent
+    /// How many stanzas were sent, and how many of them acknowledged, modulo 2^32.
+    pub(crate) const fn counts(&self) -> (u32, u32) {
+        (self.sent, self.acked)
     }
 
     /// The peer has handled `h`. How many more that is than before.
@@ -194,7 +193,7 @@ mod tests {
         for _ in 0..3 {
             outbound.sent();
         }
-        assert_eq!(outbound.count(), 1);
+        assert_eq!(outbound.counts(), (1, u32::MAX - 1));
         assert_eq!(outbound.acked(u32::MAX), Ok(1));
         assert_eq!(outbound.acked(0), Ok(1));
         assert_eq!(outbound.acked(2), Err(TooHigh { h: 2, sent: 1 }));

@@ -8,8 +8,8 @@ use nuncio_net::evidence::{Step, steps};
 use nuncio_net::{Options, Security, dial, drive};
 use nuncio_sansio::{Host, TlsFacts, TlsVersion};
 use nuncio_stream::s2s::{
-    Answer, By, Command, DialbackError, End, Event, Offers, Opening, Pair, Purpose, Question, Reason, S2s,
-    Start, Verdict,
+    Answer, By, Command, DialbackError, End, Event, NotResumed, Offers, Opening, Pair, Purpose, Question,
+    Reason, S2s, Start, Verdict,
 };
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use parking_lot::Mutex;
@@ -166,6 +166,8 @@ impl Host<S2s> for Caller<'_> {
             Question::Server { pair, tls } => Answer::Server(self.judge(&pair, tls.as_ref()).await),
             // No key: there is nobody who could confirm it.
             Question::Key { .. } => Answer::Key(None),
+            Question::Previous { .. } => Answer::Previous(None),
+            Question::Resume { .. } => Answer::Resume(Err(NotResumed::default())),
             Question::Verify { .. } => Answer::Verify(Err(DialbackError::Invalid)),
             Question::Header { .. } => Answer::Header(Err(StreamError::new(StreamCondition::HostUnknown))),
             Question::External { .. } => {

@@ -97,8 +97,10 @@ pub struct S2sConfig {
     pub idle: Option<Idle>,
     /// A stream that has carried no stanza for this long is closed in peace; none to keep it for ever.
     pub unused: Option<Duration>,
-    /// Whether stream management is offered and used (XEP-0198). Streams between servers are not resumed.
+    /// Whether stream management is offered and used (XEP-0198).
     pub stream_management: bool,
+    /// How long after the loss of its connection a stream may be resumed (XEP-0198 §5); none for never.
+    pub resume: Option<Duration>,
     /// When acknowledgements are asked for and how fast we answer.
     pub pace: Pace,
     /// Whether bidirectional streams are offered and used (XEP-0288). Used only inside TLS, and as initiator only after
@@ -126,6 +128,7 @@ impl Default for S2sConfig {
             idle: Some(Idle::default()),
             unused: Some(Duration::from_secs(600)),
             stream_management: true,
+            resume: Some(Duration::from_secs(60)),
             pace: Pace::default(),
             bidi: true,
             dialback: true,
@@ -184,6 +187,41 @@ pub enum Question {
         /// The key.
         key: String,
     },
+    /// Initiating, after authentication, where the peer manages streams: is there a stream to be resumed that was opened for the pair? The host says so only
+    /// if the peer is proven as it was then. Until [`Event::Resumed`] or [`Event::NotResumed`] there must be no [`Command::Stanza`]; it would be dropped.
+    /// Answered with [`Answer::Previous`].
+    Previous {
+        /// The first pair that the peer has accepted.
+        pair: Pair,
+    },
+    /// Receiving, after authentication: the peer wants to resume a stream. The host lets it if that was of a pair that the peer has authenticated now, too, and
+    /// it is proven as it was then; it first ends the stream if it is still there ([`Command::Supersede`]). Answered with [`Answer::Resume`].
+    Resume {
+        /// The id of [`Event::Resumable`]; whatever the peer claims.
+        previd: String,
+        /// What the peer has handled.
+        h: u32,
+    },
+}
+
+/// A stream that has lost its connection: how far it has come (XEP-0198 §5). Counts are modulo 2^32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Its name.
+    pub id: String,
+    /// Stanzas that came, counted once all of them are handled: whoever keeps this waits for that.
+    pub inbound: u32,
+    /// Stanzas that were sent.
+    pub sent: u32,
+    /// Those of them that the peer has acknowledged.
+    pub acked: u32,
+}
+
+/// There is nothing to resume, or not for this peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NotResumed {
+    /// What was handled of the stream, if that is still known and the peer may know it.
+    pub h: Option<u32>,
 }
 
 /// An answer. One that does not fit its question is our own fault and ends the stream with `internal-server-error`.
@@ -200,6 +238,10 @@ pub enum Answer {
     /// To [`Question::Verify`]: it is ours, it is not ([`DialbackError::Invalid`]), or there is no telling (`item-not-found` for a domain that is not
     /// served here).
     Verify(Result<(), DialbackError>),
+    /// To [`Question::Previous`].
+    Previous(Option<Previous>),
+    /// To [`Question::Resume`].
+    Resume(Result<Previous, NotResumed>),
 }
 
 /// A domain of ours that may be spoken to.
@@ -314,9 +356,27 @@ pub enum Event {
     },
     /// Initiating: the peer offered EXTERNAL and refused it; dialback follows if it can.
     ExternalFailed(SaslCondition),
-    /// Each [`Command::Stanza`] that the stream is given from here on is counted for [`Event::Acked`]. Before the first [`Event::Authorised`] where we
-    /// are the initiator.
+    /// Each [`Command::Stanza`] that the stream is given from here on is counted for [`Event::Acked`]; earlier ones are not. Before the first
+    /// [`Event::Authorised`] where we are the initiator.
     Managed,
+    /// The stream may be resumed after the loss of its connection, by whoever opened it.
+    Resumable {
+        /// Its name.
+        id: String,
+        /// For how long.
+        within: Duration,
+    },
+    /// A stream goes on on this one: the answer to [`Answer::Previous`] or [`Answer::Resume`] is carried out. Whatever was sent on the former after `h` is to be sent
+    /// again. From here on everything is counted as after [`Event::Managed`], and the stream may be resumed again by the same name.
+    Resumed {
+        /// What the peer has handled of the former.
+        h: u32,
+    },
+    /// Initiating: the peer does not resume the stream of [`Answer::Previous`].
+    NotResumed {
+        /// What it has handled of it, if it still knows.
+        h: Option<u32>,
+    },
     /// The peer manages no stream after all: no [`Event::Acked`] will come.
     Unmanaged,
     /// A stanza of an authorised pair.
@@ -361,6 +421,8 @@ pub struct End {
     pub error: Option<StreamCondition>,
     /// How many of the host's [`Command::Stanza`] went out; later ones did not.
     pub sent: u64,
+    /// How far the stream has come, if only its connection was lost and it may be resumed.
+    pub resumable: Option<Previous>,
 }
 
 /// Why a stream ended.
@@ -393,6 +455,8 @@ pub enum Reason {
     Truncated,
     /// The peer did not answer a probe.
     Silent,
+    /// It goes on on another connection.
+    Superseded,
     /// Negotiation took too long.
     Slow,
 }
@@ -428,6 +492,7 @@ reasons! {
     Self::Lost => "lost",
     Self::Truncated => "truncated",
     Self::Silent => "silent",
+    Self::Superseded => "superseded",
     Self::Slow => "slow",
 }
 
@@ -460,6 +525,7 @@ impl std::fmt::Display for Reason {
             Self::Lost => f.write_str("the connection was lost"),
             Self::Truncated => f.write_str("TLS was cut off without close_notify"),
             Self::Silent => f.write_str("no answer to a probe"),
+            Self::Superseded => f.write_str("it goes on on another connection"),
             Self::Slow => f.write_str("negotiation took too long"),
         }
     }
@@ -509,6 +575,8 @@ pub enum Command {
         /// The pair.
         pair: Pair,
     },
+    /// The peer resumes the stream on another connection, so this one is dead, whatever it seems: it ends at once.
+    Supersede,
     /// Close the stream: with this error, or in peace. What the peer still sends is still processed (RFC 6120 §4.4).
     Close(Option<StreamError>),
 }

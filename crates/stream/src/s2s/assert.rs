@@ -141,14 +141,13 @@ impl Open {
         let _ = core.pairs.change(&pair, |entry| entry.ours = None);
         if outcome.is_ok() {
             self.hopeful();
-            self.manage(core);
-            core.authorise(now, &pair, By::Dialback);
+            return self.begin(core, now, pair, By::Dialback);
         }
         self.settle(core, now, pair, outcome)
     }
 
     /// Tells the host what became of an assertion of ours.
-    fn settle(
+    pub(super) fn settle(
         mut self: Box<Self>,
         core: &mut Core,
         now: Time,

@@ -8,7 +8,7 @@ use nuncio_xmpp::error::StreamError;
 use nuncio_xmpp::xml::{Builder, Tokenizer};
 
 use super::api::{
-    By, DialbackError, End, Event, Offers, Opening, Pair, Question, Reason, S2sConfig, Tls, Way,
+    By, DialbackError, End, Event, Offers, Opening, Pair, Previous, Question, Reason, S2sConfig, Tls, Way,
 };
 use super::dialback::{self, Kind};
 use super::table::Table;
@@ -32,6 +32,8 @@ pub(super) enum Timer {
     Idle,
     /// No stanzas.
     Unused,
+    /// `<resume/>` is not answered.
+    Resuming,
 }
 
 /// A question that we have put, or will put, to an authoritative server.
@@ -83,6 +85,8 @@ pub(super) struct Core {
     pub(super) failures: u8,
     /// Stanzas sent.
     pub(super) sent: u64,
+    /// How far a stream had come that may be resumed, once its connection is lost.
+    pub(super) previous: Option<Previous>,
 }
 
 impl Core {
@@ -117,6 +121,7 @@ impl Core {
             useful: false,
             failures: 0,
             sent: 0,
+            previous: None,
         }
     }
 
@@ -252,8 +257,9 @@ impl Core {
     }
 
     /// How the stream ends, with what was sent until now.
-    pub(super) fn ending(&self, reason: Reason, clean: bool, error: Option<&StreamError>) -> End {
-        End { reason, clean, error: error.map(|error| error.condition), sent: self.sent }
+    pub(super) fn ending(&mut self, reason: Reason, clean: bool, error: Option<&StreamError>) -> End {
+        let error = error.map(|error| error.condition);
+        End { reason, clean, error, sent: self.sent, resumable: self.previous.take() }
     }
 
     /// Closes our stream, with an error if there is one, and the connection.

@@ -13,8 +13,8 @@ use nuncio_sansio::{Eof, Time};
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 
 use super::{
-    Accepted, Answer, Command, DialbackError, Event, Opening, Pair, Place, Purpose, Question, S2s, S2sConfig,
-    Start, Tls, Verdict, Way,
+    Accepted, Answer, Command, DialbackError, Event, NotResumed, Opening, Pair, Place, Previous, Purpose,
+    Question, S2s, S2sConfig, Start, Tls, Verdict, Way,
 };
 use crate::fuzz::{Act, Cut, Trace, acts, finish, trace};
 use crate::redirect::Host;
@@ -25,6 +25,8 @@ const EXTERNAL: &str =
     "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
 const LATER: &str =
     "<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback><sm xmlns='urn:xmpp:sm:3'/>";
+
+const RESUMED: &str = "<resumed xmlns='urn:xmpp:sm:3' previd='former' h='2'/>";
 
 /// Streams between servers, in both roles.
 ///
@@ -48,11 +50,22 @@ fn answer(question: Question, proven: bool) -> Answer {
         Question::Verify { key, .. } => {
             Answer::Verify(if key == "k" { Ok(()) } else { Err(DialbackError::Invalid) })
         }
+        // Streams of the believed have a past.
+        Question::Previous { .. } => Answer::Previous(proven.then(previous)),
+        Question::Resume { previd, .. } => Answer::Resume(if proven && previd == previous().id {
+            Ok(previous())
+        } else {
+            Err(NotResumed { h: proven.then_some(2) })
+        }),
     }
 }
 
+fn previous() -> Previous {
+    Previous { id: "former".to_owned(), inbound: 7, sent: 3, acked: 1 }
+}
+
 /// What a peer sends to get through negotiation, piece by piece.
-fn steps(initiating: bool) -> Vec<String> {
+fn steps(initiating: bool, proven: bool) -> Vec<String> {
     let features = |inside: &str| format!("{HEADER}<stream:features>{inside}</stream:features>");
     if initiating {
         vec![
@@ -61,7 +74,7 @@ fn steps(initiating: bool) -> Vec<String> {
             features(&format!("{EXTERNAL}<bidi xmlns='urn:xmpp:features:bidi'/>")),
             "<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>".to_owned(),
             features(LATER),
-            "<enabled xmlns='urn:xmpp:sm:3'/>".to_owned(),
+            (if proven { RESUMED } else { "<enabled xmlns='urn:xmpp:sm:3'/>" }).to_owned(),
         ]
     } else {
         vec![
@@ -71,7 +84,7 @@ fn steps(initiating: bool) -> Vec<String> {
             "<bidi xmlns='urn:xmpp:bidi'/>".to_owned(),
             "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>".to_owned(),
             HEADER.to_owned(),
-            "<enable xmlns='urn:xmpp:sm:3'/>".to_owned(),
+            "<resume xmlns='urn:xmpp:sm:3' previd='former' h='2'/>".to_owned(),
         ]
     }
 }
@@ -97,7 +110,7 @@ fn run(data: &[u8], cut: Cut) -> Trace {
     let mut side = Side::new(machine, Script::new(move |_, question| answer(question, proven)));
     let mut now = Time::ZERO;
     side.start(now);
-    for step in steps(initiating).iter().take(stage & 7) {
+    for step in steps(initiating, proven).iter().take(stage & 7) {
         side.bytes(now, step.as_bytes());
         if side.wants_tls() {
             side.secured(now, facts());

@@ -87,13 +87,7 @@ impl ExpectFeatures {
         core.offers = read(core, element);
         core.wire.event(Event::Offered(core.offers));
         match self.known {
-            Some(pair) => {
-                let mut open = Open::new(core, now);
-                open.manage(core);
-                core.authorise(now, &pair, By::External);
-                open.ready(core, now);
-                Ok(State::Open(Box::new(open)))
-            }
+            Some(pair) => Box::new(Open::new(core, now)).begin(core, now, pair, By::External),
             None if core.tls.is_none() => {
                 core.timers.clear(Timer::Negotiation);
                 core.ask(Question::Server { pair: pair(core)?, tls: None });
@@ -144,7 +138,7 @@ impl ExpectProceed {
 fn authenticate(core: &mut Core, now: Time, failed: Option<SaslCondition>) -> Next {
     let pair = pair(core)?;
     if core.opening.as_ref().is_some_and(|opening| opening.purpose == Purpose::Verify) {
-        let mut open = Open::new(core, now);
+        let open = Open::new(core, now);
         open.ready(core, now);
         return Ok(State::Open(Box::new(open)));
     }
@@ -225,7 +219,7 @@ impl AwaitKey {
             let outcome = Err(DialbackError::Unsupported);
             core.wire.event(Event::Answered { pair: self.pair, outcome });
         }
-        let mut open = Open::new(core, now);
+        let open = Open::new(core, now);
         open.ready(core, now);
         Ok(State::Open(Box::new(open)))
     }

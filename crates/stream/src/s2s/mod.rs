@@ -26,6 +26,7 @@ pub mod fuzz;
 mod initiate;
 mod open;
 mod receive;
+mod resume;
 mod table;
 
 use std::sync::Arc;
@@ -153,7 +154,7 @@ impl S2s {
         let (reason, clean, error) = match state {
             State::Ended => return,
             State::Closing(error) => (Reason::Host, false, error),
-            State::Open(open) => open.cut(eof),
+            State::Open(open) => open.cut(&mut self.core, eof),
             _ => (lost(eof), false, None),
         };
         // A stream that we have not opened need not be closed: whoever only looked whether the port is open gets no XML.
@@ -250,6 +251,8 @@ impl State {
             (Self::AwaitExternal(state), Answer::External(verdict)) => state.answer(core, now, verdict),
             (Self::AwaitServer(state), Answer::Server(verdict)) => state.answer(core, now, verdict),
             (Self::AwaitKey(state), Answer::Key(key)) => state.answer(core, now, key),
+            (Self::Open(state), Answer::Previous(previous)) => state.previous(core, now, previous),
+            (Self::Open(state), Answer::Resume(found)) => state.resumes(core, found),
             _ => Err(Ours::Answer.into()),
         }
     }
@@ -290,7 +293,8 @@ impl State {
                 Command::Stanza(_)
                 | Command::Handled { .. }
                 | Command::Decide { .. }
-                | Command::Revoke { .. },
+                | Command::Revoke { .. }
+                | Command::Supersede,
             ) => Ok(state),
         }
     }
@@ -333,7 +337,14 @@ impl State {
 
     /// A stream error of the peer: unrecoverable (RFC 6120 §4.9.1.1).
     fn peer_failed(self, core: &mut Core, element: &Element) -> Self {
-        let reason = match (StreamError::parse(element.root()), &core.opening) {
+        let error = StreamError::parse(element.root());
+        if let (Self::Open(open), Some(error)) = (&self, &error)
+            && error.condition == StreamCondition::ConnectionTimeout
+        {
+            // They have not heard us for long; what was said since is not lost with the connection.
+            open.leave(core);
+        }
+        let reason = match (error, &core.opening) {
             (None, _) => Reason::Peer,
             (Some(error), Some(opening)) if error.condition == StreamCondition::SeeOtherHost => {
                 let other = error.host.as_deref().and_then(|host| host.parse::<SeeOtherHost>().ok());

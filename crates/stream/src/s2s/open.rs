@@ -3,10 +3,10 @@
 use nuncio_sansio::{Close, Eof, Time};
 use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::stanza::{Stanza, StanzaFault};
-use nuncio_xmpp::xml::{Builder, Element};
+use nuncio_xmpp::xml::Element;
 use nuncio_xmpp::{jid, ns};
 
-use super::api::{Command, DialbackError, Event, Pair, Purpose, Reason, Way};
+use super::api::{By, Command, DialbackError, Event, Pair, Previous, Purpose, Reason, Way};
 use super::core::{Core, Timer};
 use super::{Next, State, assert, dialback, lost};
 use crate::error::{Error, Misbehaved, Refused};
@@ -16,7 +16,11 @@ use crate::sm::{self, Inbound, Outbound};
 /// A negotiated stream, in either role. Which pairs it carries is in [`Core::pairs`]; it may be none yet.
 pub(super) struct Open {
     ledger: Ledger,
-    management: Management,
+    pub(super) management: Management,
+    /// The first pair that the peer accepted, while the host is asked for a stream to resume.
+    pub(super) first: Option<(Pair, By)>,
+    /// What the peer wants to resume, and its count, while the host is asked.
+    pub(super) resuming: Option<(String, u32)>,
     /// When the last stanza went either way.
     used: Time,
     /// A probe is out since then.
@@ -26,8 +30,12 @@ pub(super) struct Open {
     closing: Closing,
 }
 
-enum Management {
+pub(super) enum Management {
     Off,
+    /// The peer could not resume what it wanted to; it may still enable (XEP-0198 §5).
+    Refused,
+    /// `<resume/>` is sent. Nothing is sent until it is answered.
+    Resuming(Previous),
     /// `<enable/>` is sent: our stanzas count from there on, theirs from `<enabled/>`.
     Asked(Outbound),
     /// It was refused, or had been used up (XEP-0198 §3).
@@ -35,16 +43,18 @@ enum Management {
     On(Box<Counters>),
 }
 
-struct Counters {
-    inbound: Inbound,
-    outbound: Outbound,
+pub(super) struct Counters {
+    pub(super) inbound: Inbound,
+    pub(super) outbound: Outbound,
     /// Up to which stanza the peer was last told that we have handled.
-    told: u64,
+    pub(super) told: u64,
+    /// The name by which the stream can be resumed, if it can.
+    pub(super) id: Option<String>,
 }
 
 impl Counters {
-    fn new(outbound: Outbound, received: u64) -> Box<Self> {
-        Box::new(Self { inbound: Inbound::new(0, received), outbound, told: received })
+    pub(super) fn new(outbound: Outbound, received: u64, id: Option<String>) -> Box<Self> {
+        Box::new(Self { inbound: Inbound::new(0, received), outbound, told: received, id })
     }
 
     fn tell(&mut self, core: &mut Core, handled: u64) {
@@ -76,6 +86,8 @@ impl Open {
         Self {
             ledger: Ledger::default(),
             management: Management::Off,
+            first: None,
+            resuming: None,
             used: now,
             probed: None,
             hopeless: None,
@@ -84,7 +96,7 @@ impl Open {
     }
 
     /// Negotiation is over: what waited for it goes out.
-    pub(super) fn ready(&mut self, core: &mut Core, now: Time) {
+    pub(super) fn ready(&self, core: &mut Core, now: Time) {
         assert::flush(core, now);
     }
 
@@ -97,14 +109,9 @@ impl Open {
         !matches!(self.closing, Closing::No)
     }
 
-    /// As initiator: enables stream management, once, before the first pair may be used.
-    pub(super) fn manage(&mut self, core: &mut Core) {
-        let wanted = core.opening.is_some() && core.config.stream_management && core.offers.stream_management;
-        if wanted && matches!(self.management, Management::Off) {
-            core.wire.send_builder(&Builder::new("enable", ns::SM));
-            core.wire.event(Event::Managed);
-            self.management = Management::Asked(Outbound::new(0, 0));
-        }
+    /// How many stanzas came.
+    pub(super) fn received(&self) -> u64 {
+        self.ledger.received()
     }
 
     /// Dialback is under way: the end of negotiation waits for it.
@@ -207,28 +214,33 @@ impl Open {
 
     fn manages(mut self: Box<Self>, core: &mut Core, now: Time, element: &Element) -> Next {
         match (element.name(), &mut self.management) {
-            ("enable", _) if core.opening.is_some() => return Err(Misbehaved::Element.into()),
+            ("enable" | "resume", _) if core.opening.is_some() => return Err(Misbehaved::Element.into()),
             ("enable", _) if !core.config.stream_management => {
                 core.wire.send_builder(&sm::failed(Condition::FeatureNotImplemented, None));
             }
             // XEP-0198 §3: not before authentication, by dialback for instance.
-            ("enable", Management::Off) if !core.pairs.is_authorised() => {
+            ("enable", Management::Off | Management::Refused) if !core.pairs.is_authorised() => {
                 core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
             }
-            ("enable", Management::Off) => {
-                core.wire.send_builder(&Builder::new("enabled", ns::SM));
-                core.wire.event(Event::Managed);
-                let counters = Counters::new(Outbound::new(0, 0), self.ledger.received());
-                self.management = Management::On(counters);
-            }
+            ("enable", Management::Off | Management::Refused) => self.enabled_by_peer(core, element),
             // XEP-0198 §3: at most one attempt.
             ("enable", _) => {
                 core.wire.send_builder(&sm::failed(Condition::UnexpectedRequest, None));
                 return Err(Misbehaved::EnabledTwice.into());
             }
-            ("resume", _) => core.wire.send_builder(&sm::failed(Condition::FeatureNotImplemented, None)),
+            ("resume", _) => self.resume(core, element),
+            ("resumed", Management::Resuming(previous)) => {
+                let previous = previous.clone();
+                self.resumed_by_peer(core, element, previous)?;
+            }
+            ("failed", Management::Resuming(previous)) => {
+                let previous = previous.clone();
+                self.refused_by_peer(core, element, &previous);
+            }
             ("enabled", Management::Asked(outbound)) => {
-                let counters = Counters::new(outbound.clone(), self.ledger.received());
+                let outbound = outbound.clone();
+                let id = self.resumable(core, element);
+                let counters = Counters::new(outbound, self.ledger.received(), id);
                 if counters.outbound.open() {
                     core.timers.set(Timer::Quiet, now + core.config.pace.quiet);
                 }
@@ -263,7 +275,12 @@ impl Open {
     pub(super) fn command(mut self: Box<Self>, core: &mut Core, now: Time, command: Command) -> Next {
         match command {
             Command::Stanza(bytes) => {
-                if core.pairs.is_authorised() && core.way() != Way::In && core.wire.send_bytes(bytes) {
+                let waits = matches!(self.management, Management::Resuming(_)) || self.first.is_some();
+                if core.pairs.is_authorised()
+                    && core.way() != Way::In
+                    && !waits
+                    && core.wire.send_bytes(bytes)
+                {
                     core.sent += 1;
                     self.used = now;
                     self.count(core, now);
@@ -290,6 +307,12 @@ impl Open {
                 return Ok(State::Ended);
             }
             Command::Close(error) => self.close(core, now, error.as_ref(), Reason::Host),
+            Command::Supersede => {
+                self.leave(core);
+                let end = core.ending(Reason::Superseded, false, None);
+                core.end(end, Close::Abort);
+                return Ok(State::Ended);
+            }
         }
         Ok(State::Open(self))
     }
@@ -319,7 +342,7 @@ impl Open {
                     core.timers.set(Timer::Quiet, now + core.config.pace.quiet);
                 }
             }
-            Management::Off | Management::Failed => {}
+            Management::Off | Management::Refused | Management::Resuming(_) | Management::Failed => {}
         }
     }
 
@@ -355,6 +378,7 @@ impl Open {
                     request(core, counters);
                 }
             }
+            Timer::Resuming => return Err(Refused::Slow.into()),
             Timer::Idle => return self.idle(core, now),
             Timer::Unused => self.unused(core, now),
             Timer::Closing => {
@@ -404,6 +428,7 @@ impl Open {
             && let Some(probed) = self.probed.take()
             && core.heard <= probed
         {
+            self.leave(core);
             return Err(Refused::Silent.into());
         }
         let due = core.heard + idle.after;
@@ -453,7 +478,8 @@ impl Open {
     }
 
     /// The end of the peer's direction.
-    pub(super) fn cut(self, eof: Eof) -> (Reason, bool, Option<StreamCondition>) {
+    pub(super) fn cut(self, core: &mut Core, eof: Eof) -> (Reason, bool, Option<StreamCondition>) {
+        self.leave(core);
         match self.closing {
             Closing::No => (lost(eof), false, None),
             Closing::Peer => (Reason::Peer, true, None),

@@ -378,7 +378,7 @@ fn managed_or_not() {
     let mut raw = usual().called();
     raw.send(&welcome(OFFER_EXTERNAL));
     raw.send(SUCCESS);
-    assert_eq!(raw.send(&welcome(OFFER_SM)), "<enable xmlns='urn:xmpp:sm:3'/>");
+    assert_eq!(raw.send(&welcome(OFFER_SM)), "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     raw.command(Command::Stanza("<message/>".into()));
     raw.send("<enabled xmlns='urn:xmpp:sm:3'/>");
     assert!(raw.seconds(2).contains("<r "));
@@ -394,7 +394,7 @@ fn managed_or_not() {
     let mut raw = usual().called();
     assert!(!raw.send(&welcome(&format!("{OFFER_ERRORS}{OFFER_SM}"))).contains("enable"));
     let sent = raw.send("<db:result from='them.example' to='us.example' type='valid'/>");
-    assert_eq!(sent, "<enable xmlns='urn:xmpp:sm:3'/>");
+    assert_eq!(sent, "<enable xmlns='urn:xmpp:sm:3' resume='true'/>");
     let heard = raw.heard();
     let at = |line: &str| heard.iter().position(|heard| heard.starts_with(line));
     assert!(at("managed") < at("authorised"), "{heard:?}");

@@ -8,5 +8,6 @@ mod initiating;
 mod piggyback;
 mod raw;
 mod receiving;
+mod resuming;
 mod time;
 mod world;

@@ -7,8 +7,8 @@ use nuncio_sansio::pair::{Counter, Script, Side, facts};
 use nuncio_sansio::{Close, Eof, Time};
 use nuncio_stream::redirect::Host;
 use nuncio_stream::s2s::{
-    Accepted, Answer, Command, DialbackError, End, Event, Opening, Pair, Place, Purpose, Question, S2s,
-    S2sConfig, Start, Tls, Verdict,
+    Accepted, Answer, Command, DialbackError, End, Event, NotResumed, Opening, Pair, Place, Previous,
+    Purpose, Question, S2s, S2sConfig, Start, Tls, Verdict,
 };
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 
@@ -68,6 +68,10 @@ pub(crate) struct Wishes {
     pub(crate) refuse: Option<StreamError>,
     /// Handles stanzas only when told to.
     pub(crate) lazy: bool,
+    /// A stream that was lost, and that the peer should resume.
+    pub(crate) previous: Option<Previous>,
+    /// One that the peer may resume.
+    pub(crate) resume: Result<Previous, NotResumed>,
     /// How long it takes for each answer.
     pub(crate) delay: Duration,
 }
@@ -83,6 +87,8 @@ impl Default for Wishes {
             verify: Ok(()),
             refuse: None,
             lazy: false,
+            previous: None,
+            resume: Err(NotResumed { h: None }),
             delay: Duration::ZERO,
         }
     }
@@ -103,6 +109,11 @@ pub(crate) fn host(wishes: Wishes) -> Script<S2s> {
             Question::Server { .. } => Answer::Server(wishes.server.clone()),
             Question::Key { .. } => Answer::Key(wishes.key.map(str::to_owned)),
             Question::Verify { .. } => Answer::Verify(wishes.verify),
+            Question::Previous { .. } => Answer::Previous(wishes.previous.clone()),
+            Question::Resume { previd, .. } => Answer::Resume(match &wishes.resume {
+                Ok(previous) if previous.id != previd => Err(NotResumed { h: None }),
+                known => known.clone(),
+            }),
         };
         (wishes.delay, answer)
     })

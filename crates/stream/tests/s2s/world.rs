@@ -10,8 +10,8 @@ use nuncio_sansio::Time;
 use nuncio_sansio::pair::{self, Counter, Script, Side, Split};
 use nuncio_stream::redirect::Host;
 use nuncio_stream::s2s::{
-    Accepted, Answer, Command, Condition, DialbackError, Event, Opening, Pair, Place, Purpose, Question, S2s,
-    S2sConfig, Start, Tls, Verdict,
+    Accepted, Answer, Command, Condition, DialbackError, Event, NotResumed, Opening, Pair, Place, Purpose,
+    Question, S2s, S2sConfig, Start, Tls, Verdict,
 };
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::ns;
@@ -175,6 +175,8 @@ impl World {
                         Err(DialbackError::Error(Condition::ItemNotFound))
                     })
                 }
+                Question::Previous { .. } => Answer::Previous(None),
+                Question::Resume { .. } => Answer::Resume(Err(NotResumed { h: None })),
             }
         })
         .react(move |_, event| {
@@ -391,6 +393,9 @@ pub(crate) fn words(event: &Event) -> String {
         Event::ExternalFailed(condition) => format!("external failed {}", condition.as_str()),
         Event::Managed => "managed".to_owned(),
         Event::Unmanaged => "unmanaged".to_owned(),
+        Event::Resumable { id, within } => format!("resumable {id} {}", within.as_secs()),
+        Event::Resumed { h } => format!("resumed {h}"),
+        Event::NotResumed { h } => format!("not resumed {h:?}"),
         Event::Stanza { pair, number, stanza } => {
             format!("stanza {number} {} of {pair}", stanza.id().unwrap_or("-"))
         }
