@@ -18,10 +18,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("relay", &["sansio", "dna", "msrp", "net"]),
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "dna", "net"]),
+    ("endpoint", &["sansio", "msrp", "net"]),
     ("load", &["xmpp", "sansio", "stream", "net", "client"]),
     (
         "nuncio",
-        &["xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "relay", "extensions", "client"],
+        &[
+            "xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "relay", "extensions",
+            "client", "endpoint",
+        ],
     ),
 ];
 

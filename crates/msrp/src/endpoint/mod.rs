@@ -29,6 +29,7 @@ use self::send::{Open, Outgoing, Waiting};
 use crate::head::{FailureReport, Flag, Head, Method, end_line};
 use crate::ident::Ident;
 use crate::parse::{Item, Parser};
+use crate::sdp::Fingerprint;
 use crate::status::Status;
 use crate::transaction::Transactions;
 use crate::wire::Wire;
@@ -99,6 +100,8 @@ pub struct Endpoint {
     login: Option<Attempt>,
     strikes: u32,
     eof: Option<Eof>,
+    /// What the certificate of the TLS server that we connected to was promised to be.
+    promised: Vec<Fingerprint>,
 }
 
 impl Endpoint {
@@ -119,8 +122,27 @@ impl Endpoint {
             login: None,
             strikes: 0,
             eof: None,
+            promised: Vec::new(),
             config,
             entropy,
+        }
+    }
+
+    /// As the active side, whose peer's SDP has fingerprints: a TLS server with another certificate is not spoken to (RFC 8122 §6.2, S1-R6). The
+    /// passive side finds that out by [`Directory::bind`], since only a request says whose certificate it is.
+    #[must_use]
+    pub fn promised(mut self, fingerprints: Vec<Fingerprint>) -> Self {
+        self.promised = fingerprints;
+        self
+    }
+
+    fn secured(&mut self, now: Time, facts: TlsFacts) {
+        let shown = facts.peer_certificates.first();
+        let kept =
+            self.promised.is_empty() || shown.is_some_and(|shown| Fingerprint::verify(&self.promised, shown));
+        self.tls = Some(facts);
+        if !kept {
+            self.close(now, Closed::Fingerprint, Close::Abort);
         }
     }
 
@@ -399,7 +421,7 @@ impl Machine for Endpoint {
         }
         match input {
             Input::Bytes(bytes) => self.parser.push(bytes),
-            Input::Tls(facts) => self.tls = Some(facts),
+            Input::Tls(facts) => self.secured(now, facts),
             Input::Eof(eof) => self.eof = Some(eof),
             Input::Answer(Answer::Bind(answer)) => self.bound(now, answer),
             Input::Command(command) => self.command(now, command),

@@ -3,6 +3,7 @@
 
 mod fingerprint;
 mod negotiate;
+mod text;
 
 use std::net::IpAddr;
 
@@ -87,6 +88,9 @@ impl Direction {
 /// Why a media description is no MSRP that can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SdpError {
+    /// No session description at all.
+    #[error("this is no session description")]
+    Text,
     /// Not `message`, or not `TCP/MSRP` or `TCP/TLS/MSRP`.
     #[error("the media description is not MSRP over TCP or TLS")]
     NotMsrp,

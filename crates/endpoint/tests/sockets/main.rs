@@ -1,0 +1,6 @@
+//! Endpoints with each other, and with peers that misbehave, over real sockets.
+
+mod common;
+mod sessions;
+mod tls;
+mod transfer;
