@@ -72,10 +72,11 @@ async def run_cases(args) -> int:
 
 async def main() -> int:
     parser = argparse.ArgumentParser(prog="peer")
-    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak", "federation", "broken", "check", "levels"])
+    parser.add_argument("suite", choices=["raw", "conversations", "clients", "library", "kill", "soak", "federation", "broken", "check", "levels", "msrp"])
     parser.add_argument("--subject", default="nuncio", choices=["nuncio", "prosody", "ejabberd"])
     parser.add_argument("--binary", type=Path, help="the nuncio binary")
     parser.add_argument("--client", type=Path, help="library: the example `resume` of the client library")
+    parser.add_argument("--generator", type=Path, help="msrp: the example `frames` of the crate msrp")
     parser.add_argument("--json", type=Path, help="also write the results here")
     parser.add_argument("--width", type=int, default=8, help="how many cases run at once")
     parser.add_argument("--lines", type=int, default=40, help="lines of transcript shown of a failed case")
@@ -91,6 +92,8 @@ async def main() -> int:
         args.binary = args.binary.resolve()
     if args.client:
         args.client = args.client.resolve()
+    if args.generator:
+        args.generator = args.generator.resolve()
     args.folder = Path(tempfile.mkdtemp(prefix="nuncio-interop-"))
     os.chmod(args.folder, 0o755)
     # Whoever started this may be ended without a chance to say so.
@@ -119,6 +122,9 @@ async def main() -> int:
             return await run(args)
         if args.suite == "levels":
             from .lab.levels import run
+            return await run(args)
+        if args.suite == "msrp":
+            from .msrp.suite import run
             return await run(args)
         if args.suite == "broken":
             from .lab.broken import run

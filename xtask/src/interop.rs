@@ -35,10 +35,10 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
     let (name, mut rest) = match words {
         [
             name @ ("broken" | "check" | "clients" | "conversations" | "federation" | "levels" | "library"
-            | "raw"),
+            | "msrp" | "raw"),
             rest @ ..,
         ] => (*name, rest),
-        _ => bail!("interop broken|check|clients|conversations|federation|levels|library|raw"),
+        _ => bail!("interop broken|check|clients|conversations|federation|levels|library|msrp|raw"),
     };
     let (mut subjects, mut more, mut release, mut document) = (Vec::new(), Vec::new(), false, false);
     let mut given = None;
@@ -87,6 +87,7 @@ pub(crate) fn run(words: &[&str]) -> Result<bool> {
         "raw" => of("raw", all(&subjects)).collect(),
         "check" => of("check", vec!["nuncio"]).collect(),
         "levels" => of("levels", vec!["nuncio"]).collect(),
+        "msrp" => of("msrp", vec!["nuncio"]).collect(),
         "broken" => of("broken", if subjects.is_empty() { vec!["nuncio"] } else { subjects }).collect(),
         "federation" if subjects.is_empty() => {
             let alone = |name| of(name, vec!["nuncio"]).filter(|_| more.is_empty());
@@ -123,7 +124,7 @@ pub(crate) fn everything(root: &Path, binary: &Path, summary: &mut Summary) -> R
                 .flat_map(|name| SUBJECTS.map(|subject| (name, subject))),
         )
         .chain(FEDERATION.map(|subject| ("federation", subject)))
-        .chain([("broken", "nuncio"), ("levels", "nuncio")])
+        .chain([("broken", "nuncio"), ("levels", "nuncio"), ("msrp", "nuncio")])
         .map(|(name, subject)| Suite { name, subject })
         .collect();
     suites_of(root, Some(binary), &suites, &[], false, summary)
@@ -161,6 +162,8 @@ pub(crate) fn build(root: &Path, release: bool) -> Result<PathBuf> {
             "--bin=nuncio",
             "--package=nuncio-client",
             "--example=resume",
+            "--package=nuncio-msrp",
+            "--example=frames",
         ]
     } else {
         &["test", "--workspace", "--no-run"]
@@ -267,6 +270,9 @@ fn one(
     if let Some(binary) = binary.filter(|_| suite.name == "library") {
         // Built with the binary, and put where cargo puts examples.
         run.arg("--client").arg(binary.with_file_name("examples").join("resume"));
+    }
+    if let Some(binary) = binary.filter(|_| suite.name == "msrp") {
+        run.arg("--generator").arg(binary.with_file_name("examples").join("frames"));
     }
     process::logged(&mut run, &logs.join(format!("{stem}.log")), limit)
 }

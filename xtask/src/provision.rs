@@ -21,6 +21,9 @@ const NEEDED: &[(&str, &str)] = &[
     ("/usr/lib/*/lua/5.4/lunbound.so", "lua-unbound"),
     ("setpriv", "util-linux"),
     ("openssl", "openssl"),
+    ("kamailio", "kamailio"),
+    ("/usr/lib/*/kamailio/modules/tls.so", "kamailio-tls-modules"),
+    ("tshark", "tshark"),
     ("python3", "python3"),
 ];
 

@@ -300,12 +300,12 @@ class Connection:
 
     async def transact(self, frame: Frame, within: float = PATIENCE) -> Frame:
         """Sends a request and waits for its response."""
-        future = self._expect(frame.tid)
+        future = self.expecting(frame.tid)
         async with self._turn:
             await self.write(frame.encode())
         return await self._within(future, within, frame)
 
-    def _expect(self, tid: str) -> asyncio.Future:
+    def expecting(self, tid: str) -> asyncio.Future:
         future = asyncio.get_running_loop().create_future()
         if self.over.is_set():
             future.set_exception(Gone(self.why))
@@ -384,7 +384,7 @@ class Connection:
                 headers.append(("Failure-Report", failure))
             frame = request("SEND", session.to(), [session.local], *headers, body=data[at:at + size], content_type=content_type)
             if failure == "yes":
-                answers.append((self._expect(frame.tid), frame))
+                answers.append((self.expecting(frame.tid), frame))
             async with self._turn:
                 at += await self._chunk(frame, last=at + size == len(data))
             sent.chunks += 1

@@ -1,0 +1,350 @@
+"""Cases: what broke other relays, and what an attacker would try, by raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+
+from . import digest
+from .cases import case, check, expect
+from .endpoint import Connection, Failed, Gone, context
+from .frames import Uri, ident, request
+from .logins import attempt, challenge
+from .stage import PORT, Person, Relay, Stage
+from .transfers import listener, texts
+
+HEADS = "To-Path: {to}\r\nFrom-Path: {sender}\r\n"
+
+
+async def mallory(stage: Stage, relay: Relay | None = None) -> Connection:
+    """Somebody without credentials, who reads everything and answers nothing."""
+    return await stage.connect(relay or stage.one, raw=True)
+
+
+def spam(to: str, sender: str, *more: str, body: bytes = b"spam") -> bytes:
+    head = f"MSRP {ident(12)} SEND\r\n" + HEADS.format(to=to, sender=sender) + f"Message-ID: {ident()}\r\nByte-Range: 1-{len(body)}/{len(body)}\r\n"
+    tid = head.split(" ")[1]
+    return (head + "".join(f"{line}\r\n" for line in more) + "Content-Type: text/plain\r\n\r\n").encode() + body + f"\r\n-------{tid}$\r\n".encode()
+
+
+async def answer(connection: Connection, data: bytes, within: float = 10) -> int | str:
+    """What comes first after the data: a code, or the end of the connection."""
+    try:
+        await connection.write(data)
+        while (frame := await connection.frame(within)).code is None:
+            pass
+        return frame.code
+    except Gone:
+        return "closed"
+
+
+async def alive(connection: Connection, relay: Relay, stage: Stage) -> bool:
+    """Whether the relay still answers on this connection: everything before has been handled when it does."""
+    try:
+        probe = request("AUTH", [relay.uri], [Uri.fresh(stage.source, 9)])
+        await connection.write(probe.encode())
+        while (frame := await connection.frame(10)).tid != probe.tid:
+            pass
+        return frame.code == 401
+    except Gone:
+        return False
+
+
+async def quiet(stage: Stage, person: Person, came: asyncio.Queue, uri: Uri) -> None:
+    """The victim has heard nothing: the first that it hears is this person, who may send there."""
+    person.session.peer = [uri]
+    sending = asyncio.ensure_future(person.connection.send(person.session, b"I may", failure="no"))
+    victim: Connection = await asyncio.wait_for(came.get(), 20)
+    stage.open.append(victim)
+    frame = await victim.frame()
+    await sending
+    expect((frame.method, frame.body), ("SEND", b"I may"), "the first that the victim hears")
+    check(victim.frames.empty() and came.empty(), "the victim hears more than that")
+
+
+@case("attack/open-relay", "nothing is forwarded for who has no credentials, whatever the path says", "S1-L7 S1-R4")
+async def open_relay(stage: Stage) -> str:
+    server, came, victim = await listener(stage, stage.endpoint, raw=True)
+    try:
+        alice = await stage.person(stage.one, raw=True)
+        token, me = str(alice.session.relays[0]), f"msrps://{stage.source}:9/{ident()};tcp"
+        host = f"msrps://{stage.one.domain}"
+        paths = [f"{host}:{PORT};tcp {victim}", f"{host};tcp {victim}", f"{host}:{PORT}/{ident()};tcp {victim}", f"{host}:{PORT};tcp {host}:{PORT};tcp {victim}",
+                 f"{token} {victim}", f"{token} {token} {victim}", token.swapcase().replace("MSRPS", "msrps").replace(";TCP", ";tcp") + f" {victim}",
+                 token + ";x=y " + str(victim)]
+        seen = []
+        for sender in (me, str(alice.session.local), f"{token} {alice.session.local}"):
+            for to in paths:
+                connection = await mallory(stage)
+                await connection.write(spam(to, sender, "Failure-Report: no") + spam(to, sender))
+                seen.append(await alive(connection, stage.one, stage))
+                await connection.close()
+        await quiet(stage, alice, came, victim)
+    finally:
+        server.close()
+    return f"{len(seen)} lies, {seen.count(False)} of them ended the connection"
+
+
+@case("attack/not-ours", "a request whose first hop is somebody else ends the connection", "S1-L3")
+async def not_ours(stage: Stage) -> str:
+    for to in (f"msrps://other.{stage.one.domain}:{PORT}/x;tcp", f"msrps://{stage.one.domain}:{PORT + 1}/x;tcp", f"msrps://{stage.endpoint}:{PORT}/x;tcp"):
+        connection = await mallory(stage)
+        expect(await answer(connection, spam(to, f"msrps://{stage.source}:9/x;tcp")), "closed", to)
+    return "closed without a word"
+
+
+@case("attack/guessing", "guessing URIs is cut short, and sessions that do not exist are 481", "S1-01 S1-03")
+async def guessing(stage: Stage) -> str:
+    connection, codes = await mallory(stage), []
+    for _ in range(200):
+        to = f"msrps://{stage.one.domain}:{PORT}/{ident()};tcp msrps://{stage.endpoint}:9/x;tcp"
+        code = await answer(connection, spam(to, f"msrps://{stage.source}:9/x;tcp"))
+        if code == "closed":
+            break
+        codes.append(code)
+    else:
+        raise Failed("200 guesses on one connection")
+    expect(set(codes), {481}, "the answers")
+    return f"481 for {len(codes)} guesses, then the end"
+
+
+@case("attack/second-connection", "who sends under a name that another connection uses is answered by 506", "S1-03")
+async def second_connection(stage: Stage) -> str:
+    bob = await stage.person(stage.one)
+    peer = Uri.fresh(stage.source, 9)
+    bob.session.peer = [peer]
+    token = bob.session.relays[0]
+    first, second = await mallory(stage), await mallory(stage)
+    expect(await answer(first, spam(f"{token} {bob.session.local}", str(peer))), 200, "the first connection")
+    expect(bytes((await bob.session.message()).data), b"spam", "what arrived")
+    code = await answer(second, spam(f"{token} {bob.session.local}", str(peer)))
+    expect(code, 506, "the second connection")
+    check(bob.session.inbox.empty(), "what the second one sent arrived")
+    # What Bob answers goes to the first.
+    await bob.connection.send(bob.session, b"to whom?", failure="no")
+    expect((await first.frame()).body, b"to whom?", "what the first one gets")
+    return "506"
+
+
+@case("attack/binary", "bodies of any octets, split anywhere, even inside the end-line, arrive as they are", "S1-R4")
+async def split(stage: Stage) -> str:
+    alice, bob = await stage.pair(stage.one, stage.one)
+    bodies = [bytes(range(256)), b"\r\n-------", b"\r", b"\n-------\r\n", b"", os.urandom(3_000)]
+    for body in bodies:
+        for cut in (1, 7):
+            frame = request("SEND", alice.session.to(), [alice.session.local], ("Message-ID", ident()), ("Byte-Range", f"1-{len(body)}/{len(body)}"),
+                            ("Failure-Report", "no"), body=body + b"\r\n-------" if cut == 7 else body)
+            data = frame.encode()
+            # Whole up to the last octets of the body; from there in small records.
+            near = max(len(data) - 60, 0)
+            await alice.connection.write(data[:near])
+            for at in range(near, len(data), cut):
+                await alice.connection.write(data[at:at + cut])
+            expect(bytes((await bob.session.message()).data), frame.body, f"{body[:20]!r}, cut by {cut}")
+    return f"{len(bodies)} bodies, cut by 1 and by 7"
+
+
+@case("attack/tid-in-body", "a body with its own end-line and another flag, or a longer transaction, does not end there", "S1-R4")
+async def false_ends(stage: Stage) -> str:
+    alice, bob = await stage.pair(stage.one, stage.one)
+    for inner in ("\r\n-------{0}?\r\n", "\r\n-------{0}$x", "\r\n-------{0}x$\r\n", "x-------{0}$\r\n", "\r\n------{0}$\r\n", "\r\n-------{0}$\n"):
+        tid = ident(20)
+        body = ("before" + inner.format(tid) + "after").encode()
+        frame = request("SEND", alice.session.to(), [alice.session.local], ("Message-ID", ident()), ("Byte-Range", f"1-{len(body)}/{len(body)}"),
+                        ("Failure-Report", "no"), body=body)
+        await alice.connection.write(frame.encode().replace(frame.tid.encode(), tid.encode()))
+        expect(bytes((await bob.session.message()).data), body, f"{inner!r}")
+    return "six kinds"
+
+
+RANGES = ["1-18446744073709551615/*", "1-18446744073709551616/18446744073709551616", "18446744073709551615-18446744073709551615/*", "0-4/4", "5-1/4", "1-4/2",
+          "9223372036854775807-*/*", "-1-4/4", "1-4", "1-4/4/4", "1--4/4", "*-4/4", "1-4294967296/4294967296", "99999999999999999999999999-*/*", "1-4/-1", ""]
+
+
+@case("attack/ranges", "wrapped, huge and senseless ranges cost the frame at most", "S1-R4")
+async def ranges(stage: Stage) -> str:
+    alice, bob = await stage.pair(stage.one, stage.one)
+    before, codes = stage.one.memory, {}
+    for text in RANGES:
+        tid = ident(12)
+        frame = (f"MSRP {tid} SEND\r\n" + HEADS.format(to=" ".join(map(str, alice.session.to())), sender=alice.session.local) + f"Message-ID: {ident()}\r\n"
+                 f"Byte-Range: {text}\r\nContent-Type: text/plain\r\n\r\nspam\r\n-------{tid}$\r\n")
+        waiting = alice.connection.expecting(tid)
+        await alice.connection.write(frame.encode())
+        try:
+            code = (await asyncio.wait_for(waiting, 10)).code
+        except Gone:
+            alice, bob = await stage.pair(stage.one, stage.one)
+            code = "closed"
+        codes[code] = codes.get(code, 0) + 1
+    bob.session.arriving.clear()
+    while not bob.session.inbox.empty():
+        bob.session.inbox.get_nowait()
+    await texts(alice, bob)
+    check(stage.one.memory < before + 64 * 2 ** 20, f"the relay grew from {before} to {stage.one.memory}")
+    return ", ".join(f"{count} times {code}" for code, count in codes.items())
+
+
+@case("attack/floods", "floods of headers, endless lines and endless paths are refused in bounded memory", "S1-L2")
+async def floods(stage: Stage) -> str:
+    before, seen = stage.one.memory, []
+    me = f"msrps://{stage.source}:9/x;tcp"
+    first = "MSRP abcdefgh SEND\r\n" + HEADS.format(to=stage.one.uri, sender=me)
+    end = b"-------abcdefgh$\r\n"
+    floods = {"100 fields": first.encode() + b"X: y\r\n" * 100 + end, "100 000 fields": first.encode() + b"X: y\r\n" * 100_000 + end,
+              "a field of 100 kB": first.encode() + b"X: " + b"y" * 100_000 + b"\r\n" + end, "a line of 50 MB": b"MSRP " + b"a" * 50_000_000,
+              "a field of 50 MB": first.encode() + b"X: " + b"y" * 50_000_000, "a name of 50 MB": first.encode() + b"y" * 50_000_000,
+              "1 000 hops": b"MSRP abcdefgh SEND\r\nTo-Path:" + f" {me}".encode() * 1_000 + f"\r\nFrom-Path: {me}\r\n".encode() + end,
+              "a body of AUTH of 50 MB": first.replace("SEND", "AUTH").encode() + b"Content-Type: text/plain\r\n\r\n" + b"y" * 50_000_000 + b"\r\n" + end}
+    for name, data in floods.items():
+        connection = await mallory(stage)
+        try:
+            for at in range(0, len(data), 2 ** 18):
+                await connection.write(data[at:at + 2 ** 18])
+                if connection.over.is_set():
+                    break
+        except Gone:
+            pass
+        code = connection.frames.get_nowait().code if not connection.frames.empty() else None
+        stands = not connection.over.is_set() and await alive(connection, stage.one, stage)
+        if "MB" in name and "AUTH" not in name:
+            check(not stands, f"{name}: the connection still stands")
+        seen.append(f"{name}: {code or ('goes on' if stands else 'closed')}")
+        await connection.close()
+    check(stage.one.memory < before + 32 * 2 ** 20, f"the relay grew from {before} to {stage.one.memory}")
+    return "; ".join(seen)
+
+
+@case("attack/garbage", "what is no MSRP, and no TLS, is let go", "S1-L2 S1-06")
+async def garbage(stage: Stage) -> str:
+    words = [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"<?xml version='1.0'?><stream:stream>", b"\r\n" * 100, b"MSRP\r\n", b"MSRP a SEND\r\n", os.urandom(4_000),
+             b"MSRP " + b"a" * 33 + b" SEND\r\n", b"MSRP abcd 99 x\r\n", b"INVITE sip:x SIP/2.0\r\n\r\n", b"\0" * 5_000]
+    for data in words:
+        connection = await mallory(stage)
+        expect(await answer(connection, data + b"\r\n\r\n"), "closed", f"{data[:30]!r}")
+    # In clear: AUTH is not even read (RFC 4976 section 9.2).
+    plain = await Connection.open((stage.one.host, PORT), source=stage.source, raw=True)
+    stage.open.append(plain)
+    expect(await answer(plain, request("AUTH", [stage.one.uri], [Uri.fresh(stage.source, 9)]).encode()), "closed", "AUTH in clear")
+    for version in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
+        old = context(stage.pki.trusted)
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        old.minimum_version = old.maximum_version = version
+        try:
+            await Connection.open((stage.one.host, PORT), old, stage.one.domain, stage.source)
+        except Gone:
+            continue
+        raise Failed(f"the relay speaks {version.name}")
+    return f"{len(words)} kinds; AUTH in clear; TLS 1.0 and 1.1"
+
+
+@case("attack/replay", "a credential that is said again is stale, and no failure", "S1-R5 S1-L4")
+async def replay(stage: Stage) -> str:
+    account, login = await stage.account(stage.one)
+    try:
+        credentials = await login.fetch()
+    finally:
+        await login.go()
+    connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
+    asked = await challenge(connection, stage.one, local)
+    made = digest.Login(digest.choose(asked.all("WWW-Authenticate"), ["SHA-256"]), credentials.username, credentials.password)
+    said = made.authorization(str(stage.one.uri))
+    expect((await connection.transact(request("AUTH", [stage.one.uri], [local], ("Authorization", said)))).code, 200, "the first time")
+    for target in (connection, await stage.connect(stage.one)):
+        again = await target.transact(request("AUTH", [stage.one.uri], [local], ("Authorization", said)))
+        stale = [digest.Challenge.parse(text).stale for text in again.all("WWW-Authenticate")]
+        expect((again.code, all(stale) and bool(stale)), (401, True), "the same again")
+    later = made.authorization(str(stage.one.uri))                  # the next count
+    expect((await connection.transact(request("AUTH", [stage.one.uri], [local], ("Authorization", later)))).code, 200, "the next count")
+    forged = digest.Login(digest.Challenge(made.challenge.realm, made.challenge.nonce[::-1], "SHA-256", made.challenge.opaque, False, {}),
+                          credentials.username, credentials.password).authorization(str(stage.one.uri))
+    expect((await connection.transact(request("AUTH", [stage.one.uri], [local], ("Authorization", forged)))).code, 401, "a nonce of our own")
+    return "401 with stale=true on both connections; the next count is good"
+
+
+@case("attack/brute-force", "a few wrong passwords end the connection", "S1-L4")
+async def brute_force(stage: Stage) -> str:
+    connection, local, count = await stage.connect(stage.two), Uri.fresh(stage.source, 9), 0
+    try:
+        while count < 100:
+            expect((await attempt(connection, stage.two, local, f"9999999999:victim@{stage.two.domain}", f"guess {count}")).code, 401, "a guess")
+            count += 1
+    except Gone:
+        return f"after {count} guesses"
+    raise Failed("100 guesses on one connection")
+
+
+drained: dict[asyncio.Queue, int] = {}
+
+
+async def drain(came: asyncio.Queue) -> int:
+    count = 0
+    while not came.empty():
+        await came.get_nowait().close()
+        count += 1
+    drained[came] = drained.get(came, 0) + count
+    return count
+
+
+@case("attack/aimed", "an answer whose path aims the relay at others costs few connections", "S1-L18")
+async def aimed(stage: Stage) -> str:
+    server, came, victim = await listener(stage, stage.endpoint, raw=True)
+    try:
+        alice = await stage.person(stage.two)
+        asked = 90
+        for _ in range(asked):
+            # A name and port of the victim, another session each time; the victim hangs up at once.
+            alice.session.peer = [Uri.fresh(stage.endpoint, victim.port)]
+            await alice.connection.send(alice.session, b"x", failure="partial")
+            await drain(came)
+        code = await (await alice.connection.send(alice.session, b"x", failure="partial")).failure()
+        got = drained.pop(came, 0) + await drain(came)
+        check(0 < got <= 60, f"{got} connections for {asked} requests")
+    finally:
+        server.close()
+    return f"{got} connections for {asked} requests in a minute; then {code}"
+
+
+@case("attack/private", "the relay does not connect to addresses that are not public and not allowed", "S1-L18")
+async def private(stage: Stage) -> str:
+    alice = await stage.person(stage.one)
+    codes = []
+    for host in ("10.255.255.1", "192.168.255.1", "169.254.169.254", "[::1]", "[fe80::1]"):
+        alice.session.peer = [Uri.parse(f"msrps://{host}:{PORT}/{ident()};tcp")]
+        sent = await alice.connection.send(alice.session, b"x", failure="partial")
+        codes.append(sent.errors[0].code if sent.errors else await sent.failure())
+    return f"reported: {codes}"
+
+
+@case("attack/cut", "a sender that is gone in the middle of a message: the peer is told so", "S1-L12")
+async def cut(stage: Stage) -> str:
+    alice, bob = await stage.pair(stage.one, stage.two)
+    body = os.urandom(300_000)
+    frame = request("SEND", alice.session.to(), [alice.session.local], ("Message-ID", ident()), ("Byte-Range", "1-*/1000000"), ("Failure-Report", "no"),
+                    body=body)
+    await alice.connection.write(frame.head() + body)
+    alice.connection.writer.transport.abort()
+    message = await bob.session.message(30)
+    check(message.aborted and message.data == body[:len(message.data)], "the message is not told to be cut")
+    await bob.connection.send(bob.session, b"?", failure="no")
+    return f"# after {len(message.data)} of 300000 octets"
+
+
+@case("attack/probation", "a connection that says nothing, or nothing good, ends after 30 s", "S1-L2")
+async def probation(stage: Stage) -> str:
+    silent, busy = await mallory(stage), await mallory(stage)
+    half = await mallory(stage)
+    await half.write(b"MSRP abcdefgh AUTH\r\nTo-Path: ")
+    await asyncio.gather(silent.closed(60), half.closed(60))
+    check(not await alive(busy, stage.one, stage), "a connection without credentials stands after that")
+    raw = socket.create_connection((stage.one.host, PORT), 5)
+    raw.close()
+    return "silent, and half a line"
+
+
+@case("attack/end", "after all that, everybody else talks as before, and the servers have not grown", "S1-R4")
+async def end(stage: Stage) -> str:
+    await texts(*await stage.pair(stage.one, stage.two))
+    return ", ".join(f"{relay.label}: {relay.memory / 2 ** 20:.0f} MiB at most" for relay in stage.relays)

@@ -1,0 +1,269 @@
+"""What the cases stand on: two Nuncio servers with their relays, Kamailio as a third relay, a resolver, a private CA, and people."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import ssl
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import slixmpp
+
+from ..lab.dns import Block, Dns
+from ..lab.pki import Pki
+from ..subjects import Subject, command
+from .endpoint import Connection, Failed, Session, context
+from .frames import Uri
+from .kamailio import Kamailio, Neighbour
+
+ZONE = "uns.lab"
+PORT = 2855
+PASSWORD = "on the stage"
+KAMAILIO = "xyz123"                 # of every user there, as in its manual
+SERVICES = "urn:xmpp:extdisco:2"
+PATIENCE = 30.0
+CONFIG = """
+data = "data"
+
+[[domain]]
+name = "{domain}"
+certificate = "{credential.chain}"
+key = "{credential.key}"
+
+[listen]
+c2s = ["{host}:5222"]
+c2s_tls = []
+http = ["{host}:8080"]
+msrp = ["{host}:2855"]
+
+[log]
+level = "info,nuncio_relay=debug"
+format = "text"
+
+[accounts]
+scram_iterations = 4096
+
+[limits]
+connects_per_second = 1000
+
+[timeouts]
+close_seconds = 2
+
+[federation]
+enabled = false
+authorities = ["{trusted}"]
+
+[federation.dns]
+servers = ["{resolver}:53"]
+validate = "local"
+trust_anchors = "{anchor}"
+
+[msrp]
+{msrp}
+"""
+# What one of the servers has beyond that; loopback is no public network.
+MSRP = 'allow_networks = ["127.0.0.0/8"]\n'
+
+
+class Relay(Subject):
+    """A Nuncio server with its relay, at an address of its own on the usual ports."""
+
+    def __init__(self, stage: Stage, label: str, host: str, binary: Path, msrp: str = ""):
+        super().__init__(stage.folder / label)
+        self.stage, self.label, self.host, self.binary, self.msrp = stage, label, host, binary, MSRP + msrp
+        self.name = self.domain = f"{label}.{ZONE}"
+        self.port = PORT
+        self.config = self.folder / "nuncio.toml"
+        self.credential = stage.pki.make(label, self.domain)
+
+    def launch(self) -> subprocess.Popen:
+        dns = self.stage.dns
+        anchor = self.folder / "anchor"
+        anchor.write_text(dns.anchor + "\n")
+        self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.host, trusted=self.stage.pki.trusted,
+                                             resolver=dns.resolver, anchor=anchor, msrp=self.msrp))
+        return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
+
+    async def run(self, *words: str, text: str = "") -> str:
+        return await command(str(self.binary), *words, "--config", str(self.config), text=text)
+
+    async def add(self, account: str) -> None:
+        await self.run("account", "add", account, "--password-stdin", text=PASSWORD + "\n")
+
+    @property
+    def uri(self) -> Uri:
+        return Uri.parse(f"msrps://{self.domain};tcp")
+
+    @property
+    def memory(self) -> int:
+        """The most octets that it has held in memory, ever."""
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("no VmHWM")
+
+
+@dataclass
+class Pass:
+    """Credentials for a relay, as XEP-0215 brings them."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    expires: str
+
+
+class Login(slixmpp.ClientXMPP):
+    """A stock XMPP client that asks for the relay's credentials."""
+
+    def __init__(self, account: str, authorities: Path):
+        super().__init__(f"{account}/stage", PASSWORD, sasl_mech="SCRAM-SHA-256")
+        self.ssl_context = ssl.create_default_context(cafile=str(authorities))
+        self.enable_direct_tls = False
+        self.online = asyncio.Event()
+        self.add_event_handler("session_start", lambda _: self.online.set())
+
+    async def come(self, host: str) -> None:
+        self.connect(host, 5222)
+        await asyncio.wait_for(self.online.wait(), PATIENCE)
+
+    async def services(self) -> list[dict]:
+        """All that the server says of services of the type msrp."""
+        iq = self.make_iq_get(ito=self.boundjid.domain)
+        iq.xml.append(slixmpp.xmlstream.ET.fromstring(f"<services xmlns='{SERVICES}' type='msrp'/>"))
+        answer = await iq.send(timeout=PATIENCE)
+        return [dict(service.attrib) for service in answer.xml.iter(f"{{{SERVICES}}}service")]
+
+    async def fetch(self) -> Pass:
+        found = [one for one in await self.services() if one.get("transport", "tcp") == "tcp"]
+        if len(found) != 1:
+            raise Failed(f"XEP-0215 names {len(found)} relays over tcp: {found}")
+        one = found[0]
+        missing = [name for name in ("host", "port", "username", "password", "expires") if not one.get(name)]
+        if missing:
+            raise Failed(f"XEP-0215 says nothing of {missing}: {sorted(one)}")
+        return Pass(one["host"], int(one["port"]), one["username"], one["password"], one["expires"])
+
+    async def go(self) -> None:
+        if self.transport:
+            self.abort()
+        if self._run_out_filters:
+            self._run_out_filters.cancel()
+            await asyncio.gather(self._run_out_filters, return_exceptions=True)
+
+
+@dataclass
+class Person:
+    """Somebody with a connection to a relay and a session on it."""
+
+    account: str
+    relay: Subject
+    credentials: Pass
+    connection: Connection
+    session: Session
+    expires: int = 0
+
+
+@dataclass
+class Stage:
+    """Everything, and what has to end with it."""
+
+    folder: Path
+    binary: Path
+    block: Block = field(default_factory=Block)
+    open: list[Connection] = field(default_factory=list)
+    _names: itertools.count = field(default_factory=lambda: itertools.count(1))
+
+    def __post_init__(self):
+        self.pki = Pki(self.folder / "pki")
+        self.dns = Dns(self.folder / "dns", self.block)
+        self.client = context(self.pki.trusted)                     # the TLS of our clients
+        self.source = self.block.host(3)                            # where they come from
+        self.one = Relay(self, "one", self.block.host(10), self.binary)
+        self.two = Relay(self, "two", self.block.host(11), self.binary)
+        # Short times, for what has to end; MD5 alone, as if there were only old clients; few logins.
+        self.brief = Relay(self, "brief", self.block.host(12), self.binary, BRIEF)
+        credential = self.pki.make("kamailio", f"kamailio.{ZONE}")
+        neighbours = [Neighbour(relay.domain, relay.host, PORT) for relay in (self.one, self.two)]
+        self.kamailio = Kamailio(self.folder / "kamailio", f"kamailio.{ZONE}", self.block.host(20), PORT, credential, self.pki.trusted, KAMAILIO,
+                                 neighbours)
+        for relay in self.servers:
+            self.dns.add(relay.name, "A", relay.host)
+            self.dns.add(f"_msrps._tcp.{relay.name}", "SRV", f"0 0 {PORT} {relay.name}.")
+        self.endpoint = f"endpoint.{ZONE}"                          # an endpoint of ours that relays connect to
+        self.dns.add(self.endpoint, "A", self.block.host(5))
+
+    @property
+    def relays(self) -> list[Relay]:
+        return [self.one, self.two, self.brief]
+
+    @property
+    def servers(self) -> list[Subject]:
+        return [*self.relays, self.kamailio]
+
+    async def start(self) -> None:
+        await self.dns.start()
+        await asyncio.gather(*(server.start() for server in self.servers))
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(connection.close() for connection in self.open), return_exceptions=True)
+        await asyncio.gather(*(server.stop() for server in self.servers))
+        await self.dns.stop()
+
+    async def connect(self, relay: Subject, raw: bool = False, tls=None) -> Connection:
+        connection = await Connection.open((relay.host, relay.port), tls or self.client, relay.name, self.source, raw)
+        self.open.append(connection)
+        return connection
+
+    async def account(self, relay: Relay) -> tuple[str, Login]:
+        """A new account, logged in over XMPP."""
+        account = f"u{next(self._names)}@{relay.domain}"
+        await relay.add(account)
+        login = Login(account, self.pki.trusted)
+        await login.come(relay.host)
+        return account, login
+
+    async def person(self, relay: Subject, *, algorithms: list[str] | None = None, keep: bool = True, raw: bool = False) -> Person:
+        """Somebody new with an XMPP account there and relay credentials from it; at Kamailio with the password that everybody has."""
+        if isinstance(relay, Relay):
+            account, login = await self.account(relay)
+            try:
+                credentials = await login.fetch()
+            finally:
+                await login.go()
+        else:
+            account = f"u{next(self._names)}"
+            credentials = Pass(relay.name, relay.port, account, KAMAILIO, "")
+        return await self.arrive(relay, account, credentials, algorithms=algorithms, keep=keep, raw=raw)
+
+    async def arrive(self, relay: Subject, account: str, credentials: Pass, *, algorithms: list[str] | None = None, keep: bool = True,
+                     raw: bool = False) -> Person:
+        """A new connection of somebody who has credentials, and AUTH on it."""
+        connection = await self.connect(relay)
+        local = Uri.fresh(self.source, 9)
+        relays = await connection.auth(Uri.parse(f"msrps://{relay.name};tcp"), local, credentials.username, credentials.password,
+                                       algorithms=algorithms, mutual=isinstance(relay, Relay))
+        session = Session(local, relays, keep)
+        connection.sessions[local] = session
+        connection.raw = raw
+        return Person(account, relay, credentials, connection, session, connection.expires)
+
+    async def pair(self, first: Subject, second: Subject, **options) -> tuple[Person, Person]:
+        """Two people who have each other's path."""
+        alice, bob = await asyncio.gather(self.person(first, **options), self.person(second, **options))
+        meet(alice, bob)
+        return alice, bob
+
+
+def meet(alice: Person, bob: Person) -> None:
+    """What SDP would do."""
+    alice.session.peer, bob.session.peer = bob.session.path(), alice.session.path()
+
+
+BRIEF = """algorithms = ["md5"]
+credentials_seconds = 60
+expires_least = 1
+"""
