@@ -30,6 +30,7 @@ name = "{other}"
 c2s = ["127.0.0.1:0"]
 c2s_tls = ["127.0.0.1:0"]
 http = ["127.0.0.1:0"]
+msrp = ["127.0.0.1:0"]
 
 [federation]
 enabled = false

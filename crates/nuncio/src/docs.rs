@@ -33,6 +33,7 @@ fn metrics_page() -> anyhow::Result<String> {
     NetMetrics::default().register(&mut registry);
     RouterMetrics::default().register(&mut registry);
     FederationMetrics::default().register(&mut registry);
+    nuncio_relay::RelayMetrics::default().register(&mut registry);
     Store::memory().register(&mut registry);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)

@@ -10,6 +10,7 @@ mod first_run;
 mod host;
 mod import;
 mod logging;
+mod msrp;
 mod operate;
 mod place;
 mod publish;

@@ -28,6 +28,7 @@ pub(crate) struct Operator {
     router: Arc<Router>,
     tls: Arc<TlsHosts>,
     federation: Option<(Arc<Federation>, Arc<TlsHosts>)>,
+    relay: Option<crate::msrp::Running>,
     place: Place,
     level: LevelHandle,
     /// The configuration that the server started with.
@@ -39,11 +40,12 @@ impl Operator {
         router: Arc<Router>,
         tls: Arc<TlsHosts>,
         federation: Option<(Arc<Federation>, Arc<TlsHosts>)>,
+        relay: Option<crate::msrp::Running>,
         place: Place,
         level: LevelHandle,
         config: &Config,
     ) -> Self {
-        Self { router, tls, federation, place, level, config: config.clone() }
+        Self { router, tls, federation, relay, place, level, config: config.clone() }
     }
 
     /// Reads the configuration again. Certificates and the log's level are taken over; what else differs is named, and needs a restart. On an error
@@ -61,7 +63,13 @@ impl Operator {
 
     fn read_again(&self) -> anyhow::Result<String> {
         let config = Config::read(self.place.config.as_deref(), self.place.data.as_deref())?;
-        let (settings, _) = serve::tls_settings(&config)?;
+        let (settings, local) = serve::tls_settings(&config)?;
+        if let Some(running) = &self.relay {
+            let policy = crate::msrp::policy(&config)?;
+            let settings = serve::msrp_tls(&config, &settings, local.as_ref())?;
+            running.tls.replace(settings).context("certificates of the MSRP relay")?;
+            running.relay.set_policy(policy);
+        }
         if let Some((federation, tls)) = &self.federation {
             let policy = crate::federation::policy(&config)?;
             let before = tls.certificates();

@@ -26,7 +26,7 @@ use crate::host::Client;
 use crate::logging::LevelHandle;
 use crate::operate::Operator;
 use crate::place;
-use crate::{control, federation};
+use crate::{control, federation, msrp};
 
 /// How long a stop may take before what is left is cut off.
 const STOP: Duration = Duration::from_secs(30);
@@ -40,6 +40,11 @@ pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Opti
     let mut own = Vec::new();
     for domain in config.domain.iter().filter(|domain| domain.certificate.is_none()) {
         own.push(alabels(&domain.name)?);
+    }
+    if !own.is_empty()
+        && let Some(host) = msrp::of_local_authority(config)
+    {
+        own.push(alabels(host)?);
     }
     let local = if own.is_empty() {
         None
@@ -64,6 +69,16 @@ pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Opti
     }
     settings.default = settings.hosts.first().map(|host| host.domain.clone());
     Ok((settings, local))
+}
+
+/// The certificates of the MSRP relay.
+pub(crate) fn msrp_tls(
+    config: &Config,
+    settings: &TlsSettings,
+    local: Option<&ca::LocalCa>,
+) -> anyhow::Result<TlsSettings> {
+    let pair = local.map(|local| PairFiles { chain: local.chain.clone(), key: local.key.clone() });
+    msrp::tls_settings(config, settings, pair.as_ref())
 }
 
 /// The addresses of a listener: those configured, else the default port, on loopback if only `localhost` is served.
@@ -218,6 +233,7 @@ pub(crate) async fn serve(
 
     let (settings, local) = tls_settings(&config)?;
     let between = federation::tls_settings(&settings);
+    let relaying = msrp_tls(&config, &settings, local.as_ref())?;
     let (tls, warnings) = TlsHosts::load(settings).context("certificates")?;
     for warning in warnings {
         tracing::warn!(%warning, "certificate");
@@ -230,10 +246,12 @@ pub(crate) async fn serve(
     router.metrics().register(&mut registry);
     router.store().register(&mut registry);
     let clock = Clock::start();
+    let mut asking = None;
     let federated = if federation::is_on(&config) {
         let (between, _) = TlsHosts::load(between).context("certificates")?;
         let between = Arc::new(between);
         let collector = federation::collector(&config)?;
+        asking = Some(collector.clone());
         federation::watch_validation(&collector);
         let federated = Federation::start(nuncio_federation::Parts {
             config: federation::config(&config)?,
@@ -251,10 +269,31 @@ pub(crate) async fn serve(
     } else {
         None
     };
-    let registry = Arc::new(registry);
 
     let budget = Budget::new(budget_limits(&config.limits), Arc::clone(&metrics));
     let local_only = config.is_local();
+    let relaying = if msrp::is_on(&config) {
+        let listener = bind("msrp", config.listen.msrp.as_ref(), 2855, local_only, &budget)?;
+        let collector = asking.or_else(|| {
+            let made = federation::collector(&config);
+            made.inspect_err(|error| tracing::warn!(error = format!("{error:#}"), "the MSRP relay cannot ask DNS")).ok()
+        });
+        let running = msrp::start(msrp::Needs {
+            config: &config,
+            router: &router,
+            tls: relaying,
+            collector,
+            clock,
+            net: &metrics,
+            listener: &listener,
+        })?;
+        running.relay.metrics().register(&mut registry);
+        Some((running, listener))
+    } else {
+        None
+    };
+    let (relay, relaying) = relaying.unzip();
+    let registry = Arc::new(registry);
     let starttls = bind("c2s", config.listen.c2s.as_ref(), 5222, local_only, &budget)?;
     let direct = bind("c2s_tls", config.listen.c2s_tls.as_ref(), 5223, local_only, &budget)?;
     let mut servers = Vec::new();
@@ -273,10 +312,11 @@ pub(crate) async fn serve(
         http: http.iter().map(HttpServer::address).collect(),
     };
     let s2s: Vec<_> = servers.iter().flat_map(|(listener, _)| listener.addresses()).collect();
-    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, ?s2s, "listening");
+    let msrp: Vec<_> = relaying.iter().flat_map(Listener::addresses).collect();
+    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, ?s2s, ?msrp, "listening");
 
     let operator =
-        Operator::new(Arc::clone(&router), Arc::clone(&tls), federated.clone(), source, level, &config);
+        Operator::new(Arc::clone(&router), Arc::clone(&tls), federated.clone(), relay.clone(), source, level, &config);
     let operator = Arc::new(operator);
     let socket = control::listen(&config.data).context("the control socket")?;
     crate::first_run::greet(&router, &config, local.as_ref(), &reach).await?;
@@ -303,6 +343,9 @@ pub(crate) async fn serve(
         for (listener, direct) in servers {
             accepting.spawn(Arc::clone(federated).accept(listener, direct));
         }
+    }
+    if let (Some(running), Some(listener)) = (&relay, relaying) {
+        accepting.spawn(Arc::clone(&running.relay).accept(listener));
     }
     let mut operating = JoinSet::new();
     operating.spawn(control::serve(socket, Arc::clone(&operator)));
@@ -340,6 +383,9 @@ pub(crate) async fn serve(
     tracing::info!("stopping: streams are closed by the book");
     notify(&[sd_notify::NotifyState::Stopping]);
     accepting.shutdown().await;
+    if let Some(running) = &relay {
+        running.relay.stop(STOP / 4).await;
+    }
     let stopped = router.shutdown(STOP).await;
     if let Some((federated, _)) = federated {
         federated.stop(STOP / 2).await;

@@ -16,6 +16,7 @@ data = "data"
 c2s = ["{host}:5222"]
 c2s_tls = []
 http = []
+msrp = []
 s2s = ["{host}:5269"]
 s2s_tls = ["{host}:5270"]
 

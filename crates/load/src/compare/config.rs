@@ -56,6 +56,7 @@ pub(super) fn nuncio(setting: &Setting<'_>) -> String {
 listen.c2s = []
 listen.c2s_tls = ["{address}"]
 listen.http = []
+listen.msrp = []
 log.level = "info"
 accounts.scram_iterations = {ITERATIONS}
 {federated}

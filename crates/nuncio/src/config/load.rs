@@ -93,6 +93,8 @@ fn text_of(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
         domain.certificate.as_mut().into_iter().chain(domain.key.as_mut()).for_each(within);
     }
     config.tls.client_authorities.iter_mut().for_each(within);
+    let msrp = &mut config.msrp;
+    msrp.authorities.iter_mut().chain(&mut msrp.certificate).chain(&mut msrp.key).for_each(within);
     let federation = &mut config.federation;
     let files = federation.authorities.iter_mut().chain(&mut federation.revocation_lists);
     files.chain(&mut federation.dns.trust_anchors).chain(&mut federation.posh.authorities).for_each(within);
@@ -161,7 +163,7 @@ fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Ve
         extensions(text, table, problems);
         return;
     }
-    if prefix == "federation.hosts" {
+    if prefix == "federation.hosts" || prefix == "msrp.hosts" {
         // Its keys are domains.
         return;
     }
@@ -307,6 +309,9 @@ impl Check<'_, '_> {
             );
         }
         self.federation(config);
+        for (key, what, remedy) in super::msrp::problems(config) {
+            self.say(key, 0, &what, &remedy);
+        }
         self.domains(config);
     }
 

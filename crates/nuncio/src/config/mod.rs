@@ -5,6 +5,7 @@
 
 pub(crate) mod federation;
 mod load;
+pub(crate) mod msrp;
 pub(crate) mod options;
 
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     /// Other servers.
     pub(crate) federation: federation::Federation,
+    /// The MSRP relay.
+    pub(crate) msrp: msrp::Msrp,
     /// Accounts and logins.
     pub(crate) accounts: Accounts,
     /// Budgets.
@@ -55,6 +58,7 @@ impl Default for Config {
             log: Log::default(),
             tls: Tls::default(),
             federation: federation::Federation::default(),
+            msrp: msrp::Msrp::default(),
             accounts: Accounts::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -143,6 +147,9 @@ pub(crate) struct Listen {
     /// Other servers, direct TLS (XEP-0368).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) s2s_tls: Option<Vec<SocketAddr>>,
+    /// Clients, relays and peers of the MSRP relay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) msrp: Option<Vec<SocketAddr>>,
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<Vec<SocketAddr>>,
@@ -341,12 +348,15 @@ impl Config {
             for list in [&mut federation.allow, &mut federation.deny] {
                 list.clear();
             }
-            for files in [&mut federation.authorities, &mut federation.revocation_lists] {
+            for files in
+                [&mut federation.authorities, &mut federation.revocation_lists, &mut config.msrp.authorities]
+            {
                 files.clear();
             }
             for domain in &mut config.domain {
                 (domain.certificate, domain.key) = (None, None);
             }
+            (config.msrp.certificate, config.msrp.key) = (None, None);
             toml::Table::try_from(config).unwrap_or_default()
         };
         let mut keys = Vec::new();

@@ -32,7 +32,7 @@ impl Place {
         let this = Self { folder: tempfile::tempdir().unwrap() };
         let mut text = String::from(
             "data = \"data\"\nlisten.c2s = [\"127.0.0.1:0\"]\nlisten.c2s_tls = [\"127.0.0.1:0\"]\n\
-             listen.http = [\"127.0.0.1:0\"]\naccounts.scram_iterations = 4096\n",
+             listen.http = [\"127.0.0.1:0\"]\nlisten.msrp = [\"127.0.0.1:0\"]\naccounts.scram_iterations = 4096\n",
         );
         for line in lines {
             text.push_str(line);
@@ -104,13 +104,14 @@ impl Place {
         let addresses = |name: &str| -> Vec<SocketAddr> {
             let rest = listening.split_once(&format!("{name}=[")).unwrap().1;
             let list = rest.split_once(']').unwrap().0;
-            list.split(", ").map(|address| address.parse().unwrap()).collect()
+            list.split(", ").filter(|one| !one.is_empty()).map(|address| address.parse().unwrap()).collect()
         };
         let running = Running {
             child,
             c2s: addresses(" c2s")[0],
             c2s_tls: addresses("c2s_tls")[0],
             http: addresses("http")[0],
+            msrp: addresses("msrp").first().copied(),
             authority: self.data().join("tls/ca.pem"),
             said,
             log,
@@ -197,6 +198,8 @@ pub(crate) struct Running {
     pub(crate) c2s: SocketAddr,
     pub(crate) c2s_tls: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// The MSRP relay, where there is one.
+    pub(crate) msrp: Option<SocketAddr>,
     pub(crate) authority: PathBuf,
     pub(crate) said: Lines,
     pub(crate) log: Lines,

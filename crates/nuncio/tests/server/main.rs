@@ -10,6 +10,7 @@ mod foreign;
 mod forged;
 mod harness;
 mod kill;
+mod msrp;
 mod operation;
 mod raw;
 mod send;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -87,9 +88,14 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) async fn connect(server: &Running) -> Self {
+        Self::at(server, server.c2s_tls).await
+    }
+
+    /// At another listener of the server.
+    pub(crate) async fn at(server: &Running, address: SocketAddr) -> Self {
         let roots = Roots::Files(vec![server.authority.clone()]);
         let connector = Arc::new(Connector::new(&roots, None).unwrap());
-        let io = TcpStream::connect(server.c2s_tls).await.unwrap();
+        let io = TcpStream::connect(address).await.unwrap();
         let (say, told) = mpsc::unbounded_channel();
         let (tell, heard) = mpsc::unbounded_channel();
         let options = Options {

@@ -1,0 +1,245 @@
+//! The MSRP relay as the configuration wants it, on the server's own accounts.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nuncio_dna::Policy;
+use nuncio_extensions::external_services::{self, Pass};
+use nuncio_net::tls::{HostFiles, PairFiles, Peers, TlsSettings};
+use nuncio_net::{Clock, Collector, Listener, NetMetrics, OsEntropy, Rate, TlsHosts};
+use nuncio_relay::{Account, Accounts, Algorithm, Bounds, Boxed, Expires, Parts, Relay, RelayConfig};
+use nuncio_router::Router;
+use nuncio_sansio::Entropy as _;
+use nuncio_xmpp::jid::BareJid;
+use zeroize::Zeroizing;
+
+use crate::config::Config;
+use crate::config::msrp::Hash;
+
+/// The relay and its certificates.
+#[derive(Clone)]
+pub(crate) struct Running {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) tls: Arc<TlsHosts>,
+}
+
+/// A name of the configuration, as A-labels.
+fn alabels(name: &str) -> anyhow::Result<String> {
+    nuncio_xmpp::jid::to_ascii(name).with_context(|| format!("`{name}` has no form for DNS and TLS"))
+}
+
+/// The host in the relay's URIs, and the other names that it goes by.
+fn names(config: &Config) -> anyhow::Result<(String, Vec<String>)> {
+    let mut all = Vec::new();
+    for name in config.msrp.host.iter().chain(config.domain.iter().map(|domain| &domain.name)) {
+        let name = alabels(name)?;
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    let first = if all.is_empty() { "localhost".to_owned() } else { all.remove(0) };
+    Ok((first, all))
+}
+
+/// Whether there is a relay.
+pub(crate) fn is_on(config: &Config) -> bool {
+    config.msrp.enabled && config.listen.msrp.as_ref().is_none_or(|addresses| !addresses.is_empty())
+}
+
+/// The host of the relay if the local authority has to vouch for it.
+pub(crate) fn of_local_authority(config: &Config) -> Option<&str> {
+    let host = config.msrp.host.as_deref().filter(|_| is_on(config))?;
+    let known = config.domain.iter().any(|domain| domain.name == host);
+    (!known && config.msrp.certificate.is_none()).then_some(host)
+}
+
+/// The certificates, as they are shown to clients and relays and asked of them. `local` is the local authority's.
+pub(crate) fn tls_settings(
+    config: &Config,
+    clients: &TlsSettings,
+    local: Option<&PairFiles>,
+) -> anyhow::Result<TlsSettings> {
+    let mut settings = TlsSettings { peers: Peers::Relays, ..clients.clone() };
+    let (host, _) = names(config)?;
+    let pair = match (&config.msrp.certificate, &config.msrp.key, local) {
+        (Some(chain), Some(key), _) => PairFiles { chain: chain.clone(), key: key.clone() },
+        (_, _, Some(local)) if of_local_authority(config).is_some() => local.clone(),
+        _ => return Ok(settings),
+    };
+    settings.hosts.retain(|known| known.domain != host);
+    settings.hosts.push(HostFiles { domain: host, pairs: vec![pair], ..HostFiles::default() });
+    settings.default = settings.hosts.last().map(|host| host.domain.clone());
+    Ok(settings)
+}
+
+/// What other relays and next hops must prove: what other servers must, by the authorities of `[msrp]` if there are any.
+pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
+    let mut config = config.clone();
+    if !config.msrp.authorities.is_empty() {
+        config.federation.authorities = std::mem::take(&mut config.msrp.authorities);
+    }
+    crate::federation::policy(&config).context("msrp")
+}
+
+/// The relay's settings.
+pub(crate) fn settings(config: &Config, port: u16, websocket: Option<u16>) -> anyhow::Result<RelayConfig> {
+    let msrp = &config.msrp;
+    let (host, others) = names(config)?;
+    let mut networks = Vec::new();
+    for network in &msrp.allow_networks {
+        networks.push(crate::federation::parse_network(network)?);
+    }
+    if config.is_local() {
+        networks.push((IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8));
+        networks.push((IpAddr::V6(Ipv6Addr::LOCALHOST), 128));
+    }
+    let mut relays = Vec::new();
+    for relay in &msrp.relays {
+        relays.push(relay.parse().map_err(|why| anyhow::anyhow!("msrp.relays: `{relay}`: {why}"))?);
+    }
+    let rate = u64::from(msrp.bytes_per_second);
+    let algorithm = |hash: &Hash| match hash {
+        Hash::Sha256 => Algorithm::Sha256,
+        Hash::Md5 => Algorithm::Md5,
+    };
+    Ok(RelayConfig {
+        others,
+        websocket: msrp.websocket_port.or(websocket),
+        algorithms: msrp.algorithms.iter().map(algorithm).collect(),
+        expires: Expires {
+            least: msrp.expires_least,
+            default: msrp.expires_default,
+            most: msrp.expires_most,
+        },
+        bounds: Bounds {
+            uris_per_account: msrp.uris_per_account,
+            connects_per_account: msrp.connects_per_account,
+            connects_per_host: msrp.connects_per_host,
+            ..Bounds::default()
+        },
+        idle_own: Duration::from_secs(msrp.idle_seconds),
+        idle_foreign: Duration::from_secs(msrp.peer_idle_seconds),
+        failures: config.limits.failed_logins_per_stream,
+        handshake: Duration::from_secs(config.timeouts.login_seconds),
+        write: Duration::from_secs(config.timeouts.write_seconds),
+        close: Duration::from_secs(config.timeouts.close_seconds),
+        rate: Rate { per_second: rate, burst: rate.max(65_536) },
+        lane: msrp.buffer_bytes,
+        outgoing: msrp.connections_out,
+        relays,
+        clear: msrp.clear,
+        hosts: msrp.hosts.clone(),
+        networks,
+        ..RelayConfig::new(&host, msrp.port.unwrap_or(port))
+    })
+}
+
+/// What the relay is started with.
+pub(crate) struct Needs<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) router: &'a Arc<Router>,
+    pub(crate) tls: TlsSettings,
+    pub(crate) collector: Option<Collector>,
+    pub(crate) clock: Clock,
+    pub(crate) net: &'a Arc<NetMetrics>,
+    pub(crate) listener: &'a Listener,
+}
+
+/// Starts the relay, and tells the router of it.
+pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
+    let Needs { config, router, tls, collector, clock, net, listener } = needs;
+    let (tls, _) = TlsHosts::load(tls).context("certificates")?;
+    let tls = Arc::new(tls);
+    let port = listener.addresses().first().map_or(2855, std::net::SocketAddr::port);
+    let settings = settings(config, port, None)?;
+    let (host, port) = (settings.host.clone(), settings.port);
+    let relay = Relay::start(Parts {
+        config: settings,
+        accounts: Arc::new(Ours(Arc::clone(router))),
+        tls: Arc::clone(&tls),
+        collector,
+        policy: policy(config)?,
+        entropy: Arc::new(OsEntropy),
+        clock,
+        net: Arc::clone(net),
+    })
+    .context("msrp.host")?;
+    let known = Arc::downgrade(&relay);
+    router.runs_beside(Arc::new(external_services::Relay {
+        host,
+        ports: vec![(port, "tcp")],
+        good: Duration::from_secs(config.msrp.credentials_seconds.into()),
+        end: Box::new(move |account| {
+            if let Some(relay) = known.upgrade() {
+                relay.end(account.as_str());
+            }
+        }),
+    }));
+    Ok(Running { relay, tls })
+}
+
+/// The server's accounts.
+struct Ours(Arc<Router>);
+
+/// By what failed logins of an account at the relay are counted: whoever guesses there shuts nobody out of XMPP.
+fn counted(account: &BareJid) -> String {
+    format!("msrp {account}")
+}
+
+impl Ours {
+    /// Whether an account may use the relay; none if there is none.
+    async fn may(&self, account: &BareJid) -> Option<bool> {
+        match self.0.account(account).await {
+            Ok(known) => known.filter(|known| !known.deleting).map(|known| !known.disabled),
+            Err(fault) => {
+                tracing::error!(%account, %fault, "the store failed at a login of the MSRP relay");
+                None
+            }
+        }
+    }
+}
+
+impl Accounts for Ours {
+    fn by_name<'a>(&'a self, username: &'a str, peer: IpAddr) -> Boxed<'a, Option<Account>> {
+        Box::pin(async move {
+            let (account, pass) = Pass::read(&self.0, username)?;
+            if self.0.is_throttled(peer, &counted(&account)) {
+                tracing::info!(%account, %peer, "a login at the MSRP relay was refused: too many failures");
+                return None;
+            }
+            let left = pass.expires.as_second().saturating_sub(self.0.now().as_second());
+            let seconds = u32::try_from(left).ok().filter(|left| *left > 0)?;
+            let allowed = self.may(&account).await?;
+            let password = Zeroizing::new(pass.password);
+            Some(Account { name: account.as_str().into(), password, allowed, seconds: Some(seconds) })
+        })
+    }
+
+    fn by_certificate<'a>(&'a self, addresses: &'a [String]) -> Boxed<'a, Option<Account>> {
+        Box::pin(async move {
+            let mut ours = Vec::new();
+            for address in addresses.iter().filter_map(|address| BareJid::new(address).ok()) {
+                if address.local().is_some() && !ours.contains(&address) {
+                    ours.push(address);
+                }
+            }
+            // Of several nobody can say which is meant: AUTH names none.
+            let [account] = ours.as_slice() else { return None };
+            let allowed = self.may(account).await?;
+            // Nobody can know it, and nobody is asked for it.
+            let password = Zeroizing::new(OsEntropy.token());
+            Some(Account { name: account.as_str().into(), password, allowed, seconds: None })
+        })
+    }
+
+    fn failed(&self, username: &str, peer: IpAddr) {
+        let account = Pass::read(&self.0, username)
+            // Whoever comes late is no guesser, and is not to be shut out of what he fetches next.
+            .filter(|(_, pass)| pass.expires > self.0.now())
+            .map(|(account, _)| counted(&account))
+            .filter(|who| !self.0.is_throttled(peer, who));
+        self.0.login_failed(peer, account.as_deref());
+    }
+}
