@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use nuncio_msrp::Status;
 use nuncio_msrp::relay::{
-    Account, Answer, Closed, Command, Direction, Event, Flow, Link, LinkId, Next, Piece, Question,
+    Account, Answer, Closed, Command, Direction, Event, Flow, LinkId, Next, Piece, Question,
 };
 use nuncio_net::Permit;
 use nuncio_net::listen::Counted;
-use nuncio_sansio::{Host, Time, TlsFacts, Waiting};
+use nuncio_sansio::{Host, Machine, Time, TlsFacts, Waiting};
 
 use crate::hub::Hub;
 use crate::mailbox::{Mailbox, Put};
@@ -201,7 +201,10 @@ impl LinkHost {
     }
 }
 
-impl Host<Link> for LinkHost {
+impl<M> Host<M> for LinkHost
+where
+    M: Machine<Question = Question, Answer = Answer, Event = Event, Command = Command>,
+{
     async fn ask(&mut self, question: Question) -> Answer {
         match question {
             Question::Route { to, from } => {

@@ -18,6 +18,7 @@ mod mailbox;
 mod metrics;
 mod out;
 mod relay;
+mod websocket;
 
 pub use accounts::{Account, Accounts, Boxed};
 pub use config::RelayConfig;

@@ -10,6 +10,7 @@ use nuncio_msrp::{Scheme, Transport};
 use nuncio_net::listen::Incoming;
 use nuncio_net::{Clock, Collector, Listener, NetMetrics, Security, TlsHosts, drive};
 use nuncio_sansio::Entropy;
+use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use crate::accounts::Accounts;
@@ -17,6 +18,7 @@ use crate::config::RelayConfig;
 use crate::host::LinkHost;
 use crate::hub::{Hub, Pieces};
 use crate::metrics::RelayMetrics;
+use crate::websocket::WebSocket;
 
 /// What a relay is made of.
 pub struct Parts {
@@ -108,26 +110,38 @@ impl Relay {
     /// Accepts connections of clients, relays and peers, over TLS, until dropped.
     pub async fn accept(self: Arc<Self>, mut listener: Listener) {
         loop {
-            let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
-            let hub = &self.hub;
-            let (id, mail) = hub.open(None);
-            let machine = Link::new(
-                id,
-                Direction::Inbound,
-                Arc::clone(&hub.stream),
-                Arc::clone(&hub.entropy),
-                hub.clock.now(),
-            );
-            let host = LinkHost::incoming(Arc::clone(hub), (id, mail), peer.ip(), (permit, counted));
-            let options = nuncio_net::Options {
-                peer: Some(peer),
-                security: Security::Server(Arc::clone(&hub.tls)),
-                direct_tls: true,
-                ..hub.options()
-            };
+            let (machine, stream, host, options) = self.next(&mut listener, &self.hub.stream).await;
             // Nothing around it: the task is as large as its future, and there is one for each client.
             tokio::spawn(drive(stream, machine, host, options));
         }
+    }
+
+    /// Accepts WebSocket connections of clients (RFC 7977) at the path `/msrp`, over TLS, until dropped.
+    pub async fn accept_websocket(self: Arc<Self>, mut listener: Listener) {
+        loop {
+            let (machine, stream, host, options) = self.next(&mut listener, &self.hub.message).await;
+            tokio::spawn(drive(stream, WebSocket::new(machine), host, options));
+        }
+    }
+
+    async fn next(
+        &self,
+        listener: &mut Listener,
+        config: &Arc<relay::Config>,
+    ) -> (Link, TcpStream, LinkHost, nuncio_net::Options) {
+        let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
+        let hub = &self.hub;
+        let (id, mail) = hub.open(None);
+        let (config, entropy) = (Arc::clone(config), Arc::clone(&hub.entropy));
+        let machine = Link::new(id, Direction::Inbound, config, entropy, hub.clock.now());
+        let host = LinkHost::incoming(Arc::clone(hub), (id, mail), peer.ip(), (permit, counted));
+        let options = nuncio_net::Options {
+            peer: Some(peer),
+            security: Security::Server(Arc::clone(&hub.tls)),
+            direct_tls: true,
+            ..hub.options()
+        };
+        (machine, stream, host, options)
     }
 
     /// An account may not use the relay any more: its URIs are void, and the connections of its clients end. Gives how many.
