@@ -106,7 +106,7 @@ pub(crate) fn settings(config: &Config, port: u16, websocket: Option<u16>) -> an
     };
     Ok(RelayConfig {
         others,
-        websocket: msrp.websocket_port.or(websocket),
+        websocket: websocket.map(|port| msrp.websocket_port.unwrap_or(port)),
         algorithms: msrp.algorithms.iter().map(algorithm).collect(),
         expires: Expires {
             least: msrp.expires_least,
@@ -145,16 +145,20 @@ pub(crate) struct Needs<'a> {
     pub(crate) clock: Clock,
     pub(crate) net: &'a Arc<NetMetrics>,
     pub(crate) listener: &'a Listener,
+    pub(crate) websocket: &'a Listener,
 }
 
 /// Starts the relay, and tells the router of it.
 pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
-    let Needs { config, router, tls, collector, clock, net, listener } = needs;
+    let Needs { config, router, tls, collector, clock, net, listener, websocket } = needs;
     let (tls, _) = TlsHosts::load(tls).context("certificates")?;
     let tls = Arc::new(tls);
-    let port = listener.addresses().first().map_or(2855, std::net::SocketAddr::port);
-    let settings = settings(config, port, None)?;
-    let (host, port) = (settings.host.clone(), settings.port);
+    let port_of = |listener: &Listener| listener.addresses().first().map(std::net::SocketAddr::port);
+    let port = port_of(listener).unwrap_or(2855);
+    let settings = settings(config, port, port_of(websocket))?;
+    let host = settings.host.clone();
+    let ports = std::iter::once((settings.port, "tcp")).chain(settings.websocket.map(|port| (port, "ws")));
+    let ports = ports.collect();
     let relay = Relay::start(Parts {
         config: settings,
         accounts: Arc::new(Ours(Arc::clone(router))),
@@ -169,7 +173,7 @@ pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
     let known = Arc::downgrade(&relay);
     router.runs_beside(Arc::new(external_services::Relay {
         host,
-        ports: vec![(port, "tcp")],
+        ports,
         good: Duration::from_secs(config.msrp.credentials_seconds.into()),
         end: Box::new(move |account| {
             if let Some(relay) = known.upgrade() {

@@ -104,6 +104,9 @@ impl Operator {
     /// New ticket keys, then `<reset/>` for every stream: no older TLS session can be resumed (S0-27, S0-28).
     async fn reset(&self) -> anyhow::Result<Value> {
         self.tls.reset_tickets().context("ticket keys")?;
+        if let Some(running) = &self.relay {
+            running.tls.reset_tickets().context("ticket keys")?;
+        }
         if let Some((federation, tls)) = &self.federation {
             tls.reset_tickets().context("ticket keys")?;
             federation.reset_streams(self.reset_window());

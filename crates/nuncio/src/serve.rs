@@ -274,9 +274,13 @@ pub(crate) async fn serve(
     let local_only = config.is_local();
     let relaying = if msrp::is_on(&config) {
         let listener = bind("msrp", config.listen.msrp.as_ref(), 2855, local_only, &budget)?;
+        let websocket = bind("msrp_websocket", Some(&config.listen.msrp_websocket), 0, local_only, &budget)?;
         let collector = asking.or_else(|| {
             let made = federation::collector(&config);
-            made.inspect_err(|error| tracing::warn!(error = format!("{error:#}"), "the MSRP relay cannot ask DNS")).ok()
+            made.inspect_err(|error| {
+                tracing::warn!(error = format!("{error:#}"), "the MSRP relay cannot ask DNS")
+            })
+            .ok()
         });
         let running = msrp::start(msrp::Needs {
             config: &config,
@@ -286,9 +290,10 @@ pub(crate) async fn serve(
             clock,
             net: &metrics,
             listener: &listener,
+            websocket: &websocket,
         })?;
         running.relay.metrics().register(&mut registry);
-        Some((running, listener))
+        Some((running, (listener, websocket)))
     } else {
         None
     };
@@ -312,11 +317,29 @@ pub(crate) async fn serve(
         http: http.iter().map(HttpServer::address).collect(),
     };
     let s2s: Vec<_> = servers.iter().flat_map(|(listener, _)| listener.addresses()).collect();
-    let msrp: Vec<_> = relaying.iter().flat_map(Listener::addresses).collect();
-    tracing::info!(c2s = ?reach.c2s, c2s_tls = ?reach.c2s_tls, http = ?reach.http, ?s2s, ?msrp, "listening");
+    let addresses =
+        |listener: Option<&Listener>| listener.map(Listener::addresses).unwrap_or_default().to_vec();
+    let msrp = addresses(relaying.as_ref().map(|(listener, _)| listener));
+    let msrp_websocket = addresses(relaying.as_ref().map(|(_, listener)| listener));
+    tracing::info!(
+        c2s = ?reach.c2s,
+        c2s_tls = ?reach.c2s_tls,
+        http = ?reach.http,
+        ?s2s,
+        ?msrp,
+        ?msrp_websocket,
+        "listening"
+    );
 
-    let operator =
-        Operator::new(Arc::clone(&router), Arc::clone(&tls), federated.clone(), relay.clone(), source, level, &config);
+    let operator = Operator::new(
+        Arc::clone(&router),
+        Arc::clone(&tls),
+        federated.clone(),
+        relay.clone(),
+        source,
+        level,
+        &config,
+    );
     let operator = Arc::new(operator);
     let socket = control::listen(&config.data).context("the control socket")?;
     crate::first_run::greet(&router, &config, local.as_ref(), &reach).await?;
@@ -344,8 +367,9 @@ pub(crate) async fn serve(
             accepting.spawn(Arc::clone(federated).accept(listener, direct));
         }
     }
-    if let (Some(running), Some(listener)) = (&relay, relaying) {
+    if let (Some(running), Some((listener, websocket))) = (&relay, relaying) {
         accepting.spawn(Arc::clone(&running.relay).accept(listener));
+        accepting.spawn(Arc::clone(&running.relay).accept_websocket(websocket));
     }
     let mut operating = JoinSet::new();
     operating.spawn(control::serve(socket, Arc::clone(&operator)));

@@ -131,8 +131,11 @@ mod tests {
     #[test]
     fn only_public_addresses_and_those_that_are_allowed() {
         let mut config = RelayConfig::new("relay.example", 2855);
-        config.networks =
-            ["10.1.0.0", "127.0.0.1", "fd00::"].map(|one| one.parse().unwrap()).into_iter().zip([16, 32, 8]).collect();
+        config.networks = ["10.1.0.0", "127.0.0.1", "fd00::"]
+            .map(|one| one.parse().unwrap())
+            .into_iter()
+            .zip([16, 32, 8])
+            .collect();
         for (address, allowed) in [
             ("9.9.9.9", true),
             ("10.1.255.3", true),

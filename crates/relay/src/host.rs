@@ -66,13 +66,7 @@ impl LinkHost {
         Self { dialed: Some(Box::new(dialed)), ..Self::new(hub, id, mail, Direction::Outbound, peer) }
     }
 
-    const fn new(
-        hub: Arc<Hub>,
-        id: LinkId,
-        mail: Arc<Mailbox>,
-        direction: Direction,
-        peer: IpAddr,
-    ) -> Self {
+    const fn new(hub: Arc<Hub>, id: LinkId, mail: Arc<Mailbox>, direction: Direction, peer: IpAddr) -> Self {
         Self {
             hub,
             id,

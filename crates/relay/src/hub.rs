@@ -11,7 +11,7 @@ use nuncio_msrp::lanes::NoRoom;
 use nuncio_msrp::relay::{
     self, Command, Direction, Frame, LinkId, Next, Piece, Registry, Route as Way, RouteError,
 };
-use nuncio_msrp::uri::{Hop, Path};
+use nuncio_msrp::uri::{Hop, Host, Path};
 use nuncio_msrp::{Scheme, Status};
 use nuncio_net::{Clock, Collector, NetMetrics, Options, RateLimit, TlsHosts};
 use nuncio_sansio::{Entropy, Time};
@@ -208,7 +208,12 @@ impl Hub {
         let found = registry.route(now, link, to, from).and_then(|route| match &route.next {
             Next::Link(_) => Ok((route, None)),
             Next::Connect { hop, account } => {
-                if hop.scheme == Scheme::Msrp && !self.config.clear {
+                let usable = match hop.scheme {
+                    Scheme::Msrp => self.config.clear,
+                    // Nobody can prove to be a numeric address.
+                    Scheme::Msrps => matches!(hop.host, Host::Name(_)),
+                };
+                if !usable {
                     return Err(RouteError::NoWay);
                 }
                 if self.outgoing.load(Ordering::Relaxed) >= self.config.outgoing {
@@ -267,7 +272,10 @@ impl Hub {
                 ends.first().map(|(until, _)| *until)
             };
             for link in over {
-                tracing::info!(link = link.0, "the credentials of an MSRP client have ended; so does its connection");
+                tracing::info!(
+                    link = link.0,
+                    "the credentials of an MSRP client have ended; so does its connection"
+                );
                 self.order(link, Command::Close);
             }
             {

@@ -72,15 +72,10 @@ async fn run(hub: Arc<Hub>, id: LinkId, io: TcpStream, dialed: Dialed) {
         Security::None
     };
     let Some(mail) = hub.mail(id) else { return };
-    let options = nuncio_net::Options {
-        peer: Some(dialed.peer),
-        security,
-        direct_tls: secure,
-        ..hub.options()
-    };
+    let options =
+        nuncio_net::Options { peer: Some(dialed.peer), security, direct_tls: secure, ..hub.options() };
     let now = hub.clock.now();
-    let machine =
-        Link::new(id, Direction::Outbound, Arc::clone(&hub.stream), Arc::clone(&hub.entropy), now);
+    let machine = Link::new(id, Direction::Outbound, Arc::clone(&hub.stream), Arc::clone(&hub.entropy), now);
     let host = LinkHost::outgoing(hub, id, mail, dialed);
     drive(io, machine, host, options).await;
 }
@@ -220,7 +215,8 @@ impl Hub {
     /// Whether a client of TLS is the relay of this name, and one that may log clients in.
     pub(crate) async fn prove_relay(&self, host: &Host, facts: &TlsFacts) -> Result<String, String> {
         let claim = self.claim(host, nuncio_dna::Direction::In)?;
-        if !self.config.relays.is_empty() && !self.config.relays.iter().any(|one| one.matches(&claim.remote)) {
+        if !self.config.relays.is_empty() && !self.config.relays.iter().any(|one| one.matches(&claim.remote))
+        {
             return Err("it is none of the relays that may log clients in".to_owned());
         }
         let fixed = self.config.hosts.contains_key(&host.to_string());
@@ -231,6 +227,8 @@ impl Hub {
 fn said(judgement: Judgement) -> Result<String, String> {
     match judgement.accepted() {
         Some(proof) => Ok(proof.by().to_string()),
-        None => Err(judgement.cause().map_or_else(|| "nothing proves it".to_owned(), |it| it.reason.to_string())),
+        None => {
+            Err(judgement.cause().map_or_else(|| "nothing proves it".to_owned(), |it| it.reason.to_string()))
+        }
     }
 }

@@ -156,7 +156,11 @@ impl Relay {
             self.hub.order(*link, Command::Close);
         }
         if !links.is_empty() {
-            tracing::info!(account, connections = links.len(), "an account may not use the MSRP relay any more");
+            tracing::info!(
+                account,
+                connections = links.len(),
+                "an account may not use the MSRP relay any more"
+            );
         }
         links.len()
     }

@@ -197,8 +197,7 @@ impl<M: Machine> WebSocket<M> {
 
     /// Answers a request that is none for us.
     fn refuse(&mut self, status: &str, fields: &str) {
-        let response =
-            format!("HTTP/1.1 {status}\r\n{fields}Content-Length: 0\r\nConnection: close\r\n\r\n");
+        let response = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: 0\r\nConnection: close\r\n\r\n");
         self.out.push_back(response.into());
         self.state = State::Over;
         self.close = Some(Close::Orderly);
@@ -371,13 +370,11 @@ fn answer(request: &[u8]) -> Result<String, (&'static str, &'static str)> {
         return Err(BAD);
     }
     if !lists("Upgrade", "websocket") || once("Sec-WebSocket-Version") != Some("13") {
-        return Err((
-            "426 Upgrade Required",
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
-        ));
+        return Err(("426 Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"));
     }
     // RFC 7977 §5.1: without the subprotocol there is no MSRP here.
-    let offered = all("Sec-WebSocket-Protocol").flat_map(|value| value.split(',')).any(|one| one.trim() == PROTOCOL);
+    let offered =
+        all("Sec-WebSocket-Protocol").flat_map(|value| value.split(',')).any(|one| one.trim() == PROTOCOL);
     let key = once("Sec-WebSocket-Key").filter(|key| STANDARD.decode(key).is_ok_and(|key| key.len() == 16));
     let key = key.filter(|_| offered).ok_or(BAD)?;
     let accept = STANDARD.encode(Sha1::new().chain_update(key).chain_update(GUID).finalize());
@@ -497,7 +494,11 @@ mod tests {
             let request = GOOD.replacen(from, to, 1);
             let mut socket = WebSocket::new(Echo::default());
             let (sent, closed) = say(&mut socket, request.as_bytes());
-            assert!(sent.starts_with(format!("HTTP/1.1 {status} ").as_bytes()), "{to}: {:?}", String::from_utf8(sent));
+            assert!(
+                sent.starts_with(format!("HTTP/1.1 {status} ").as_bytes()),
+                "{to}: {:?}",
+                String::from_utf8(sent)
+            );
             assert_eq!(closed, Some(Close::Orderly), "{to}");
             assert!(!socket.wants_bytes());
             // What comes after it is not read.
@@ -539,9 +540,12 @@ mod tests {
     #[test]
     fn what_goes_out_is_one_message_each() {
         let mut socket = opened();
-        for (length, head) in
-            [(0, &b"\x82\x00"[..]), (125, b"\x82\x7d"), (126, b"\x82\x7e\x00\x7e"), (65_536, b"\x82\x7f\0\0\0\0\0\x01\0\0")]
-        {
+        for (length, head) in [
+            (0, &b"\x82\x00"[..]),
+            (125, b"\x82\x7d"),
+            (126, b"\x82\x7e\x00\x7e"),
+            (65_536, b"\x82\x7f\0\0\0\0\0\x01\0\0"),
+        ] {
             socket.handle(Time::ZERO, Input::Command(vec![7; length].into()));
             let (sent, _) = drain(&mut socket);
             assert!(sent.starts_with(head) && sent.len() == head.len() + length, "{length}");
@@ -551,7 +555,10 @@ mod tests {
     #[test]
     fn both_ways_to_end() {
         let mut socket = opened();
-        assert_eq!(say(&mut socket, &frame(0x88, &1_000_u16.to_be_bytes())), (b"\x88\x02\x03\xe8".to_vec(), Some(Close::Orderly)));
+        assert_eq!(
+            say(&mut socket, &frame(0x88, &1_000_u16.to_be_bytes())),
+            (b"\x88\x02\x03\xe8".to_vec(), Some(Close::Orderly))
+        );
         assert_eq!(socket.inner.eof, Some(Eof::Clean));
         let mut socket = opened();
         socket.handle(Time::ZERO, Input::Eof(Eof::Clean));

@@ -150,6 +150,8 @@ pub(crate) struct Listen {
     /// Clients, relays and peers of the MSRP relay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) msrp: Option<Vec<SocketAddr>>,
+    /// Clients of the MSRP relay by WebSocket.
+    pub(crate) msrp_websocket: Vec<SocketAddr>,
     /// Health and metrics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) http: Option<Vec<SocketAddr>>,

@@ -134,8 +134,7 @@ pub(super) fn problems(config: &Config) -> Vec<(&'static str, String, String)> {
         between(key, value as u64, 1, 1_000_000);
     }
     between("msrp.buffer_bytes", msrp.buffer_bytes as u64, 16_384, 16 << 20);
-    let mut say =
-        |key, what: String, remedy: &str| found.push((key, what, remedy.to_owned()));
+    let mut say = |key, what: String, remedy: &str| found.push((key, what, remedy.to_owned()));
     if msrp.algorithms.is_empty() {
         say("msrp.algorithms", "is empty".to_owned(), "take `sha-256`, or `sha-256` and `md5`");
     }
@@ -144,7 +143,10 @@ pub(super) fn problems(config: &Config) -> Vec<(&'static str, String, String)> {
             say("msrp.host", format!("`{host}` is no domain name"), "write it as `relay.example.org`");
         }
         let known = config.domain.iter().any(|domain| domain.name == *host);
-        if !known && msrp.certificate.is_none() && config.domain.iter().all(|domain| domain.certificate.is_some()) {
+        if !known
+            && msrp.certificate.is_none()
+            && config.domain.iter().all(|domain| domain.certificate.is_some())
+        {
             say(
                 "msrp.host",
                 format!("`{host}` has no certificate"),

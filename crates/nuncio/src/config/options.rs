@@ -57,6 +57,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "listen.msrp",
         "Addresses of the MSRP relay, TLS. Default: port 2855, likewise; none where `msrp.enabled` is false.",
     ),
+    opt(
+        "listen.msrp_websocket",
+        "Addresses of the MSRP relay for WebSocket clients (RFC 7977), TLS, path `/msrp`. Default: none.",
+    ),
     opt("listen.http", "Addresses of /metrics and /healthz. Default: 127.0.0.1:5280."),
     opt(
         "runtime.threads",

@@ -28,7 +28,10 @@ async fn service(session: &mut Session) -> Service {
     let services = answer.payload().unwrap();
     let service = services.children().next().expect("one service");
     let attr = |name: &str| service.attr(name).unwrap_or_else(|| panic!("no {name}")).into_owned();
-    assert_eq!((attr("type"), attr("transport"), attr("restricted")), ("msrp".into(), "tcp".into(), "true".into()));
+    assert_eq!(
+        (attr("type"), attr("transport"), attr("restricted")),
+        ("msrp".into(), "tcp".into(), "true".into())
+    );
     assert!(attr("expires").ends_with('Z'), "XEP-0082, UTC");
     Service {
         host: attr("host"),
@@ -60,7 +63,9 @@ impl Client {
         self.number += 1;
         let Self { own, relay, number, .. } = &*self;
         let id = format!("auth{number:04}");
-        self.raw.say(&format!("MSRP {id} AUTH\r\nTo-Path: {relay}\r\nFrom-Path: {own}\r\n{fields}-------{id}$\r\n"));
+        self.raw.say(&format!(
+            "MSRP {id} AUTH\r\nTo-Path: {relay}\r\nFrom-Path: {own}\r\n{fields}-------{id}$\r\n"
+        ));
         self.raw.until(&format!("-------{id}$\r\n")).await
     }
 
@@ -119,7 +124,10 @@ async fn two_clients_talk_through_the_relay() {
     for name in ["juliet", "romeo"] {
         let mut session = connect(server.client(name)).await;
         let service = service(&mut session).await;
-        assert_eq!((service.host.as_str(), Some(service.port)), ("localhost", server.msrp.map(|at| at.port())));
+        assert_eq!(
+            (service.host.as_str(), Some(service.port)),
+            ("localhost", server.msrp.map(|at| at.port()))
+        );
         let mut client = Client::connect(&server, name).await;
         let uri = client.granted(&service).await;
         clients.push((client, uri));
@@ -133,12 +141,18 @@ async fn two_clients_talk_through_the_relay() {
         let answer = from.raw.until(&format!("-------{id}$\r\n")).await;
         assert!(answer.starts_with(&format!("MSRP {id} 200")), "{answer}");
         let came = to.raw.until("$\r\n").await;
-        assert!(came.contains(" SEND\r\n") && came.contains("\r\n\r\nWherefore art thou?\r\n-------"), "{came}");
+        assert!(
+            came.contains(" SEND\r\n") && came.contains("\r\n\r\nWherefore art thou?\r\n-------"),
+            "{came}"
+        );
         assert_eq!(fields(&came, "To-Path").next(), Some(to.own.as_str()));
         assert_eq!(fields(&came, "From-Path").next(), Some(format!("{others} {own} {}", from.own).as_str()));
         let hop = transaction(&came);
         assert_ne!(hop, id, "a new identifier for the next hop");
-        to.raw.say(&format!("MSRP {hop} 200 OK\r\nTo-Path: {others}\r\nFrom-Path: {}\r\n-------{hop}$\r\n", to.own));
+        to.raw.say(&format!(
+            "MSRP {hop} 200 OK\r\nTo-Path: {others}\r\nFrom-Path: {}\r\n-------{hop}$\r\n",
+            to.own
+        ));
         clients.reverse();
     }
     assert!(server.metric("nuncio_msrp_relay_sends_total") >= 2.0);
@@ -162,10 +176,15 @@ async fn strangers_get_nothing() {
     assert!(answer.contains(" 200 "), "{answer}");
     let uri = fields(&answer, "Use-Path").next().unwrap().to_owned();
 
-    // Through her URI to somebody else; through a URI that nobody has issued; to the relay itself.
+    // Whatever a stranger writes behind her URI goes to her alone.
+    let mut stranger = Client::connect(&server, "stranger").await;
+    stranger.send("stranger", &format!("{uri} msrps://victim.example:2855/abc;tcp"), "x");
+    let came = juliet.raw.until("$\r\n").await;
+    assert_eq!(fields(&came, "From-Path").next(), Some(format!("{uri} {}", stranger.own).as_str()));
+    // Through a URI that nobody has issued; to the relay itself.
     let victim = "msrps://victim.example:2855/abc;tcp";
     let guessed = format!("msrps://localhost:{}/aaaaaaaaaaaaaaaaaaaaaaaaaa;tcp", service.port);
-    for (number, path) in [format!("{uri} {victim}"), format!("{guessed} {victim}"), uri.clone()].iter().enumerate() {
+    for (number, path) in [format!("{guessed} {victim}"), uri.clone()].iter().enumerate() {
         let mut stranger = Client::connect(&server, "stranger").await;
         let id = format!("relay{number:03}");
         stranger.send(&id, path, "x");
@@ -188,6 +207,7 @@ async fn strangers_get_nothing() {
     assert!(answer.contains(" 401 "), "{answer}");
     assert_eq!(guesser.raw.end().await.1, Eof::Clean);
     assert!(server.metric("nuncio_msrp_relay_logins_total") >= 4.0);
+    assert!(server.metric("nuncio_msrp_relay_dials_total").abs() < 0.5, "nobody made it connect");
 }
 
 /// Show 4: when an account is disabled, what it has begun at the relay ends, and its credentials are refused.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nuncio_client::Roots;
+use nuncio_net::tls::PairFiles;
 use nuncio_net::{Clock, Connector, NetMetrics, Options, Security, drive};
 use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time};
 use tokio::net::TcpStream;
@@ -93,8 +94,13 @@ impl Raw {
 
     /// At another listener of the server.
     pub(crate) async fn at(server: &Running, address: SocketAddr) -> Self {
+        Self::showing(server, address, None).await
+    }
+
+    /// Likewise, with a certificate.
+    pub(crate) async fn showing(server: &Running, address: SocketAddr, own: Option<&PairFiles>) -> Self {
         let roots = Roots::Files(vec![server.authority.clone()]);
-        let connector = Arc::new(Connector::new(&roots, None).unwrap());
+        let connector = Arc::new(Connector::new(&roots, own).unwrap());
         let io = TcpStream::connect(address).await.unwrap();
         let (say, told) = mpsc::unbounded_channel();
         let (tell, heard) = mpsc::unbounded_channel();

@@ -10,6 +10,7 @@ use nuncio_xmpp::error::StreamCondition;
 use tokio::time::timeout;
 
 use crate::harness::{PATIENCE, Place, connect, disconnected, online, ping, refused, wait};
+use crate::raw::Raw;
 
 /// A certificate of another authority, where the server looks for its own.
 fn put(place: &Path, name: &str) -> std::path::PathBuf {
@@ -115,7 +116,24 @@ async fn a_certificate_logs_in() {
     assert!(matches!(refused(with(&bad)).await.why, Why::Stream(Reason::Login(_) | Reason::Failed(_))));
     // Whoever shows none logs in by password.
     connect(server.client("juliet")).await;
+    // The MSRP relay believes the same certificates: AUTH is answered at once, or with a challenge (RFC 4976 §9.2).
+    let relay = server.msrp.unwrap();
+    let auth = async |pair: &PairFiles| {
+        let mut raw = Raw::showing(&server, relay, Some(pair)).await;
+        raw.say(&format!(
+            "MSRP auth0001 AUTH\r\nTo-Path: msrps://localhost:{};tcp\r\nFrom-Path: msrps://juliet.invalid:1/a;tcp\r\n-------auth0001$\r\n",
+            relay.port()
+        ));
+        (raw.until("-------auth0001$\r\n").await, raw)
+    };
+    let (granted, kept) = auth(&good).await;
+    assert!(granted.contains(" 200 ") && granted.contains("\r\nUse-Path: msrps://localhost:"), "{granted}");
+    let (challenged, _) = auth(&bad).await;
+    assert!(challenged.contains(" 401 "), "{challenged}");
     place.must(&["account", "disable", "juliet@localhost"], "");
+    kept.end().await;
+    let (refusal, _) = auth(&good).await;
+    assert!(refusal.contains(" 403 "), "{refusal}");
     assert!(matches!(refused(with(&good)).await.why, Why::Stream(Reason::Login(_))));
 }
 
