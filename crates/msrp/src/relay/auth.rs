@@ -36,7 +36,7 @@ impl Link {
                 self.authenticate(now, head);
             }
             (Some(Pending::Credentials(head, credentials)), Answer::Credentials(account)) => {
-                self.credentials(now, head, credentials, account);
+                self.credentials(now, head, *credentials, account);
             }
             (Some(Pending::Certified(head)), Answer::Credentials(account)) => match account {
                 Some(account) => self.entitled(now, head, None, &account, ""),
@@ -126,7 +126,7 @@ impl Link {
         &mut self,
         now: Time,
         head: Box<Head>,
-        credentials: Box<Credentials>,
+        credentials: Credentials,
         account: Option<Account>,
     ) {
         let uri = head.to.last().map(Uri::as_str).unwrap_or_default().to_owned();
@@ -147,7 +147,7 @@ impl Link {
             return;
         }
         let username = credentials.username.clone();
-        self.entitled(now, head, Some(Box::new((*credentials, secret))), &account, &username);
+        self.entitled(now, head, Some(Box::new((credentials, secret))), &account, &username);
     }
 
     /// It is known who this is: may it, and for how long?

@@ -8,32 +8,32 @@ fn mistakes_are_named() {
     let cases: &[(&str, &[&str])] = &[
         (
             "limits.stanza_byte = 1",
-            &["nuncio.toml:6:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"],
+            &["nuncio.toml:7:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"],
         ),
-        ("limits.stanza_bytes = 9999", &["nuncio.toml:6:", "limits.stanza_bytes: is 9999", "10000"]),
-        ("limits.depth = \"deep\"", &["nuncio.toml:6:", "limits.depth", "help: "]),
+        ("limits.stanza_bytes = 9999", &["nuncio.toml:7:", "limits.stanza_bytes: is 9999", "10000"]),
+        ("limits.depth = \"deep\"", &["nuncio.toml:7:", "limits.depth", "help: "]),
         (
             "timeouts.login_seconds = 0",
-            &["nuncio.toml:6:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
+            &["nuncio.toml:7:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
         ),
-        ("runtime.threads = 0", &["nuncio.toml:6:", "runtime.threads: is 0", "from 1 to 1024"]),
-        ("nonsense", &["nuncio.toml:6:", "help: "]),
+        ("runtime.threads = 0", &["nuncio.toml:7:", "runtime.threads: is 0", "from 1 to 1024"]),
+        ("nonsense", &["nuncio.toml:7:", "help: "]),
         (
             "domain = [{ name = \"a b\" }]",
-            &["nuncio.toml:6:", "domain[].name", "`a b` is not a domain", "help: "],
+            &["nuncio.toml:7:", "domain[].name", "`a b` is not a domain", "help: "],
         ),
         (
             "domain = [{ name = \"a.example\", key = \"k.pem\" }]",
-            &["nuncio.toml:6:", "domain[].key", "certificate = "],
+            &["nuncio.toml:7:", "domain[].key", "certificate = "],
         ),
-        ("domain = []", &["nuncio.toml:6:", "domain: is empty", "[[domain]]"]),
+        ("domain = []", &["nuncio.toml:7:", "domain: is empty", "[[domain]]"]),
         (
             "extensions.carbonz.enabled = true",
-            &["nuncio.toml:6:", "extensions.carbonz", "did you mean `extensions.carbons`"],
+            &["nuncio.toml:7:", "extensions.carbonz", "did you mean `extensions.carbons`"],
         ),
         (
             "extensions.carbons.enabled = 3",
-            &["nuncio.toml:6:", "extensions.carbons.enabled", "true or false"],
+            &["nuncio.toml:7:", "extensions.carbons.enabled", "true or false"],
         ),
     ];
     for (line, expected) in cases {

@@ -192,10 +192,12 @@ async fn websocket_clients() {
     let came = web.text("$\r\n").await;
     assert!(came.contains("\r\n\r\nHello, web\r\n-------"), "{came}");
     web.say(masked(&format!(
-        "MSRP fromweb1 SEND\r\nTo-Path: {path} {}\r\nFrom-Path: {own}\r\nMessage-ID: m1\r\nByte-Range: 1-5/5\r\n\
+        "MSRP fromweb1 SEND\r\nTo-Path: {path} {}\r\nFrom-Path: {own}\r\nMessage-ID: mweb1\r\nByte-Range: 1-5/5\r\n\
          Content-Type: text/plain\r\n\r\nHello\r\n-------fromweb1$\r\n",
         bob.reached_by()
     )));
+    let answer = web.text("-------fromweb1$\r\n").await;
+    assert!(answer.contains("MSRP fromweb1 200"), "{answer}");
     bob.raw.text("-------toweb001$\r\n").await;
     let came = bob.raw.text("$\r\n").await;
     assert!(came.contains("\r\n\r\nHello\r\n-------"), "{came}");
@@ -229,7 +231,8 @@ async fn the_relay_is_not_aimed_at_anybody() {
     }
     assert!((stage.metric("dial_failures_total{why=\"forbidden_address\"}") - 3.0).abs() < 0.5);
     // Nobody could prove to be a numeric address: there is no way to one.
-    alice.send("number01", &format!("msrps://127.0.0.1:{port}/a;tcp"), "x");
-    assert!(alice.raw.text("$\r\n").await.starts_with("MSRP number01 481"));
+    let mut bob = stage.client("bob").await;
+    bob.send("number01", &format!("msrps://127.0.0.1:{port}/a;tcp"), "x");
+    assert!(bob.raw.text("$\r\n").await.starts_with("MSRP number01 481"));
     drop(listener);
 }
