@@ -209,7 +209,7 @@ impl Hub {
     pub(crate) async fn prove_server(&self, dialed: &Dialed, facts: &TlsFacts) -> Result<String, String> {
         let claim = self.claim(&dialed.hop.host, nuncio_dna::Direction::Out)?;
         let fixed = dialed.endpoint.is_none();
-        said(self.prove(&claim, facts, fixed, dialed.endpoint.clone()).await)
+        said(&self.prove(&claim, facts, fixed, dialed.endpoint.clone()).await)
     }
 
     /// Whether a client of TLS is the relay of this name, and one that may log clients in.
@@ -220,11 +220,11 @@ impl Hub {
             return Err("it is none of the relays that may log clients in".to_owned());
         }
         let fixed = self.config.hosts.contains_key(&host.to_string());
-        said(self.prove(&claim, facts, fixed, None).await)
+        said(&self.prove(&claim, facts, fixed, None).await)
     }
 }
 
-fn said(judgement: Judgement) -> Result<String, String> {
+fn said(judgement: &Judgement) -> Result<String, String> {
     match judgement.accepted() {
         Some(proof) => Ok(proof.by().to_string()),
         None => {
