@@ -113,6 +113,7 @@ pub(crate) fn config(config: &Config) -> anyhow::Result<FederationConfig> {
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),
         unused: Some(Duration::from_secs(federation.unused_seconds)),
+        resume: (federation.resume_seconds > 0).then(|| Duration::from_secs(federation.resume_seconds)),
         bidi: federation.bidi,
         dialback: federation.dialback,
         ..S2sConfig::default()

@@ -24,7 +24,7 @@ pub(crate) struct Federation {
     pub(crate) peer: Vec<Peer>,
     /// PEM files of authorities; empty: the system's.
     pub(crate) authorities: Vec<PathBuf>,
-    /// DER files of revocation lists.
+    /// Files of revocation lists, DER or PEM.
     pub(crate) revocation_lists: Vec<PathBuf>,
     /// Whether streams are encrypted.
     pub(crate) tls: Encryption,
@@ -40,6 +40,8 @@ pub(crate) struct Federation {
     pub(crate) queue_seconds: u64,
     /// How long before its end a proof is renewed.
     pub(crate) renew_seconds: u64,
+    /// How long after the loss of its connection a stream may be resumed.
+    pub(crate) resume_seconds: u64,
     /// A stream that carried nothing for so long is closed.
     pub(crate) unused_seconds: u64,
     /// Where domains are, whatever DNS says.
@@ -67,6 +69,7 @@ impl Default for Federation {
             queue_bytes: 1 << 20,
             queue_seconds: 120,
             renew_seconds: 30,
+            resume_seconds: 60,
             unused_seconds: 600,
             hosts: BTreeMap::new(),
             dns: Dns::default(),

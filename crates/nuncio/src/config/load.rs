@@ -321,6 +321,7 @@ impl Check<'_, '_> {
         self.between("federation.queue_bytes", federation.queue_bytes as u64, 10_000, 1 << 30);
         self.between("federation.queue_seconds", federation.queue_seconds, 1, 86_400);
         self.between("federation.renew_seconds", federation.renew_seconds, 0, 3_600);
+        self.between("federation.resume_seconds", federation.resume_seconds, 0, 3_600);
         self.between("federation.unused_seconds", federation.unused_seconds, 10, 86_400);
         let policies = federation.peer.iter().map(|peer| peer.require.as_ref()).enumerate();
         let policies =

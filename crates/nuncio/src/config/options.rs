@@ -102,7 +102,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "federation.authorities",
         "PEM files of authorities that vouch for servers. Empty: the operating system's.",
     ),
-    opt("federation.revocation_lists", "DER files of revocation lists of authorities."),
+    opt("federation.revocation_lists", "Files of revocation lists of authorities, DER or PEM."),
     opt(
         "federation.tls",
         "`required`, or `optional` for peers that have none and a policy that lets them in.",
@@ -116,6 +116,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("federation.queue_bytes", "Bytes that wait for one pair of domains; more are returned."),
     opt("federation.queue_seconds", "How long a stanza waits for a connection before it is returned."),
     opt("federation.renew_seconds", "How long before its end a proof is renewed."),
+    opt(
+        "federation.resume_seconds",
+        "How long after the loss of its connection a stream may be resumed (XEP-0198); 0 for never.",
+    ),
     opt("federation.unused_seconds", "A stream that has carried nothing for so long is closed."),
     opt(
         "federation.hosts",

@@ -13,6 +13,7 @@ mod kill;
 mod msrp;
 mod operation;
 mod raw;
+mod resumed;
 mod send;
 mod stopping;
 mod talking;
