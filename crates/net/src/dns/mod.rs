@@ -16,6 +16,7 @@
 mod cache;
 mod config;
 mod exchange;
+mod grafts;
 mod order;
 mod reply;
 mod resolver;
