@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Reset(Place),
     /// Send a message as a client of any server, and wait until that server has it; status 1 if it refuses.
     Send(Send),
+    /// MSRP: send, receive, and check anyone's endpoint or relay.
+    Msrp {
+        #[command(subcommand)]
+        act: crate::msrp_tools::Msrp,
+    },
     /// The configuration.
     Config {
         #[command(subcommand)]

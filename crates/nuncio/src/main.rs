@@ -11,6 +11,7 @@ mod host;
 mod import;
 mod logging;
 mod msrp;
+mod msrp_tools;
 mod operate;
 mod place;
 mod publish;
@@ -105,6 +106,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             operate::print(&operate::beside(&read(&place)?, "reset", serde_json::json!({})).await?, false)
         }
         Command::Send(given) => send::send(given).await,
+        Command::Msrp { act } => msrp_tools::run(act).await,
         Command::Config { act: ConfigAct::Check(place) } => {
             let config = read(&place)?;
             serve::check(&config).await?;
