@@ -328,9 +328,12 @@ impl Federation {
 
     /// Notes what became of an attempt.
     pub(crate) fn note(&self, pair: &Pair, direction: Direction, outcome: Result<(), &Failure>) {
-        let (code, text, findings) = match outcome {
-            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned(), Arc::default()),
-            Err(failure) => (failure.code.clone(), failure.text.clone(), Arc::clone(&failure.findings)),
+        let (code, text, proofs, findings) = match outcome {
+            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned(), Arc::default(), Arc::default()),
+            Err(failure) => {
+                let (proofs, findings) = (Arc::clone(&failure.proofs), Arc::clone(&failure.findings));
+                (failure.code.clone(), failure.text.clone(), proofs, findings)
+            }
         };
         self.metrics
             .outcomes
@@ -340,8 +343,8 @@ impl Federation {
             tracing::info!(%pair, %direction, code, text, "another server is not spoken with");
         }
         let at = self.now();
-        let attempt =
-            Attempt { at, direction, local: pair.local.to_string(), code, text, findings, times: 1 };
+        let local = pair.local.to_string();
+        let attempt = Attempt { at, direction, local, code, text, proofs, findings, times: 1 };
         self.history.lock().note(&pair.remote, attempt);
     }
 
