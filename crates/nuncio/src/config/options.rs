@@ -125,7 +125,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "federation.hosts",
         "Where domains are, whatever DNS says: `\"them.example\" = \"192.0.2.1:5269\"`, a list of such, `tls:` before an address for direct TLS. DNS and POSH then prove nothing about them.",
     ),
-    opt("federation.dns.servers", "Recursive name servers. Empty: the operating system's."),
+    opt(
+        "federation.dns.servers",
+        "Recursive name servers, each an IP address with its port, as in `127.0.0.1:53`. Empty: the operating system's.",
+    ),
     opt(
         "federation.dns.validate",
         "Who checks DNSSEC: `local` (this server), `trust-ad` (a name server on a loopback address), `off`.",

@@ -537,3 +537,48 @@ async fn dead_peers_cost_their_own_queues_only() {
         "{rows:#?}"
     );
 }
+
+/// S3-27, XEP-0220: `explain` says what was proven although it does not suffice, what to change, when there is another attempt, and of dialback only what is known;
+/// every row for programs has every member, and `list` is a table for people.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_is_explained() {
+    let (one, two) = two(&["federation.require = \"pin\""], [true, true], false);
+    let (first, _second) = {
+        let text = std::fs::read_to_string(two.place.config()).unwrap();
+        std::fs::write(two.place.config(), text.replace("\"pin\"", "\"authenticated\"")).unwrap();
+        (one.place.serve(), two.place.serve())
+    };
+    one.accounts(&["juliet"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+    assert!(error_of(&mut juliet).await.text.unwrap().contains("policy-unmet"));
+    let (said, well) = one.explain("two.example");
+    assert!(!well, "{said}");
+    for part in [
+        "policy for two.example: pin\n",
+        "    two.example is proven by pkix (certificate for DNS:two.example",
+        "    not by pin: no certificate is pinned for this peer [not-pinned]\n",
+        "\ntried again in ",
+        "\nto change: they have to prove more, or you demand less",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(!said.contains("not by what is proven"), "{said}");
+    assert!(said.trim_end().ends_with("[policy-unmet]"), "{said}");
+    let json: Value = serde_json::from_slice(
+        &one.place.run(&["federation", "explain", "two.example", "--json"], "").stdout,
+    )
+    .unwrap();
+    assert!(json["advice"].is_string() && json["attempts"][0]["proofs"][0].is_string(), "{json:#}");
+    let list = one.list();
+    let members = |row: &Value| row.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&json["queues"][0]), members(&list[0]));
+    assert!(json["queues"][0]["next-attempt-seconds"].is_u64(), "{json:#}");
+    let table = one.place.must(&["federation", "list"], "");
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("DOMAIN       OURS         STATE") && lines[0].ends_with("WHY"), "{table}");
+    assert!(
+        lines[1].starts_with("two.example  one.example  failing") && lines[1].contains("[policy-unmet]; "),
+        "{table}"
+    );
+}

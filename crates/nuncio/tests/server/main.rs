@@ -12,6 +12,7 @@ mod harness;
 mod kill;
 mod msrp;
 mod operation;
+mod operator;
 mod raw;
 mod resumed;
 mod send;
