@@ -424,12 +424,11 @@ impl Federation {
             let (stay, back): (Vec<_>, Vec<_>) =
                 entry.give_up().into_iter().partition(|parcel| parcel.bounces && is_kept(&parcel.stanza));
             for mut parcel in stay {
-                let kept = parcel.kept.take().unwrap_or_else(|| {
-                    // The store is flushed when everything has stopped.
-                    let (kept, _written) = self.spool.keep(&parcel.stanza, self.now());
-                    kept
-                });
-                kept.stay();
+                // The store is flushed when everything has stopped.
+                let kept = parcel.kept.take().or_else(|| self.spool.keep(&parcel.stanza, self.now()).0);
+                if let Some(kept) = kept {
+                    kept.stay();
+                }
             }
             if !back.is_empty() {
                 let text = format!("{}: this server is stopping", entry.pair.remote);
@@ -466,7 +465,7 @@ impl Elsewhere for Federation {
         let entry = self.pairs.entry(from.domain(), remote);
         let taken = entry.push(stanza, &self.config.queue, || {
             let row = (durable && is_kept(stanza)).then(|| self.spool.keep(stanza, self.now()));
-            let (kept, ticket) = row.map_or((None, None), |(kept, ticket)| (Some(kept), Some(ticket)));
+            let (kept, ticket) = row.map_or((None, None), |(kept, ticket)| (kept, Some(ticket)));
             (Parcel::new(stanza, bounces, Instant::now() + self.config.queue.age, kept), ticket)
         });
         match taken {
