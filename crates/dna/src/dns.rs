@@ -56,7 +56,7 @@ impl fmt::Display for LookupFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout => "timed out",
-            Self::ServFail => "SERVFAIL",
+            Self::ServFail => "was answered with SERVFAIL",
             Self::Refused => "was refused",
             Self::Malformed => "gave an answer that cannot be read",
             Self::AliasLoop => "ran through too many aliases",

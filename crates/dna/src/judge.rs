@@ -7,7 +7,7 @@ use crate::dialback::Answered;
 use crate::pkix::{Delegation, Pinned, Pkix};
 use crate::policy::{Facts, Level, Rule};
 use crate::posh::Posted;
-use crate::proof::{Basis, Case, Description, Finding, Prooftype, ProvenDomain, Prover, Strength};
+use crate::proof::{Basis, Case, Description, Finding, Prooftype, ProvenDomain, Prover, Strength, Until};
 use crate::{Claim, Domain, Evidence, Policy, Reason, Time, Tls};
 
 /// Every prooftype, in the order in which their findings are told.
@@ -217,7 +217,7 @@ impl fmt::Display for Judgement {
         }
         match &self.decision {
             Decision::Accept { proof, until } => {
-                write!(f, "accepted: {} by {}, over {}, until {until}", self.level, proof.by(), self.tls)
+                write!(f, "accepted: {} by {}, over {}, {}", self.level, proof.by(), self.tls, Until(*until))
             }
             Decision::Refuse => {
                 f.write_str("refused: ")?;

@@ -249,7 +249,20 @@ impl ProvenDomain {
 
 impl fmt::Display for ProvenDomain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is proven by {} ({}), until {}", self.domain, self.by, self.basis, self.expires)
+        write!(f, "{} is proven by {} ({}), {}", self.domain, self.by, self.basis, Until(self.expires))
+    }
+}
+
+/// The end of a proof, in words.
+pub(crate) struct Until(pub(crate) Time);
+
+impl fmt::Display for Until {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == Time::NEVER {
+            f.write_str("for as long as the stream lasts")
+        } else {
+            write!(f, "until {}", self.0)
+        }
     }
 }
 

@@ -152,7 +152,12 @@ fn start(
         kept,
         held,
     };
-    tokio::spawn(Box::pin(nuncio_net::drive(stream, machine, host, options)));
+    inner.connections.send_modify(|count| *count += 1);
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        let _ended = Box::pin(nuncio_net::drive(stream, machine, host, options)).await;
+        inner.connections.send_modify(|count| *count = count.saturating_sub(1));
+    });
     commands
 }
 

@@ -32,13 +32,15 @@
 //! ```
 //!
 //! TLS is judged by the fingerprints of the SDP where there are any, else by the name in the URI (S1-04, S1-08); there is no way around both.
-//! The protocol itself is [`nuncio_msrp::endpoint`], run by [`nuncio_net::drive`].
+//! The protocol itself is [`nuncio_msrp::endpoint`], run by [`nuncio_net::drive`]. [`check`] tests other people's endpoints and relays.
 
+pub mod check;
 mod config;
 mod connection;
 mod error;
 mod listen;
 mod place;
+pub mod raw;
 mod relay;
 mod session;
 mod setup;
@@ -58,6 +60,10 @@ use nuncio_msrp::{Path, Scheme, Uri, endpoint};
 use nuncio_net::tls::{Believe, OwnCertificate};
 use nuncio_net::{Clock, Connector, NetMetrics, TlsHosts};
 use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// The protocol: identifiers, URIs, SDP and what else stands in the types here.
+pub use nuncio_msrp as msrp;
 
 pub use self::config::Config;
 pub use self::error::{Broken, ConnectError, End, Lost, RelayError, SendError, SetupError, StartError, Why};
@@ -123,6 +129,8 @@ pub(crate) struct Inner {
     room: Arc<Room>,
     spool: Arc<FilePath>,
     numbers: AtomicU64,
+    /// How many connections there are.
+    pub(crate) connections: watch::Sender<usize>,
     book: Mutex<Book>,
 }
 
@@ -154,6 +162,7 @@ impl Endpoint {
             room: Room::new(config.total_memory),
             spool: spool.into(),
             numbers: AtomicU64::new(0),
+            connections: watch::Sender::new(0),
             book: Mutex::default(),
             own,
             config,
@@ -165,6 +174,13 @@ impl Endpoint {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(Hash::Sha256, &self.inner.own.der())
+    }
+
+    /// Waits until there is no connection any more: whoever ends a program after its last session waits for that, so that what was said last gets there.
+    pub async fn drained(&self) {
+        let mut connections = self.inner.connections.subscribe();
+        // The sender is ours.
+        drop(connections.wait_for(|count| *count == 0).await);
     }
 }
 

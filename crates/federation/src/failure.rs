@@ -21,7 +21,9 @@ pub(crate) struct Failure {
     pub(crate) of_pair: bool,
     /// Where they want us instead.
     pub(crate) redirect: Option<Decision>,
-    /// All that a judgement has found, in the words of `nuncio_dna`: why each prooftype proves nothing.
+    /// What a judgement has found proven, though it did not suffice, in the words of `nuncio_dna`.
+    pub(crate) proofs: Arc<[String]>,
+    /// Why each of the other prooftypes proves nothing.
     pub(crate) findings: Arc<[String]>,
 }
 
@@ -35,6 +37,7 @@ impl Failure {
             lasting: false,
             of_pair: false,
             redirect: None,
+            proofs: Arc::default(),
             findings: Arc::default(),
         }
     }
@@ -59,7 +62,9 @@ impl Failure {
             }
             None => Self::lasting("policy-unmet", "nothing is proven"),
         };
-        failure.findings = judgement.findings.iter().map(ToString::to_string).collect();
+        failure.proofs = judgement.proofs.iter().map(ToString::to_string).collect();
+        let about_proofs = judgement.findings.iter().filter(|finding| finding.by.is_some());
+        failure.findings = about_proofs.map(ToString::to_string).collect();
         failure
     }
 

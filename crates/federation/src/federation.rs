@@ -328,9 +328,12 @@ impl Federation {
 
     /// Notes what became of an attempt.
     pub(crate) fn note(&self, pair: &Pair, direction: Direction, outcome: Result<(), &Failure>) {
-        let (code, text, findings) = match outcome {
-            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned(), Arc::default()),
-            Err(failure) => (failure.code.clone(), failure.text.clone(), Arc::clone(&failure.findings)),
+        let (code, text, proofs, findings) = match outcome {
+            Ok(()) => (AUTHORISED.to_owned(), "authorised".to_owned(), Arc::default(), Arc::default()),
+            Err(failure) => {
+                let (proofs, findings) = (Arc::clone(&failure.proofs), Arc::clone(&failure.findings));
+                (failure.code.clone(), failure.text.clone(), proofs, findings)
+            }
         };
         self.metrics
             .outcomes
@@ -340,8 +343,8 @@ impl Federation {
             tracing::info!(%pair, %direction, code, text, "another server is not spoken with");
         }
         let at = self.now();
-        let attempt =
-            Attempt { at, direction, local: pair.local.to_string(), code, text, findings, times: 1 };
+        let local = pair.local.to_string();
+        let attempt = Attempt { at, direction, local, code, text, proofs, findings, times: 1 };
         self.history.lock().note(&pair.remote, attempt);
     }
 
@@ -421,12 +424,11 @@ impl Federation {
             let (stay, back): (Vec<_>, Vec<_>) =
                 entry.give_up().into_iter().partition(|parcel| parcel.bounces && is_kept(&parcel.stanza));
             for mut parcel in stay {
-                let kept = parcel.kept.take().unwrap_or_else(|| {
-                    // The store is flushed when everything has stopped.
-                    let (kept, _written) = self.spool.keep(&parcel.stanza, self.now());
-                    kept
-                });
-                kept.stay();
+                // The store is flushed when everything has stopped.
+                let kept = parcel.kept.take().or_else(|| self.spool.keep(&parcel.stanza, self.now()).0);
+                if let Some(kept) = kept {
+                    kept.stay();
+                }
             }
             if !back.is_empty() {
                 let text = format!("{}: this server is stopping", entry.pair.remote);
@@ -463,7 +465,7 @@ impl Elsewhere for Federation {
         let entry = self.pairs.entry(from.domain(), remote);
         let taken = entry.push(stanza, &self.config.queue, || {
             let row = (durable && is_kept(stanza)).then(|| self.spool.keep(stanza, self.now()));
-            let (kept, ticket) = row.map_or((None, None), |(kept, ticket)| (Some(kept), Some(ticket)));
+            let (kept, ticket) = row.map_or((None, None), |(kept, ticket)| (kept, Some(ticket)));
             (Parcel::new(stanza, bounces, Instant::now() + self.config.queue.age, kept), ticket)
         });
         match taken {

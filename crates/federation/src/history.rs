@@ -24,7 +24,9 @@ pub struct Attempt {
     pub code: String,
     /// The same for people.
     pub text: String,
-    /// Why each prooftype proved nothing, if it came to a judgement.
+    /// What was proven, if it came to a judgement, and did not suffice.
+    pub proofs: Arc<[String]>,
+    /// Why each other prooftype proved nothing.
     pub findings: Arc<[String]>,
     /// How often in a row.
     pub times: u32,
@@ -98,6 +100,7 @@ impl Attempt {
             "local": self.local,
             "code": self.code,
             "text": self.text,
+            "proofs": &*self.proofs,
             "findings": &*self.findings,
             "times": self.times,
         })
@@ -125,6 +128,7 @@ mod tests {
             local: "us.example".to_owned(),
             code: code.to_owned(),
             text: format!("it was {code}"),
+            proofs: Arc::default(),
             findings: Arc::default(),
             times: 1,
         }

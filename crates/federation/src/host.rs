@@ -29,6 +29,7 @@ use crate::former::{Former, Given};
 use crate::live::Live;
 use crate::pairs::Entry;
 use crate::queue::Parcel;
+use crate::reached::Reached;
 
 /// Of a stream that is not managed: how many stanzas are kept that were given to it, should it drop them because it is being closed.
 const TAIL: usize = 64;
@@ -60,6 +61,7 @@ pub(crate) struct StreamHost {
     /// What the stream is to be closed with.
     close: Option<StreamError>,
     ended: bool,
+    reached: Reached,
 }
 
 impl StreamHost {
@@ -78,6 +80,7 @@ impl StreamHost {
             closing: false,
             close: None,
             ended: false,
+            reached: Reached::default(),
         }
     }
 
@@ -294,7 +297,7 @@ impl StreamHost {
     fn ended(&mut self, mut end: End) {
         self.ended = true;
         let handshake = self.handshake.as_ref().and_then(|told| told.get());
-        let failure = Failure::ended(&end, handshake.map(|failure| failure.why.as_str()));
+        let failure = Failure::ended(&end, handshake.map(|failure| failure.why.as_str())).at(self.reached);
         tracing::info!(
             stream = self.live.number,
             direction = %self.live.direction,
@@ -446,6 +449,7 @@ impl Host<S2s> for StreamHost {
     }
 
     async fn event(&mut self, event: Event) {
+        self.reached.note(&event);
         match event {
             Event::Stanza { pair, number, stanza } => self.stanza(pair, number, *stanza).await,
             Event::Opened { id, pair } => {

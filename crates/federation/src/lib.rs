@@ -24,6 +24,7 @@ mod open;
 mod pairs;
 mod prove;
 mod queue;
+mod reached;
 mod route;
 mod show;
 mod spool;

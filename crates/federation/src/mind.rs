@@ -129,10 +129,11 @@ impl Mind<'_> {
                 "its DNS says that it does not talk to other servers",
             )),
             Destination::Unknown(error @ DnsError::Bogus(_)) => {
-                Err(Failure::lasting("dns-bogus", format!("its DNS records cannot be believed: {error}")))
+                Err(Failure::lasting("srv-bogus", format!("its SRV records cannot be believed: {error}")))
             }
             Destination::Unknown(error) => {
-                Err(Failure { of_pair: true, ..Failure::passing("dns-failed", format!("DNS: {error}")) })
+                let text = format!("its SRV records cannot be looked up: {error}");
+                Err(Failure { of_pair: true, ..Failure::passing("srv-failed", text) })
             }
         };
         Found { steps: found.steps, servers }
@@ -155,9 +156,14 @@ impl Mind<'_> {
                         Failure::not_found("no-address", format!("its host {} has no address", place.host));
                 }
                 Ok(_) => last = Failure::not_found("no-such-domain", "there is no server of that name"),
+                Err(error @ DnsError::Bogus(_)) => {
+                    let text =
+                        format!("the addresses of its host {} cannot be believed: {error}", place.host);
+                    last = Failure::lasting("address-bogus", text);
+                }
                 Err(error) => {
                     let text = format!("its host {} cannot be looked up: {error}", place.host);
-                    last = Failure { of_pair: true, ..Failure::passing("dns-failed", text) };
+                    last = Failure { of_pair: true, ..Failure::passing("address-failed", text) };
                 }
             }
         }

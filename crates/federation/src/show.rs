@@ -92,29 +92,52 @@ fn row(live: &Live, look: &Look, pair: &Pair, carried: &Carried) -> Value {
     })
 }
 
-/// How the side that accepted the stream was satisfied: what it asked for on the wire, which need not be what is proven.
-const fn admission(opened: Direction, by: By) -> &'static str {
-    match (opened, by) {
+/// How the side that accepted the stream was satisfied, as far as it is known here: what it asked for on the wire, which need not be what is proven.
+fn admission(live: &Live, look: &Look, by: By) -> &'static str {
+    match (live.direction, by) {
         (Direction::Out, By::External) => "they took our certificate (SASL EXTERNAL)",
-        (Direction::Out, By::Dialback) => {
-            "they did not take our certificate, so dialback took over: they asked our server about our key"
-        }
         (Direction::In, By::External) => "we took their certificate (SASL EXTERNAL)",
-        (Direction::In, By::Dialback) => "they used dialback",
+        (Direction::In, By::Dialback) => "they showed a dialback key",
+        (Direction::Out, By::Dialback) => {
+            // After a login by certificate nothing is offered any more.
+            if look.pairs.iter().any(|(_, carried)| carried.by == By::External) {
+                "they let this pair join a stream that stood already, by its dialback key"
+            } else if live.offers().external {
+                "they offered to take our certificate (SASL EXTERNAL), but took our dialback key"
+            } else {
+                "they did not offer to take our certificate (SASL EXTERNAL); they took our dialback key"
+            }
+        }
     }
 }
 
+/// So many of something, in words.
+fn count(number: usize, one: &str, several: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { several })
+}
+
+/// In how many seconds it is tried again, if it fails now.
+fn next_attempt(look: &pairs::Look) -> Option<u64> {
+    let retry = look.retry.filter(|_| look.failure.is_some())?;
+    Some(retry.saturating_duration_since(Instant::now()).as_secs())
+}
+
 fn waiting(pair: &Pair, look: &pairs::Look) -> Value {
-    let retry = look.retry.map(|retry| retry.saturating_duration_since(Instant::now()).as_secs());
+    let state = match (&look.failure, look.on, look.opening) {
+        (Some(_), ..) => "failing",
+        (None, true, _) => "up",
+        (None, false, true) => "opening",
+        (None, false, false) => "idle",
+    };
     json!({
         "domain": &*pair.remote,
         "local": &*pair.local,
-        "state": if look.failure.is_some() { "failing" } else if look.opening { "opening" } else { "idle" },
+        "state": state,
         "waiting": look.waiting,
         "bytes": look.bytes,
         "code": look.failure.as_ref().map(|failure| failure.code.clone()),
         "text": look.failure.as_ref().map(|failure| failure.text.clone()),
-        "next-attempt-seconds": retry.filter(|_| look.failure.is_some()),
+        "next-attempt-seconds": next_attempt(look),
     })
 }
 
@@ -161,12 +184,84 @@ impl Federation {
         json!({ "federation": rows.into_iter().map(complete).collect::<Vec<_>>() })
     }
 
-    /// All that is known about one other domain. `says` is for people; its last line is the cause that matters now.
+    /// All that is known about one other domain. `says` is for people; its last line is the cause that matters now, the one before what to change.
     pub(crate) fn show(&self, remote: &str) -> Value {
         let policy = self.policy();
         let rule = nuncio_dna::Domain::new(remote).map(|domain| policy.rule(&domain).require.to_string());
         let rule = rule.unwrap_or_default();
-        let mut says = vec![format!("policy for {remote}: {rule}")];
+        let listed = self.mind().may_speak(remote, Direction::Out).err();
+        let mut says = vec![match &listed {
+            None => format!("policy for {remote}: {rule}"),
+            Some(failure) => format!("policy for {remote}: {rule}; but {} [{}]", failure.text, failure.code),
+        }];
+        let streams = self.show_streams(remote, &mut says);
+        let mut queues = Vec::new();
+        for entry in self.pairs.of(remote) {
+            let look = entry.look();
+            if look.waiting > 0 {
+                says.push(format!(
+                    "{} ({})",
+                    count(look.waiting, "stanza waits", "stanzas wait"),
+                    entry.pair
+                ));
+            }
+            queues.push(complete(waiting(&entry.pair, &look)));
+        }
+        let attempts: Vec<_> = self.history(|history| history.of(remote).cloned().collect());
+        for (place, attempt) in attempts.iter().enumerate().rev() {
+            says.push(attempt.line());
+            if place == 0 {
+                says.extend(attempt.proofs.iter().map(|proof| format!("    {proof}")));
+                says.extend(attempt.findings.iter().map(|finding| format!("    not by {finding}")));
+                if listed.is_some() && attempt.proofs.is_empty() && attempt.findings.is_empty() {
+                    says.push("    whoever is not let in is refused before anything is proven".to_owned());
+                }
+            }
+        }
+        let failing = queues.iter().find(|queue| !queue["code"].is_null());
+        let last = attempts.first().filter(|attempt| attempt.code != crate::history::AUTHORISED);
+        let cause = match (failing, last) {
+            (Some(queue), _) => Some(("failing", queue["code"].clone(), queue["text"].clone())),
+            (None, Some(attempt)) if streams.is_empty() => {
+                Some(("last failed", Value::from(attempt.code.clone()), Value::from(attempt.text.clone())))
+            }
+            _ => None,
+        };
+        let mut advised = None;
+        if let Some((_, code, _)) = &cause {
+            let seconds = failing.and_then(|queue| queue["next-attempt-seconds"].as_u64());
+            says.extend(seconds.map(|seconds| match seconds {
+                0 => "tried again as soon as something is to be sent".to_owned(),
+                _ => {
+                    format!("tried again in {}", count(seconds.try_into().unwrap_or(0), "second", "seconds"))
+                }
+            }));
+            let advice = crate::check::advice(code.as_str().unwrap_or_default());
+            says.push(format!("to change: {advice}"));
+            advised = Some(advice);
+        }
+        says.push(match &cause {
+            Some((how, code, text)) => {
+                let text = text.as_str().unwrap_or_default();
+                format!("{how}: {text} [{}]", code.as_str().unwrap_or_default())
+            }
+            None if !streams.is_empty() => "connected".to_owned(),
+            None => "not connected; nothing waits".to_owned(),
+        });
+        json!({
+            "domain": remote,
+            "policy": rule,
+            "failing": cause.map(|(_, code, _)| code),
+            "advice": advised,
+            "streams": streams,
+            "queues": queues,
+            "attempts": attempts.iter().map(crate::Attempt::json).collect::<Vec<_>>(),
+            "says": says,
+        })
+    }
+
+    /// The streams that carry pairs with a domain, a row for each pair; for people, two lines.
+    fn show_streams(&self, remote: &str, says: &mut Vec<String>) -> Vec<Value> {
         let mut streams = Vec::new();
         for live in self.streams() {
             let look = live.look();
@@ -176,16 +271,16 @@ impl Federation {
                     Direction::Out => "opened by us to",
                 };
                 says.push(format!(
-                    "stream {} {opened} {}, {}, {} pairs, stanzas {}: {}",
+                    "stream {} {opened} {}, {}, {}, stanzas {}: {}",
                     live.number,
                     live.peer,
                     version(look.tls.as_deref()),
-                    look.pairs.len(),
+                    count(look.pairs.len(), "pair", "pairs"),
                     way(carried.way),
                     carried.proof,
                 ));
-                let mut row = row(&live, &look, pair, carried);
-                says.push(admission(live.direction, carried.by).to_owned());
+                says.push(format!("    {}", admission(&live, &look, carried.by)));
+                let mut row = complete(row(&live, &look, pair, carried));
                 if let Value::Object(fields) = &mut row {
                     let by = match carried.by {
                         By::External => "external",
@@ -200,48 +295,6 @@ impl Federation {
                 streams.push(row);
             }
         }
-        let mut queues = Vec::new();
-        for entry in self.pairs.of(remote) {
-            let look = entry.look();
-            if look.waiting > 0 {
-                says.push(format!("{} stanzas wait ({})", look.waiting, entry.pair));
-            }
-            queues.push(waiting(&entry.pair, &look));
-        }
-        let attempts: Vec<_> = self.history(|history| history.of(remote).cloned().collect());
-        for (place, attempt) in attempts.iter().enumerate().rev() {
-            says.push(attempt.line());
-            if place == 0 {
-                says.extend(attempt.findings.iter().map(|finding| format!("    not by {finding}")));
-            }
-        }
-        let failing = queues.iter().find(|queue| !queue["code"].is_null());
-        let last = attempts.first().filter(|attempt| attempt.code != crate::history::AUTHORISED);
-        let code = match (failing, last) {
-            (Some(queue), _) => queue["code"].clone(),
-            (None, Some(attempt)) if streams.is_empty() => Value::from(attempt.code.clone()),
-            _ => Value::Null,
-        };
-        says.push(match (failing, last) {
-            (Some(queue), _) => format!(
-                "failing: {} [{}]",
-                queue["text"].as_str().unwrap_or_default(),
-                queue["code"].as_str().unwrap_or_default()
-            ),
-            (None, Some(attempt)) if streams.is_empty() => {
-                format!("last failed: {} [{}]", attempt.text, attempt.code)
-            }
-            _ if !streams.is_empty() => "connected".to_owned(),
-            _ => "not connected; nothing waits".to_owned(),
-        });
-        json!({
-            "domain": remote,
-            "policy": rule,
-            "failing": code,
-            "streams": streams,
-            "queues": queues,
-            "attempts": attempts.iter().map(crate::Attempt::json).collect::<Vec<_>>(),
-            "says": says,
-        })
+        streams
     }
 }

@@ -1,15 +1,14 @@
 //! Messages that wait for another server and were acknowledged to their senders: they survive the process (XEP-0198, RFC 6120 §10.1).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use nuncio_dna::Time;
-use nuncio_router::store::{Fault, Range, Store, Table, Ticket};
+use nuncio_router::store::{Entry, Fault, Log, Row, RowId, Store, Ticket};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{Kind, MessageType, Stanza};
 use nuncio_xmpp::xml::Element;
 
-/// Whose rows they are in the table.
+/// Whose rows they are in the log.
 const OWNER: &str = "federation";
 /// Rows that are read at once.
 const PAGE: usize = 500;
@@ -17,15 +16,14 @@ const PAGE: usize = 500;
 /// The rows.
 #[derive(Debug)]
 pub(crate) struct Spool {
-    table: Table,
-    next: AtomicU64,
+    log: Log,
 }
 
 /// A row. When this is dropped, what it was for has come to its end, and the row goes.
 #[derive(Debug)]
 pub(crate) struct Kept {
     spool: Arc<Spool>,
-    row: u64,
+    row: RowId,
     stays: bool,
 }
 
@@ -33,7 +31,7 @@ impl Drop for Kept {
     fn drop(&mut self) {
         if !self.stays {
             // If that fails, the message is sent once more after a restart.
-            drop(self.spool.table.delete(OWNER, &self.row.to_be_bytes()));
+            drop(self.spool.log.remove(OWNER, &[self.row]));
         }
     }
 }
@@ -52,36 +50,29 @@ pub(crate) const fn is_kept(stanza: &Stanza) -> bool {
 
 impl Spool {
     pub(crate) fn new(store: &Store) -> Arc<Self> {
-        Arc::new(Self { table: store.table("elsewhere"), next: AtomicU64::new(1) })
+        Arc::new(Self { log: store.log("elsewhere") })
     }
 
     /// Writes a stanza. The ticket resolves once it is on the disk.
-    pub(crate) fn keep(self: &Arc<Self>, stanza: &Stanza, now: Time) -> (Kept, Ticket) {
-        let row = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut value = now.as_secs().to_be_bytes().to_vec();
-        stanza.render(&mut value, ns::CLIENT);
-        let ticket = self.table.put(OWNER, &row.to_be_bytes(), value);
-        (Kept { spool: Arc::clone(self), row, stays: false }, ticket)
+    pub(crate) fn keep(self: &Arc<Self>, stanza: &Stanza, now: Time) -> (Option<Kept>, Ticket) {
+        let time = now.as_secs().to_be_bytes().to_vec();
+        let (ids, ticket) = self.log.append(stanza.bytes(ns::CLIENT), &[Row::new(OWNER, time)]);
+        let kept = ids.first().map(|row| Kept { spool: Arc::clone(self), row: *row, stays: false });
+        (kept, ticket)
     }
 
     /// What the last process left, in its order, with the time at which each was taken.
     pub(crate) async fn restore(self: &Arc<Self>) -> Result<Vec<(Kept, Time, Stanza)>, Fault> {
-        let mut all = Vec::new();
-        let mut range = Range::prefix(&[]);
+        let (mut all, mut last) = (Vec::new(), None);
         loop {
-            let page = self.table.range(OWNER, range, PAGE, false).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            range = Range::prefix(&[]).after(last);
+            let page = self.log.read(OWNER, last, PAGE).await?;
             let full = page.len() == PAGE;
-            for (key, value) in page {
-                let Ok(row) = <[u8; 8]>::try_from(&key[..]).map(u64::from_be_bytes) else { continue };
-                self.next.fetch_max(row + 1, Ordering::Relaxed);
-                let kept = Kept { spool: Arc::clone(self), row, stays: false };
-                let Some((time, xml)) = value.split_first_chunk::<8>() else { continue };
-                let element = Element::parse_in(ns::CLIENT, value.slice_ref(xml)).ok();
+            last = page.last().map(|entry| entry.id);
+            for entry in page {
                 // A row that cannot be read goes: it was never ours.
-                if let Some(stanza) = element.and_then(|element| Stanza::from_element(element).ok()) {
-                    all.push((kept, Time::from_secs(u64::from_be_bytes(*time)), stanza));
+                let kept = Kept { spool: Arc::clone(self), row: entry.id, stays: false };
+                if let Some((time, stanza)) = read(&entry) {
+                    all.push((kept, time, stanza));
                 }
             }
             if !full {
@@ -89,4 +80,10 @@ impl Spool {
             }
         }
     }
+}
+
+fn read(entry: &Entry) -> Option<(Time, Stanza)> {
+    let time = <[u8; 8]>::try_from(entry.meta.as_ref()).ok().map(u64::from_be_bytes)?;
+    let element = Element::parse_in(ns::CLIENT, entry.body.clone()).ok()?;
+    Some((Time::from_secs(time), Stanza::from_element(element).ok()?))
 }

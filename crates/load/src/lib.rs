@@ -8,6 +8,7 @@
 pub mod compare;
 mod engine;
 mod histogram;
+mod msrp;
 mod process;
 pub mod relay;
 mod report;
@@ -16,7 +17,7 @@ mod target;
 
 pub use report::{Latency, Memory, Report, ServerCost};
 pub use scenario::{
-    Chat, Churn, Dead, Idle, Login, Mechanism, Offline, Pairs, Presence, Resume, Roster, Scenario,
+    Chat, Churn, Dead, Idle, Login, Mechanism, Msrp, Offline, Pairs, Presence, Resume, Roster, Scenario,
     ScenarioError, Seconds,
 };
 pub use target::{Accounts, Start, Target};

@@ -78,37 +78,86 @@ pub fn local(folder: &Path, domains: &[String]) -> Result<LocalCa, CaError> {
     local_at(folder, domains, now)
 }
 
+/// Like [`local`], but writes nothing: none where there is no certificate yet that is good now.
+///
+/// # Errors
+/// A file is there and cannot be read.
+pub fn find(folder: &Path, domains: &[String]) -> Result<Option<LocalCa>, CaError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let files = Files::of(folder);
+    let all = (read(&files.authority)?, read(&files.chain)?, read(&files.key)?);
+    let (Some(authority), Some(chain), Some(key)) = all else { return Ok(None) };
+    let good = CertificateDer::from_pem_slice(authority.as_bytes())
+        .is_ok_and(|authority| still_good(&chain, &key, &authority, &names(domains), now, Duration::ZERO));
+    Ok(good.then(|| files.made(false, false)))
+}
+
+/// Where the files are.
+struct Files {
+    authority: PathBuf,
+    authority_key: PathBuf,
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Self {
+        Self {
+            authority: folder.join("ca.pem"),
+            authority_key: folder.join("ca-key.pem"),
+            chain: folder.join("host.pem"),
+            key: folder.join("host-key.pem"),
+        }
+    }
+
+    fn made(self, new_authority: bool, new_certificate: bool) -> LocalCa {
+        LocalCa {
+            authority: self.authority,
+            chain: self.chain,
+            key: self.key,
+            new_authority,
+            new_certificate,
+        }
+    }
+}
+
+/// The names that a host's certificate has to have.
+fn names(domains: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = domains.to_vec();
+    names.push("localhost".to_owned());
+    names.sort();
+    names.dedup();
+    names
+}
+
 fn local_at(folder: &Path, domains: &[String], now: Duration) -> Result<LocalCa, CaError> {
     fs::create_dir_all(folder).map_err(|source| CaError::File { file: folder.to_owned(), source })?;
-    let authority_file = folder.join("ca.pem");
-    let authority_key = folder.join("ca-key.pem");
-    let chain_file = folder.join("host.pem");
-    let key_file = folder.join("host-key.pem");
+    let files = Files::of(folder);
 
-    let (key, certificate, new_authority) = match (read(&authority_key)?, read(&authority_file)?) {
+    let (key, certificate, new_authority) = match (read(&files.authority_key)?, read(&files.authority)?) {
         (None, None) => {
             let key = KeyPair::generate()?;
             let certificate = make_authority(&key, now)?;
-            write(&authority_key, &key.serialize_pem(), 0o600)?;
-            write(&authority_file, &certificate.pem(), 0o644)?;
+            write(&files.authority_key, &key.serialize_pem(), 0o600)?;
+            write(&files.authority, &certificate.pem(), 0o644)?;
             (key, certificate.der().clone(), true)
         }
         (Some(key), Some(certificate)) => {
             let unusable =
                 |file: &Path, what: &str| CaError::Unusable { file: file.to_owned(), what: what.to_owned() };
             let key = KeyPair::from_pem(&key)
-                .map_err(|_| unusable(&authority_key, "holds no usable private key"))?;
+                .map_err(|_| unusable(&files.authority_key, "holds no usable private key"))?;
             let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())
-                .map_err(|_| unusable(&authority_file, "holds no certificate"))?;
+                .map_err(|_| unusable(&files.authority, "holds no certificate"))?;
             let (_, parsed) = X509Certificate::from_der(&certificate)
-                .map_err(|_| unusable(&authority_file, "holds no certificate"))?;
+                .map_err(|_| unusable(&files.authority, "holds no certificate"))?;
             if parsed.public_key().raw != key.subject_public_key_info() {
-                return Err(unusable(&authority_file, "does not belong to the key in ca-key.pem"));
+                return Err(unusable(&files.authority, "does not belong to the key in ca-key.pem"));
             }
             if left(&parsed, now) < RENEW {
                 // Same name and key: whoever trusts the key by its certificate must be given the new one.
                 let renewed = make_authority(&key, now)?;
-                write(&authority_file, &renewed.pem(), 0o644)?;
+                write(&files.authority, &renewed.pem(), 0o644)?;
                 (key, renewed.der().clone(), true)
             } else {
                 drop(parsed);
@@ -117,40 +166,31 @@ fn local_at(folder: &Path, domains: &[String], now: Duration) -> Result<LocalCa,
         }
         (None, Some(_)) => {
             return Err(CaError::Unusable {
-                file: authority_key,
+                file: files.authority_key,
                 what: "is missing, but ca.pem is there".into(),
             });
         }
         (Some(_), None) => {
             return Err(CaError::Unusable {
-                file: authority_file,
+                file: files.authority,
                 what: "is missing, but ca-key.pem is there".into(),
             });
         }
     };
 
-    let mut names: Vec<String> = domains.to_vec();
-    names.push("localhost".to_owned());
-    names.sort();
-    names.dedup();
-    let usable = match (read(&chain_file)?, read(&key_file)?) {
-        (Some(chain), Some(key)) => still_good(&chain, &key, &certificate, &names, now),
+    let names = names(domains);
+    let usable = match (read(&files.chain)?, read(&files.key)?) {
+        (Some(chain), Some(key)) => still_good(&chain, &key, &certificate, &names, now, RENEW),
         _ => false,
     };
     if !usable {
         let host = KeyPair::generate()?;
         let made = make_host(&host, &key, domains.first().map_or("localhost", String::as_str), &names, now)?;
         // The key first: whoever reads in between finds a pair that does not match, which is an error and not a leak.
-        write(&key_file, &host.serialize_pem(), 0o600)?;
-        write(&chain_file, &made.pem(), 0o644)?;
+        write(&files.key, &host.serialize_pem(), 0o600)?;
+        write(&files.chain, &made.pem(), 0o644)?;
     }
-    Ok(LocalCa {
-        authority: authority_file,
-        chain: chain_file,
-        key: key_file,
-        new_authority,
-        new_certificate: !usable,
-    })
+    Ok(files.made(new_authority, !usable))
 }
 
 fn left(parsed: &X509Certificate<'_>, now: Duration) -> Duration {
@@ -164,6 +204,7 @@ fn still_good(
     authority: &CertificateDer<'_>,
     names: &[String],
     now: Duration,
+    least: Duration,
 ) -> bool {
     let (Ok(der), Ok(key)) = (CertificateDer::from_pem_slice(chain.as_bytes()), KeyPair::from_pem(key))
     else {
@@ -183,7 +224,7 @@ fn still_good(
     let algorithms = provider().signature_verification_algorithms.all;
     let time = UnixTime::since_unix_epoch(now);
     parsed.public_key().raw == key.subject_public_key_info()
-        && left(&parsed, now) >= RENEW
+        && left(&parsed, now) >= least
         && names.iter().all(named)
         && leaf
             .verify_for_usage(algorithms, &[anchor], &[], time, KeyUsage::server_auth(), None, None)

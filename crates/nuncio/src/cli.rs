@@ -45,7 +45,7 @@ pub(crate) enum Command {
     /// Say what this server thinks of another domain and why, and what others can prove about ours. Status 1 if it would not send there. Works with
     /// and without a running server.
     Check(Check),
-    /// Print the TLSA records (DANE) to publish for our certificate.
+    /// Print the TLSA records (DANE) to publish for our certificate, as lines of a zone file.
     Tlsa(Tlsa),
     /// Print the POSH document to publish for our certificate.
     Posh(Posh),
@@ -55,6 +55,11 @@ pub(crate) enum Command {
     Reset(Place),
     /// Send a message as a client of any server, and wait until that server has it; status 1 if it refuses.
     Send(Send),
+    /// MSRP: send, receive, and check anyone's endpoint or relay.
+    Msrp {
+        #[command(subcommand)]
+        act: crate::msrp_tools::Msrp,
+    },
     /// The configuration.
     Config {
         #[command(subcommand)]
@@ -197,7 +202,7 @@ pub(crate) struct Tlsa {
     #[arg(long, value_name = "HOST[:PORT]")]
     pub(crate) host: Vec<String>,
     /// How long resolvers may remember the records, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(0..=604_800))]
     pub(crate) ttl: u32,
     #[command(flatten)]
     pub(crate) published: Published,
@@ -206,11 +211,11 @@ pub(crate) struct Tlsa {
 /// A POSH document.
 #[derive(Args, Debug)]
 pub(crate) struct Posh {
-    /// How long others may remember the document, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long others may remember the document, in seconds: a year at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub(crate) expires: u64,
-    /// Print a document that refers to this one instead: for a domain that is hosted elsewhere.
-    #[arg(long, value_name = "URL")]
+    /// Print a document that refers to this one instead, and holds no certificate: for a domain that is hosted elsewhere.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["next", "domain"])]
     pub(crate) refer: Option<String>,
     #[command(flatten)]
     pub(crate) published: Published,

@@ -6,12 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use nuncio_dna::dialback::Secret;
 use nuncio_dna::{CertificateDer, DaneUse, Expression, Pattern, Pin, Policy, Rule};
 use nuncio_federation::{FederationConfig, Fixed, QueueLimits};
 use nuncio_net::dns::{Anchors, DnsConfig, Resolver, Validation};
-use nuncio_net::tls::{Peers, Roots, TlsSettings};
+use nuncio_net::tls::{Peers, Roots, TlsError, TlsSettings};
 use nuncio_net::{Collector, CollectorConfig, Https, HttpsConfig, OsEntropy, Rate};
 use nuncio_sansio::Entropy as _;
 use nuncio_stream::s2s::{S2sConfig, Tls};
@@ -41,20 +41,34 @@ where
     text.parse().map_err(|why: T::Err| anyhow::anyhow!("{key}: `{text}`: {why}"))
 }
 
+/// Has a policy believe these authorities. Returns why some are left out: one odd certificate does no harm to the others of a collection.
+pub(crate) fn trust(policy: &mut Policy, roots: &Roots) -> Result<Vec<String>, TlsError> {
+    let mut unusable = Vec::new();
+    for certificate in roots.certificates()? {
+        if let Err(reason) = policy.trust.add_anchor(&CertificateDer::from(certificate.to_vec())) {
+            unusable.push(reason.to_string());
+        }
+    }
+    Ok(unusable)
+}
+
+/// Has a policy heed the revocation list in a file.
+pub(crate) fn revocation_list(policy: &mut Policy, file: &Path) -> anyhow::Result<()> {
+    let shown = file.display();
+    let list = std::fs::read(file).with_context(|| format!("{shown}: cannot be read"))?;
+    policy.trust.add_revocation_list(&list).with_context(|| shown.to_string())
+}
+
 /// The operator's policy. Files are read each time.
 pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     let federation = &config.federation;
     let mut policy = Policy::default();
-    for certificate in roots(&federation.authorities).certificates().context("federation.authorities")? {
-        // Those of the operating system that cannot be read are left out, since nobody here can mend them.
-        if let Err(reason) = policy.trust.add_anchor(&CertificateDer::from(certificate.to_vec())) {
-            tracing::warn!(%reason, "an authority cannot be used");
-        }
+    let unusable = trust(&mut policy, &roots(&federation.authorities)).context("federation.authorities")?;
+    for reason in unusable {
+        tracing::warn!(reason, "an authority cannot be used");
     }
     for file in &federation.revocation_lists {
-        let read = || -> anyhow::Result<()> { Ok(policy.trust.add_revocation_list(&std::fs::read(file)?)?) };
-        let mut read = read;
-        read().with_context(|| format!("federation.revocation_lists: {}", file.display()))?;
+        revocation_list(&mut policy, file).context("federation.revocation_lists")?;
     }
     policy.default.require = parsed("federation.require", &federation.require)?;
     let patterns = |key: &str, all: &[String]| -> anyhow::Result<Vec<Pattern>> {
@@ -113,6 +127,7 @@ pub(crate) fn config(config: &Config) -> anyhow::Result<FederationConfig> {
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),
         unused: Some(Duration::from_secs(federation.unused_seconds)),
+        resume: (federation.resume_seconds > 0).then(|| Duration::from_secs(federation.resume_seconds)),
         bidi: federation.bidi,
         dialback: federation.dialback,
         ..S2sConfig::default()
@@ -149,7 +164,7 @@ pub(crate) fn collector(config: &Config) -> anyhow::Result<Collector> {
         Validate::Off => Validation::Off,
         Validate::TrustAd => Validation::TrustAd,
         Validate::Local => Validation::Local(match &dns.trust_anchors {
-            Some(file) => anchors(file)?,
+            Some(file) => anchors(file).context("federation.dns.trust_anchors")?,
             None => Anchors::root(),
         }),
     };
@@ -157,8 +172,8 @@ pub(crate) fn collector(config: &Config) -> anyhow::Result<Collector> {
     let posh = &config.federation.posh;
     let https = if posh.enabled {
         let mut allow = Vec::new();
-        for network in &posh.allow_networks {
-            allow.push(parse_network(network)?);
+        for one in &posh.allow_networks {
+            allow.push(parse_network(one).context("federation.posh.allow_networks")?);
         }
         let settings =
             HttpsConfig { roots: roots(&posh.authorities), allow, port: posh.port, ..HttpsConfig::default() };
@@ -190,11 +205,10 @@ pub(crate) fn watch_validation(collector: &Collector) {
     });
 }
 
-fn anchors(file: &Path) -> anyhow::Result<Anchors> {
+pub(crate) fn anchors(file: &Path) -> anyhow::Result<Anchors> {
     let shown = file.display();
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("federation.dns.trust_anchors: {shown}"))?;
-    Anchors::parse(&text).with_context(|| format!("federation.dns.trust_anchors: {shown}"))
+    let text = std::fs::read_to_string(file).with_context(|| format!("{shown}: cannot be read"))?;
+    Anchors::parse(&text).with_context(|| shown.to_string())
 }
 
 /// A network: an address, a slash, and how many leading bits count.
@@ -203,10 +217,7 @@ pub(crate) fn parse_network(text: &str) -> anyhow::Result<(IpAddr, u8)> {
         let (address, bits) = (address.parse::<IpAddr>().ok()?, bits.parse::<u8>().ok()?);
         (bits <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, bits))
     });
-    match parts {
-        Some(parts) => Ok(parts),
-        None => bail!("federation.posh.allow_networks: `{text}` is no network; write it as 192.0.2.0/24"),
-    }
+    parts.with_context(|| format!("`{text}` is no network"))
 }
 
 /// What makes dialback keys: new at each start. Keys are good for the seconds of a negotiation.

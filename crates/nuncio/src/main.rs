@@ -11,6 +11,7 @@ mod host;
 mod import;
 mod logging;
 mod msrp;
+mod msrp_tools;
 mod operate;
 mod place;
 mod publish;
@@ -20,6 +21,7 @@ mod serve;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use nuncio_net::tls::TlsError;
 use nuncio_router::StartError;
 
 use crate::cli::{Account, Cli, Command, ConfigAct, Federation, Place, Session};
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             eprintln!("nuncio: {error:#}");
             let wrong = error.is::<ConfigError>()
                 || error.is::<operate::WrongUse>()
+                || error.is::<TlsError>()
                 || matches!(error.downcast_ref(), Some(StartError::Config(_) | StartError::NoDomain));
             ExitCode::from(if wrong { WRONG } else { NO })
         }
@@ -69,7 +72,7 @@ fn read(place: &Place) -> Result<Config, ConfigError> {
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Serve(place) => {
-            let config = read(&place)?;
+            let (config, _) = config::check(place.config.as_deref(), place.data.as_deref()).await?;
             let level = logging::start(&config.log)?;
             serve::serve(config, place, level).await?;
             Ok(true)
@@ -85,17 +88,14 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         }
         Command::Federation { act: Federation::List { json, place } } => {
             let told = operate::beside(&read(&place)?, "federation.list", serde_json::json!({})).await?;
-            operate::print(&told, json)
+            operate::federation(&told, json)
         }
         Command::Federation { act: Federation::Explain { domain, json, place } } => {
-            let args = serde_json::json!({"domain": domain});
+            let args = serde_json::json!({"domain": check::domain(&domain)?});
             let told = operate::beside(&read(&place)?, "federation.explain", args).await?;
             operate::explain(&told, json)
         }
-        Command::Check(given) => {
-            let config = read(&given.place)?;
-            check::run(given, &config).await
-        }
+        Command::Check(given) => check::run(given).await,
         Command::Tlsa(given) => publish::tlsa(&given, &read(&given.published.place)?),
         Command::Posh(given) => publish::posh(&given, &read(&given.published.place)?),
         Command::Reload(place) => {
@@ -105,9 +105,12 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             operate::print(&operate::beside(&read(&place)?, "reset", serde_json::json!({})).await?, false)
         }
         Command::Send(given) => send::send(given).await,
+        Command::Msrp { act } => msrp_tools::run(act).await,
         Command::Config { act: ConfigAct::Check(place) } => {
-            let config = read(&place)?;
-            serve::check(&config).await?;
+            let (_, warnings) = config::check(place.config.as_deref(), place.data.as_deref()).await?;
+            for warning in warnings {
+                println!("warning: {warning}");
+            }
             println!("the configuration is good");
             Ok(true)
         }

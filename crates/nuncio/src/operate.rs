@@ -13,9 +13,10 @@ use nuncio_sansio::Entropy as _;
 use serde_json::{Value, json};
 
 use crate::cli::{Password, Place};
-use crate::config::Config;
+use crate::config::{self, Config, ConfigError};
 use crate::control::{self, Reply};
 use crate::logging::LevelHandle;
+use crate::serve::Local;
 use crate::{place, serve};
 
 /// A command was asked for wrongly: exit status 2.
@@ -62,8 +63,8 @@ impl Operator {
     }
 
     fn read_again(&self) -> anyhow::Result<String> {
-        let config = Config::read(self.place.config.as_deref(), self.place.data.as_deref())?;
-        let (settings, local) = serve::tls_settings(&config)?;
+        let config = config::check_files(self.place.config.as_deref(), self.place.data.as_deref())?;
+        let (settings, local) = serve::tls_settings(&config, Local::Make)?;
         if let Some(running) = &self.relay {
             let policy = crate::msrp::policy(&config)?;
             let settings = serve::msrp_tls(&config, &settings, local.as_ref())?;
@@ -124,7 +125,9 @@ impl control::Runs for Operator {
         };
         match result {
             Ok(value) => Reply::Done(value),
-            Err(error) if error.is::<WrongUse>() => Reply::Wrong(format!("{error:#}")),
+            Err(error) if error.is::<WrongUse>() || error.is::<ConfigError>() => {
+                Reply::Wrong(format!("{error:#}"))
+            }
             Err(error) => Reply::Refused(format!("{error:#}")),
         }
     }
@@ -246,6 +249,72 @@ pub(crate) fn print(value: &Value, json: bool) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// The columns of `federation list`: what is told in a row, and its heading.
+const COLUMNS: [(&str, &str); 10] = [
+    ("domain", "DOMAIN"),
+    ("local", "OURS"),
+    ("state", "STATE"),
+    ("stanzas", "STANZAS"),
+    ("proven-by", "PROVEN BY"),
+    ("level", "LEVEL"),
+    ("tls", "TLS"),
+    ("opened-by", "OPENED BY"),
+    ("address", "ADDRESS"),
+    ("until", "UNTIL"),
+];
+
+/// Prints streams, pairs and what fails: for people a table, whose last column says why, and what waits.
+pub(crate) fn federation(value: &Value, json: bool) -> anyhow::Result<bool> {
+    if json {
+        return print(value, true);
+    }
+    let rows = value["federation"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if rows.is_empty() {
+        println!("no other server is connected, and nothing waits for one");
+        return Ok(true);
+    }
+    print!("{}", table(rows));
+    Ok(true)
+}
+
+fn table(rows: &[Value]) -> String {
+    let cell = |row: &Value, key: &str| match &row[key] {
+        Value::Null => "-".to_owned(),
+        value => line(value),
+    };
+    let mut lines = vec![COLUMNS.iter().map(|(_, heading)| (*heading).to_owned()).collect::<Vec<_>>()];
+    lines[0].push("WHY".to_owned());
+    for row in rows {
+        let mut cells: Vec<_> = COLUMNS.iter().map(|(key, _)| cell(row, key)).collect();
+        let mut why = Vec::new();
+        if let (Some(code), Some(text)) = (row["code"].as_str(), row["text"].as_str()) {
+            why.push(format!("{text} [{code}]"));
+        }
+        why.extend(
+            row["waiting"]
+                .as_u64()
+                .filter(|waiting| *waiting > 0)
+                .map(|waiting| format!("{waiting} waiting")),
+        );
+        why.extend(row["next-attempt-seconds"].as_u64().map(|seconds| format!("tried again in {seconds} s")));
+        cells.push(why.join("; "));
+        lines.push(cells);
+    }
+    // A column of which nothing is known tells nothing.
+    let told: Vec<_> = (0..=COLUMNS.len())
+        .filter(|column| lines.iter().skip(1).any(|cells| !matches!(&*cells[*column], "-" | "")))
+        .collect();
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for cells in &lines {
+        let padded: Vec<_> =
+            told.iter().map(|column| format!("{:<width$}", cells[*column], width = width(*column))).collect();
+        out.push_str(padded.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
 /// Prints what is known about another domain. False if it fails now.
 pub(crate) fn explain(value: &Value, json: bool) -> anyhow::Result<bool> {
     if json {
@@ -270,5 +339,26 @@ fn line(value: &Value) -> String {
         }
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Columns stand below their headings, in the order of a reader; what nobody has is left out.
+    #[test]
+    fn rows_make_a_table() {
+        let rows = [
+            json!({"domain": "them.example", "local": "us.example", "state": "up", "stanzas": "both", "tls": "TLS 1.3"}),
+            json!({"domain": "old.example", "local": "us.example", "state": "failing", "waiting": 3, "code": "self-signed",
+                "text": "it is", "next-attempt-seconds": 40}),
+        ];
+        assert_eq!(
+            table(&rows),
+            "DOMAIN        OURS        STATE    STANZAS  TLS      WHY\n\
+             them.example  us.example  up       both     TLS 1.3\n\
+             old.example   us.example  failing  -        -        it is [self-signed]; 3 waiting; tried again in 40 s\n"
+        );
     }
 }

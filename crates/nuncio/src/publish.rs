@@ -3,33 +3,32 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use nuncio_dna::{CertificateDer, Domain, posh, tlsa};
 use nuncio_net::tls::Roots;
 
 use crate::cli::{Posh, Published, Tlsa};
 use crate::config::Config;
-use crate::{check, operate};
+use crate::serve::Local;
+use crate::{check, operate, serve};
 
 /// The ports of a server, for each host that is given without one: servers, then clients, each with STARTTLS and with direct TLS.
 const PORTS: [u16; 4] = [5269, 5270, 5222, 5223];
 
-/// The certificates to publish: of the files that are named, else of the domain; and those that will follow.
+/// The certificates to publish: the one that is shown for the domain, and those that will follow.
 fn certificates(
     config: &Config,
     given: &Published,
 ) -> anyhow::Result<(String, Vec<CertificateDer<'static>>)> {
-    let served: Vec<&str> = config.domain.iter().map(|domain| domain.name.as_str()).collect();
-    let domain = match &given.domain {
-        Some(domain) if served.contains(&domain.as_str()) => domain.clone(),
-        Some(domain) => {
-            let text = format!("{domain} is not served here; served are {}", served.join(", "));
-            return Err(operate::WrongUse(text).into());
-        }
-        None => served.first().map(|&domain| domain.to_owned()).context("no domain is configured")?,
+    let domain = check::local(config, given.domain.as_deref())?;
+    let (settings, _) = serve::tls_settings(config, Local::Find)?;
+    let Some(shown) = check::chain(&settings, &domain)?.into_iter().next() else {
+        bail!(
+            "there is no certificate for {domain} yet: name one (domain[].certificate), or start the server once, \
+             and the local authority makes one"
+        );
     };
-    let mut found = Vec::new();
-    found.extend(check::chain(config, &domain)?.into_iter().next());
+    let mut found = vec![shown];
     for file in &given.next {
         found.push(leaf(file)?);
     }
@@ -52,8 +51,9 @@ pub(crate) fn tlsa(given: &Tlsa, config: &Config) -> anyhow::Result<bool> {
     for host in &hosts {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) => {
-                let wrong = || operate::WrongUse(format!("`{host}`: {port} is not a port"));
-                (name, Some(port.parse().map_err(|_| wrong())?))
+                let number = port.parse().ok().filter(|port| *port != 0);
+                let wrong = || operate::WrongUse(format!("`{host}`: {port} is not a port; take 1 to 65535"));
+                (name, Some(number.ok_or_else(wrong)?))
             }
             None => (host.as_str(), None),
         };

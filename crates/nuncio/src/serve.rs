@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +14,15 @@ use nuncio_net::{
     Budget, BudgetLimits, Clock, Incoming, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit,
     Security, TlsHosts, ca,
 };
+use nuncio_router::Router;
 use nuncio_router::host::Points;
-use nuncio_router::{Router, SystemClock};
 use nuncio_stream::c2s::{C2s, C2sConfig, Idle, Start};
 use nuncio_xmpp::xml;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
-use crate::config::{Config, Limits};
+use crate::config::{Config, Domain, Limits};
 use crate::host::Client;
 use crate::logging::LevelHandle;
 use crate::operate::Operator;
@@ -31,12 +32,20 @@ use crate::{control, federation, msrp};
 /// How long a stop may take before what is left is cut off.
 const STOP: Duration = Duration::from_secs(30);
 
+/// What to do where a domain has no certificate of the operator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// The local authority makes one, if need be after it was made itself.
+    Make,
+    /// The one that the local authority has made is used; nothing is written. A domain for which there is none has none.
+    Find,
+}
+
 /// Certificates: the operator's where they are named, the local authority's elsewhere.
-pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Option<ca::LocalCa>)> {
-    let alabels = |name: &str| {
-        nuncio_xmpp::jid::to_ascii(name)
-            .with_context(|| format!("domain `{name}` has no form for DNS and TLS"))
-    };
+pub(crate) fn tls_settings(
+    config: &Config,
+    local: Local,
+) -> anyhow::Result<(TlsSettings, Option<ca::LocalCa>)> {
     let mut own = Vec::new();
     for domain in config.domain.iter().filter(|domain| domain.certificate.is_none()) {
         own.push(alabels(&domain.name)?);
@@ -46,25 +55,25 @@ pub(crate) fn tls_settings(config: &Config) -> anyhow::Result<(TlsSettings, Opti
     {
         own.push(alabels(host)?);
     }
-    let local = if own.is_empty() {
-        None
-    } else {
-        Some(ca::local(&config.data.join("tls"), &own).context("the local certificate authority")?)
+    let folder = config.data.join("tls");
+    let local = match local {
+        _ if own.is_empty() => Ok(None),
+        Local::Make => ca::local(&folder, &own).map(Some),
+        Local::Find => ca::find(&folder, &own),
     };
+    let local = local.context("the local certificate authority")?;
     let mut settings =
         TlsSettings { client_roots: config.tls.client_authorities.clone(), ..TlsSettings::default() };
     for domain in &config.domain {
-        let pair = match (&domain.certificate, &domain.key, &local) {
-            (Some(chain), Some(key), _) => PairFiles { chain: chain.clone(), key: key.clone() },
-            (_, _, Some(local)) => PairFiles { chain: local.chain.clone(), key: local.key.clone() },
-            _ => anyhow::bail!("domain `{}` has no certificate", domain.name),
+        let (chain, key) = match (&domain.certificate, &domain.key, &local) {
+            (Some(chain), Some(key), _) => (chain, key),
+            (_, _, Some(local)) => (&local.chain, &local.key),
+            _ => continue,
         };
+        let host = host_files(domain, chain, key)?;
         settings.hosts.push(HostFiles {
-            domain: alabels(&domain.name)?,
-            other_names: domain.hosted,
-            aliases: if domain.name.is_ascii() { Vec::new() } else { vec![domain.name.clone()] },
-            pairs: vec![pair],
             request_client_certificate: !config.tls.client_authorities.is_empty(),
+            ..host
         });
     }
     settings.default = settings.hosts.first().map(|host| host.domain.clone());
@@ -79,6 +88,21 @@ pub(crate) fn msrp_tls(
 ) -> anyhow::Result<TlsSettings> {
     let pair = local.map(|local| PairFiles { chain: local.chain.clone(), key: local.key.clone() });
     msrp::tls_settings(config, settings, pair.as_ref())
+}
+
+/// A domain, with this certificate.
+pub(crate) fn host_files(domain: &Domain, chain: &Path, key: &Path) -> anyhow::Result<HostFiles> {
+    Ok(HostFiles {
+        domain: alabels(&domain.name)?,
+        other_names: domain.hosted,
+        aliases: if domain.name.is_ascii() { Vec::new() } else { vec![domain.name.clone()] },
+        pairs: vec![PairFiles { chain: chain.to_owned(), key: key.to_owned() }],
+        request_client_certificate: false,
+    })
+}
+
+fn alabels(name: &str) -> anyhow::Result<String> {
+    nuncio_xmpp::jid::to_ascii(name).with_context(|| format!("domain `{name}` has no form for DNS and TLS"))
 }
 
 /// The addresses of a listener: those configured, else the default port, on loopback if only `localhost` is served.
@@ -231,7 +255,7 @@ pub(crate) async fn serve(
     let place = place::Open::at(&config).await?;
     let router = Arc::clone(&place.router);
 
-    let (settings, local) = tls_settings(&config)?;
+    let (settings, local) = tls_settings(&config, Local::Make)?;
     let between = federation::tls_settings(&settings);
     let relaying = msrp_tls(&config, &settings, local.as_ref())?;
     let (tls, warnings) = TlsHosts::load(settings).context("certificates")?;
@@ -527,27 +551,4 @@ pub(crate) fn router_config(config: &Config) -> anyhow::Result<nuncio_router::Ro
         enabled,
         extensions,
     })
-}
-
-/// `config check`: what `serve` would refuse, without serving: the extensions' tables, over a store in memory, and the certificates that are named.
-pub(crate) async fn check(config: &Config) -> anyhow::Result<()> {
-    let mut named = config.clone();
-    named.domain.retain(|domain| domain.certificate.is_some());
-    let (settings, _) = tls_settings(&named)?;
-    for warning in TlsHosts::load(settings).context("certificates")?.1 {
-        println!("warning: {warning}");
-    }
-    if federation::is_on(config) {
-        federation::config(config)?;
-        federation::collector(config)?;
-    }
-    let parts = nuncio_router::Parts {
-        config: router_config(config)?,
-        store: nuncio_store::Store::memory(),
-        entropy: Arc::new(OsEntropy),
-        clock: Arc::new(SystemClock),
-        extensions: nuncio_extensions::ALL,
-    };
-    Router::start(parts).await?;
-    Ok(())
 }

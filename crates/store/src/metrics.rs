@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) transactions: Counter,
     pub(crate) batches: Counter,
     pub(crate) writes: Counter,
+    pub(crate) passed: Counter,
     pub(crate) reads: Counter,
     pub(crate) queued: Gauge,
     pub(crate) group: Histogram,
@@ -27,6 +28,7 @@ impl Default for Metrics {
             transactions: Counter::default(),
             batches: Counter::default(),
             writes: Counter::default(),
+            passed: Counter::default(),
             reads: Counter::default(),
             queued: Gauge::default(),
             group: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
@@ -47,6 +49,7 @@ impl Metrics {
         registry.register("transactions", "Transactions written to disk", self.transactions.clone());
         registry.register("batches", "Batches settled, faulty ones included", self.batches.clone());
         registry.register("writes", "Single writes and checks in those batches", self.writes.clone());
+        registry.register("passed", "Rows that were removed before they were written", self.passed.clone());
         registry.register("reads", "Reads", self.reads.clone());
         registry.register("queued_writes", "Writes that wait for the writer", self.queued.clone());
         registry.register("transaction_batches", "Batches that shared one transaction", self.group.clone());

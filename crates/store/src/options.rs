@@ -10,6 +10,9 @@ pub struct Options {
     /// How long after the beginning of one transaction the next may wait until as many batches have come together
     /// as the last one had. Writes one at a time never wait. Default: 2 ms.
     pub pace: Duration,
+    /// How long a row that is appended alone may wait for its removal: until then nothing of either is written. Anything else that is committed,
+    /// and whoever reads of the same owner, ends the waiting. Zero: it is written at once. Default: 10 ms.
+    pub linger: Duration,
     /// How many writes one transaction takes at most. Default: 500.
     pub group: usize,
     /// How many writes may wait for the writer before a commit blocks. Default: 20 000.
@@ -28,6 +31,7 @@ impl Default for Options {
         Self {
             readers: std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4),
             pace: Duration::from_millis(2),
+            linger: Duration::from_millis(10),
             group: 500,
             queue: 20_000,
             queue_bytes: 64 * 1024 * 1024,

@@ -11,7 +11,8 @@ use crate::Fault;
 
 /// The outcome of a batch, to be awaited by whoever acknowledges it to somebody.
 ///
-/// It resolves once the batch is on the disk (or has failed), in the order in which batches were committed.
+/// It resolves once the batch is on the disk (or has failed), in the order in which batches were committed. The ticket of a row that was
+/// removed before it had been written resolves in its turn, that of its removal at once.
 /// Clones resolve together. Dropping a ticket cancels nothing.
 ///
 /// ```

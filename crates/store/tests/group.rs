@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use nuncio_store::{Fault, Options, Store};
+use nuncio_store::{Fault, Options, Row, Store};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
@@ -46,6 +46,46 @@ fn many_tickets_share_few_transactions() {
     assert!(metric(&registry, "store_writes_total") >= 5_000.0);
     assert!(metric(&registry, "store_commit_seconds_count") >= transactions);
     assert_eq!(metric(&registry, "store_queued_writes"), 0.0);
+}
+
+/// What is kept only until it is passed on costs the disk nothing; whatever else is written, read or closed does not wait for it.
+#[test]
+fn a_row_that_lingers_is_taken_out_or_written_with_what_comes_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, registry) =
+        open(&folder, &Options { linger: Duration::from_secs(3_600), ..Options::default() });
+    let (log, table) = (store.log("lingering"), store.table("lingering"));
+    let append = |owner: &str| {
+        let (ids, ticket) = log.append("body", &[Row::new(owner, "")]);
+        (ids[0], ticket)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let read = |owner: &str| runtime.block_on(log.read(owner, None, 9)).unwrap().len();
+
+    let before = metric(&registry, "store_transactions_total");
+    for _ in 0..1_000 {
+        let (first, one) = append("a@x");
+        let (second, two) = append("b@x");
+        log.remove("b@x", &[second]).wait().unwrap();
+        assert!(!one.is_done() && !two.is_done(), "tickets resolve in their order");
+        log.remove("a@x", &[first]).wait().unwrap();
+        one.wait().unwrap();
+        two.wait().unwrap();
+    }
+    assert_eq!(metric(&registry, "store_passed_total"), 2_000.0);
+    assert_eq!(metric(&registry, "store_transactions_total"), before, "nothing was written");
+
+    let (_, lingers) = append("a@x");
+    table.put("c@x", b"k", "v").wait().unwrap();
+    assert!(lingers.is_done(), "what is behind it does not wait for it");
+    drop(append("a@x"));
+    assert_eq!(read("a@x"), 2, "nor does a reader of the same owner");
+    drop(append("b@x"));
+    runtime.block_on(store.flush()).unwrap();
+    drop(append("b@x"));
+    runtime.block_on(store.close()).unwrap();
+    let again = Store::open(folder.path(), &Options::default()).unwrap();
+    assert_eq!(runtime.block_on(again.log("lingering").count("b@x")).unwrap(), 2);
 }
 
 #[test]

@@ -445,10 +445,13 @@ def context(authorities=None, certificate: tuple | None = None, server: bool = F
     return made
 
 
-async def listen(host: str, tls: ssl.SSLContext | None = None, raw: bool = False) -> tuple[asyncio.Server, asyncio.Queue[Connection]]:
-    """An endpoint that others connect to; its connections come out of the queue."""
+async def listen(host: str, tls: ssl.SSLContext | None = None, raw: bool = False,
+                 sessions: dict[Uri, Session] | None = None) -> tuple[asyncio.Server, asyncio.Queue[Connection]]:
+    """An endpoint that others connect to; its connections come out of the queue, and serve these sessions from the first octet on."""
     came: asyncio.Queue[Connection] = asyncio.Queue()
 
     async def accept(reader, writer):
-        came.put_nowait(Connection(reader, writer, raw=raw))
+        connection = Connection(reader, writer, raw=raw)
+        connection.sessions = sessions if sessions is not None else {}
+        came.put_nowait(connection)
     return await asyncio.start_server(accept, host, 0, ssl=tls, limit=2 ** 20), came

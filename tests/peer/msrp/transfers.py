@@ -89,24 +89,24 @@ async def kamailio_from(stage: Stage) -> str:
     return await file(*await stage.pair(stage.kamailio, stage.one), chunk=STEP)
 
 
-async def listener(stage: Stage, name: str, credential=None, raw: bool = False):
+async def listener(stage: Stage, name: str, credential=None, raw: bool = False, sessions: dict | None = None):
     """An endpoint without a relay that waits for connections, and the URI that it gives to peers."""
     credential = credential or stage.pki.make(f"endpoint-{ident(6)}", stage.endpoint)
-    server, came = await listen(stage.block.host(5), context(certificate=(credential.chain, credential.key), server=True), raw)
+    server, came = await listen(stage.block.host(5), context(certificate=(credential.chain, credential.key), server=True), raw, sessions)
     return server, came, Uri.fresh(name, server.sockets[0].getsockname()[1])
 
 
 @case("endpoint/reached", "the relay connects to a peer that has no relay, by TLS and by name", "S1-04 S1-R4")
 async def endpoint_reached(stage: Stage) -> str:
-    server, came, uri = await listener(stage, stage.endpoint)
+    sessions: dict[Uri, Session] = {}
+    server, came, uri = await listener(stage, stage.endpoint, sessions=sessions)
     try:
         alice = await stage.person(stage.one)
-        bob = Session(uri)
+        bob = sessions[uri] = Session(uri)
         alice.session.peer, bob.peer = [uri], alice.session.path()
         sending = asyncio.ensure_future(alice.connection.send(alice.session, b"are you there?", success=True))
         connection: Connection = await asyncio.wait_for(came.get(), 20)
         stage.open.append(connection)
-        connection.sessions[uri] = bob
         sent = await sending
         expect(bytes((await bob.message()).data), b"are you there?", "what arrived")
         await sent.success()

@@ -15,10 +15,10 @@ pub fn advice(code: &str) -> &'static str {
         "no-address" | "address-absent" | "no-endpoint" => {
             "they have to let their SRV records name a host that has an address, or give that host one"
         }
-        "dns-failed" | "srv-failed" | "address-failed" | "tlsa-failed" => {
+        "srv-failed" | "address-failed" | "tlsa-failed" => {
             "look whether your name server answers at all (federation.dns.servers); if it does, theirs have to answer"
         }
-        "dns-bogus" | "srv-bogus" | "address-bogus" | "tlsa-bogus" => {
+        "srv-bogus" | "address-bogus" | "tlsa-bogus" => {
             "they have to sign their zone anew, or mend the DS record above it; if nobody else sees this, your DNS answers are being changed on the way"
         }
         "srv-indeterminate" | "address-indeterminate" | "tlsa-indeterminate" => {
@@ -52,7 +52,7 @@ pub fn advice(code: &str) -> &'static str {
         }
         "protocol" | "stream-error" | "redirected" => "ask them: their log says more than they told us",
         "closed-here" | "unused" | "refused-here" => "look into this server's log",
-        "no-connector" => "give this domain a certificate (domain[].certificates)",
+        "no-connector" => "give this domain a certificate (domain[].certificate)",
         // --- TLS and certificates ---
         "no-tls" => {
             "they have to offer STARTTLS; if they say that they do, somebody on the way removes it; to talk without TLS, set federation.tls = \"optional\" and a policy that allows it"

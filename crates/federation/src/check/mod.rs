@@ -31,10 +31,10 @@ pub struct CheckParts {
     pub config: FederationConfig,
     /// The certificates of our domains, as servers show them to each other.
     pub tls: Arc<TlsHosts>,
-    /// The chain that is shown for our domain of the pair, its own certificate first.
+    /// The chain that is shown for our domain of the pair, its own certificate first. Empty where there is none to show.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Whom the other is assumed to trust: the public authorities.
-    pub public: Policy,
+    /// Whom others may trust, in words, and the policy of one who does: first the public authorities.
+    pub others: Vec<(String, Policy)>,
     /// Where ids come from.
     pub entropy: Arc<dyn Entropy>,
     /// The clock of the connections.
@@ -79,8 +79,10 @@ pub struct Report {
 pub struct Us {
     /// What was asked about our domain, with the answers.
     pub steps: Vec<Step>,
-    /// What a server that trusts the public authorities makes of our certificate.
-    pub judgement: Judgement,
+    /// Whether there is a certificate to show.
+    pub certificate: bool,
+    /// Whom a server trusts, in words, and what it then makes of our certificate. Never empty.
+    pub judgements: Vec<(String, Judgement)>,
 }
 
 /// What it comes to.
@@ -168,7 +170,7 @@ pub async fn check(parts: &CheckParts, pair: Pair) -> Report {
         }
     };
     if let (Some(why), Verdict::Refused { code, .. }) = (&report.validation, &report.verdict)
-        && (code.starts_with("dns-") || DNS.iter().any(|kind| code.starts_with(kind)))
+        && DNS.iter().any(|kind| code.starts_with(kind))
     {
         let text = format!("DNS answers cannot be validated here: {why}");
         report.verdict = Verdict::refused(&Failure::lasting("dns-not-validated", text));
@@ -181,7 +183,7 @@ pub async fn check(parts: &CheckParts, pair: Pair) -> Report {
 }
 
 /// What codes begin with that are about DNS answers.
-const DNS: [&str; 3] = ["srv-", "address-", "tlsa-"];
+const DNS: [&str; 4] = ["dns-", "srv-", "address-", "tlsa-"];
 
 /// All at once; there are few.
 async fn join_all<T>(calls: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
@@ -239,6 +241,7 @@ async fn about_us(parts: &CheckParts, pair: &Pair) -> Option<Us> {
     let collected = parts.collector.collect(&claim, None, &Wants::everything()).await;
     let tls = if parts.chain.is_empty() { Tls::None } else { Tls::V13 };
     let evidence = Evidence { tls, chain: parts.chain.clone(), ..collected };
-    let judgement = judge(&claim, &evidence, &parts.public, (parts.now)());
-    Some(Us { steps: steps(&evidence), judgement })
+    let judged = |policy| judge(&claim, &evidence, policy, (parts.now)());
+    let judgements = parts.others.iter().map(|(trust, policy)| (trust.clone(), judged(policy))).collect();
+    Some(Us { steps: steps(&evidence), certificate: !parts.chain.is_empty(), judgements })
 }

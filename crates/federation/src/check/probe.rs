@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::CheckParts;
 use crate::failure::Failure;
 use crate::mind::{self, Mind};
+use crate::reached::Reached;
 use crate::route::Target;
 
 /// What was seen of one of their servers.
@@ -107,7 +108,8 @@ async fn open(
         handshake_failure: Some(Arc::clone(&handshake)),
         ..Options::new(parts.clock, Arc::clone(&parts.net))
     };
-    let caller = Caller { mind, target, seen, handshake, closing: false, closed: false };
+    let reached = Reached::default();
+    let caller = Caller { mind, target, seen, handshake, reached, closing: false, closed: false };
     drive(io, machine, caller, options).await;
     Ok(())
 }
@@ -117,6 +119,7 @@ struct Caller<'a> {
     target: &'a Target,
     seen: &'a Mutex<Server>,
     handshake: Arc<OnceLock<nuncio_net::HandshakeFailure>>,
+    reached: Reached,
     closing: bool,
     closed: bool,
 }
@@ -156,7 +159,7 @@ impl Caller<'_> {
             return;
         }
         let handshake = self.handshake.get().map(|failure| failure.why.as_str());
-        seen.failure = Some(Failure::ended(end, handshake));
+        seen.failure = Some(Failure::ended(end, handshake).at(self.reached));
     }
 }
 
@@ -177,6 +180,7 @@ impl Host<S2s> for Caller<'_> {
     }
 
     async fn event(&mut self, event: Event) {
+        self.reached.note(&event);
         match event {
             Event::Secured(tls) => self.secured(&tls),
             Event::Offered(offers) => {

@@ -38,15 +38,20 @@ fn offered(offers: Offers) -> Vec<&'static str> {
     all.into_iter().filter_map(|(is, name)| is.then_some(name)).collect()
 }
 
-fn lines(f: &mut fmt::Formatter<'_>, judgement: &Judgement) -> fmt::Result {
+fn lines(f: &mut fmt::Formatter<'_>, judgement: &Judgement, indent: &str) -> fmt::Result {
     for proof in &judgement.proofs {
-        writeln!(f, "    {proof}")?;
+        writeln!(f, "{indent}{proof}")?;
     }
     for finding in &judgement.findings {
-        writeln!(f, "    not by {finding}")?;
+        let not = if finding.by.is_some() { "not by " } else { "" };
+        writeln!(f, "{indent}{not}{finding}")?;
     }
     Ok(())
 }
+
+/// What to do about a domain of ours that has none.
+const NO_CERTIFICATE: &str =
+    "name one (domain[].certificate), or start the server once, and the local authority makes one";
 
 impl fmt::Display for Report {
     /// What an operator reads. The last line is the verdict, with the one cause if they are refused.
@@ -113,7 +118,7 @@ impl Server {
             writeln!(f, "    {step}")?;
         }
         if let Some(judgement) = &self.judgement {
-            lines(f, judgement)?;
+            lines(f, judgement, "    ")?;
         }
         if let Some(offers) = self.offers {
             let offered = offered(offers);
@@ -128,12 +133,29 @@ impl Server {
 }
 
 impl Us {
+    fn to_json(&self, report: &Report) -> Value {
+        let one = |(trust, judgement): &(String, Judgement)| json!({ "trust": trust, "judgement": judgement.to_json() });
+        json!({
+            "steps": steps(&self.steps),
+            "certificate": self.certificate,
+            "judgement": self.judgements.first().map(|(_, judgement)| judgement.to_json()),
+            "judgements": self.judgements.iter().map(one).collect::<Vec<_>>(),
+            "taken": taken(report),
+        })
+    }
+
     fn show(&self, f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
         writeln!(f, "\nwhat others can prove about {}", report.pair.local)?;
         for step in &self.steps {
             writeln!(f, "    {step}")?;
         }
-        lines(f, &self.judgement)?;
+        if !self.certificate {
+            writeln!(f, "    there is no certificate to show: {NO_CERTIFICATE}")?;
+        }
+        for (trust, judgement) in &self.judgements {
+            writeln!(f, "    to who believes {trust}:")?;
+            lines(f, judgement, "        ")?;
+        }
         writeln!(f, "    {}", taken(report))
     }
 }
@@ -213,11 +235,7 @@ impl Report {
             "validation-problem": self.validation,
             "steps": steps(&self.steps),
             "servers": self.servers.iter().map(Server::to_json).collect::<Vec<_>>(),
-            "us": self.us.as_ref().map(|us| json!({
-                "steps": steps(&us.steps),
-                "judgement": us.judgement.to_json(),
-                "taken": taken(self),
-            })),
+            "us": self.us.as_ref().map(|us| us.to_json(self)),
             "accepted": self.verdict.is_accepted(),
             "code": code,
             "text": text,

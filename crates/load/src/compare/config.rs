@@ -40,6 +40,17 @@ pub(super) struct Federation {
     pub(super) more: Vec<String>,
     /// Where other domains are.
     pub(super) hosts: Vec<(String, SocketAddr)>,
+    /// Its MSRP relay, if it is measured. Nuncio only.
+    pub(super) relay: Option<Relay>,
+}
+
+/// An MSRP relay.
+#[derive(Clone, Debug)]
+pub(super) struct Relay {
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// Where other relays are.
+    pub(super) hosts: Vec<(String, SocketAddr)>,
 }
 
 /// The name that Prosody gives the folder of a domain.
@@ -51,12 +62,13 @@ pub(super) fn escaped(domain: &str) -> String {
 pub(super) fn nuncio(setting: &Setting<'_>) -> String {
     let folder = setting.folder.display();
     let federated = setting.federation.map(nuncio_federation).unwrap_or_default();
+    let relay = setting.federation.and_then(|federation| federation.relay.as_ref());
     let mut text = format!(
         r#"data = "{folder}/data"
 listen.c2s = []
 listen.c2s_tls = ["{address}"]
 listen.http = []
-listen.msrp = []
+listen.msrp = [{msrp}]
 log.level = "info"
 accounts.scram_iterations = {ITERATIONS}
 {federated}
@@ -81,7 +93,14 @@ idle_accounts = 100000
 "#,
         address = setting.address,
         domain = setting.domain,
+        msrp = relay.map(|relay| format!("\"{}\"", relay.listen)).unwrap_or_default(),
     );
+    if let Some(relay) = relay {
+        text.push_str("\n[msrp]\nallow_networks = [\"127.0.0.0/8\"]\nuris_per_account = 1000000\n");
+        for (domain, place) in &relay.hosts {
+            let _ = writeln!(text, "hosts.\"{domain}\" = \"{place}\"");
+        }
+    }
     for name in setting.federation.iter().flat_map(|federation| &federation.more) {
         let _ = write!(
             text,
@@ -272,6 +291,10 @@ mod tests {
             authority: PathBuf::from("some/ca.pem"),
             more: vec!["more.test".to_owned()],
             hosts: vec![("b.test".to_owned(), "127.0.0.3:4270".parse().unwrap())],
+            relay: Some(Relay {
+                listen: "127.0.0.2:4285".parse().unwrap(),
+                hosts: vec![("b.test".to_owned(), "127.0.0.3:4285".parse().unwrap())],
+            }),
         }
     }
 
@@ -284,6 +307,8 @@ mod tests {
         assert_eq!(table["federation"]["hosts"]["b.test"].as_str(), Some("127.0.0.3:4270"));
         assert_eq!(table["federation"]["authorities"][0].as_str(), Some("some/ca.pem"));
         assert_eq!(table["listen"]["s2s"][0].as_str(), Some("127.0.0.2:4269"));
+        assert_eq!(table["listen"]["msrp"][0].as_str(), Some("127.0.0.2:4285"));
+        assert_eq!(table["msrp"]["hosts"]["b.test"].as_str(), Some("127.0.0.3:4285"));
         let domains = table["domain"].as_array().unwrap();
         let names: Vec<_> = domains.iter().map(|domain| domain["name"].as_str().unwrap()).collect();
         assert_eq!(names, ["a.test", "more.test"]);

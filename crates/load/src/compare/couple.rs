@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use nuncio_net::ca::{self, LocalCa};
 
-use super::config::Federation;
+use super::config::{DOMAIN, Federation, Relay};
 use super::plan::{SITE_ACCOUNTS, Site};
 use super::subject::{Kind, Place, Subject, free_address};
 use crate::Target;
@@ -38,8 +38,8 @@ impl Couple {
         let listen = free_address(AWAY)?;
         let mut silent = Vec::new();
         let (hosts, others) = match site {
-            Site::Alone => (Vec::new(), Vec::new()),
-            Site::Two => (vec![("b.test".to_owned(), listen)], vec!["b.test".to_owned()]),
+            Site::Alone | Site::Msrp(1) => (Vec::new(), Vec::new()),
+            Site::Two | Site::Msrp(_) => (vec![("b.test".to_owned(), listen)], vec!["b.test".to_owned()]),
             Site::Hoster(count) => {
                 let names = numbered(count, "hoster.test");
                 (names.iter().map(|name| (name.clone(), listen)).collect(), names)
@@ -63,17 +63,32 @@ impl Couple {
                 Subject::prepare(kind, place, base, &tls, binary, ranges)
             };
         let (ip, domain) = HOME;
-        let federation =
-            Federation { listen: free_address(ip)?, authority: authority.clone(), more: Vec::new(), hosts };
+        // The bare relay has the certificate of the run.
+        let domain = if kind == Kind::Relay { DOMAIN } else { domain };
+        let (mut near, mut far) = (None, None);
+        if matches!(site, Site::Msrp(_)) {
+            let (here, there) = (free_address(ip)?, free_address(AWAY)?);
+            let known = |names: &[String], place| names.iter().map(|name| (name.clone(), place)).collect();
+            near = Some(Relay { listen: here, hosts: known(&others, there) });
+            far = Some(Relay { listen: there, hosts: vec![(domain.to_owned(), here)] });
+        }
+        let federation = Federation {
+            listen: free_address(ip)?,
+            authority: authority.clone(),
+            more: Vec::new(),
+            hosts,
+            relay: near,
+        };
         let back = vec![(domain.to_owned(), federation.listen)];
         let home = build("home", domain, &[domain], ip, federation, &[SITE_ACCOUNTS])?;
         let away = match others.split_first() {
             Some((first, more)) => {
-                let federation = Federation { listen, authority, more: more.to_vec(), hosts: back };
+                let more = more.to_vec();
+                let federation = Federation { listen, authority, more, hosts: back, relay: far };
                 // The whole name, and whatever stands below the same parent.
                 let parent = first.split_once('.').map_or("", |(_, parent)| parent);
                 let below = format!("*.{parent}");
-                let certified: &[&str] = if more.is_empty() { &[first] } else { &[&below] };
+                let certified: &[&str] = if others.len() == 1 { &[first] } else { &[&below] };
                 Some((build("away", first, certified, AWAY, federation, &[SITE_ACCOUNTS])?, listen))
             }
             None => None,

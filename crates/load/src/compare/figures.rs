@@ -172,6 +172,11 @@ fn verdict(case: &Case, goal: Goal, table: &Table, cores: usize) -> Verdict {
             };
             (format!("{name} at most {most} x that without them"), ratio(now, calm), most)
         }
+        Goal::Median(most) => {
+            let found = of(case.key, Kind::Nuncio).and_then(|figures| figures.p50);
+            unit = Unit::Measured;
+            (format!("median at most {}", super::table::quantity(case.measure, Some(most))), found, most)
+        }
         Goal::OfBetterRival(most) => {
             let found = ratio(nuncio, better_rival(case.key, table));
             (format!("at most {most} x the better rival"), found, most)

@@ -46,7 +46,7 @@ pub struct CompareArgs {
     /// Only this server; may be given several times.
     #[arg(long = "subject", value_name = "NAME")]
     subjects: Vec<Kind>,
-    /// Only this scenario (chat10, chat1, managed, login, idle, presence, roster, offline, resume, few, many, spread, one-thread, two-threads, federated, pairs, dead); may be given several times.
+    /// Only this scenario (chat10, chat1, managed, login, idle, presence, roster, offline, resume, few, many, spread, one-thread, two-threads, federated, pairs, dead, msrp1, msrp2, msrp-memory, msrp-idle, msrp-beside); may be given several times.
     #[arg(long, value_name = "SCENARIO")]
     only: Vec<String>,
     /// How often each scenario runs at each server: 3, with --quick 1.

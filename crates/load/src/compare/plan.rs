@@ -27,6 +27,8 @@ pub(super) enum Site {
     Hoster(u32),
     /// One, and so many domains that nobody answers for: half of them refuse connections, half accept them and say nothing.
     Dead(u32),
+    /// One with an MSRP relay, or two whose relays forward to each other.
+    Msrp(u32),
 }
 
 impl Site {
@@ -37,6 +39,8 @@ impl Site {
             Self::Two => "two",
             Self::Hoster(_) => "hoster",
             Self::Dead(_) => "dead",
+            Self::Msrp(1) => "msrp1",
+            Self::Msrp(_) => "msrp2",
         }
     }
 }
@@ -65,6 +69,8 @@ pub(super) enum Goal {
     Connections(u64),
     /// A percentile of latencies at most so many times what it is at the same server without the disturbance that the case is about.
     Undisturbed(Percentile, f64),
+    /// The median of latencies at most this, in microseconds.
+    Median(f64),
     /// At most so many times what it costs in another case.
     OfCase(&'static str, f64),
     /// The rate rises from the other case by at least this part of what the cores leave.
@@ -99,6 +105,8 @@ const EVERYBODY: &[Kind] = &Kind::ALL;
 const SERVERS: &[Kind] = &[Kind::Prosody, Kind::Ejabberd, Kind::Nuncio];
 const NUNCIO: &[Kind] = &[Kind::Nuncio];
 /// Those whose servers are compared when they talk to each other.
+/// Those that forward a file.
+const RELAYS: &[Kind] = &[Kind::Relay, Kind::Nuncio];
 const FEDERATED: &[Kind] = &[Kind::Prosody, Kind::Nuncio];
 
 /// How large the scenarios are.
@@ -120,6 +128,10 @@ pub(super) struct Sizes {
     pairs: u32,
     /// Stanzas to domains that nobody answers for.
     unanswered: u32,
+    /// Bytes of a file through MSRP relays.
+    file: u64,
+    /// MSRP clients that say nothing.
+    quiet: u32,
 }
 
 impl Sizes {
@@ -135,6 +147,8 @@ impl Sizes {
         many: 10_000,
         pairs: 1_000,
         unanswered: 10_000,
+        file: 1 << 30,
+        quiet: 5_000,
     };
 
     /// Those of `--quick`: the same scenarios, smaller.
@@ -149,6 +163,8 @@ impl Sizes {
         many: 1_000,
         pairs: 200,
         unanswered: 2_000,
+        file: 64 << 20,
+        quiet: 500,
     };
 }
 
@@ -163,14 +179,15 @@ const PAIRS: u32 = 20;
 
 /// All cases in the order of the table.
 pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
-    let Sizes { seconds, logins, idle, contacts, fetches, absent, resumes, many, pairs, unanswered } = sizes;
+    let Sizes { seconds, logins, idle, contacts, fetches, absent, resumes, many, pairs, unanswered, .. } =
+        sizes;
     let chat = |window: u32, more: &str| {
         format!(
             "kind = \"chat\"\npairs = {PAIRS}\nwindow = {window}\nbody = 100\nseconds = {seconds}\n{more}"
         )
     };
     let user = Case { accounts: "chat", ..Case::default() };
-    vec![
+    let mut all = vec![
         Case {
             key: "chat10",
             title: format!("CPU per one-to-one message, {PAIRS} pairs, window 10, 100-byte body"),
@@ -323,10 +340,75 @@ pub(super) fn cases(sizes: Sizes) -> Vec<Case> {
             subjects: NUNCIO,
             goals: vec![Goal::Undisturbed(Percentile::P50, 1.1), Goal::Undisturbed(Percentile::P99, 1.1)],
             site: Site::Dead(DEAD),
-            ..user
+            ..user.clone()
+        },
+    ];
+    all.extend(msrp(sizes, &user));
+    all
+}
+
+/// Files of this many are on their way at once where the relay's memory is looked at.
+const FILES: u64 = 8;
+
+/// The MSRP relay beside the server.
+fn msrp(sizes: Sizes, user: &Case) -> Vec<Case> {
+    let Sizes { file, quiet, .. } = sizes;
+    let scenario = |text: &str| format!("kind = \"msrp\"\n{text}");
+    let megabytes = file / 1_000_000;
+    vec![
+        Case {
+            key: "msrp1",
+            title: format!("CPU per megabyte of a file of {megabytes} MB through an MSRP relay"),
+            scenario: scenario(&format!("bytes = {file}\n")),
+            subjects: RELAYS,
+            goals: vec![Goal::OfRelay(2.0)],
+            site: Site::Msrp(1),
+            ..user.clone()
+        },
+        Case {
+            key: "msrp2",
+            title: "the same through the relays of two servers, both together".to_owned(),
+            scenario: scenario(&format!("bytes = {file}\n")),
+            subjects: NUNCIO,
+            goals: vec![Goal::OfCase("msrp1", 2.0)],
+            site: Site::Msrp(2),
+            ..user.clone()
+        },
+        Case {
+            key: "msrp-memory",
+            title: format!("the server's memory at its peak, {FILES} files through its MSRP relay at once"),
+            measure: Measure::Memory,
+            scenario: scenario(&format!("bytes = {}\nfiles = {FILES}\n", file / FILES)),
+            subjects: NUNCIO,
+            goals: vec![Goal::AtMost(67_108_864.0)],
+            site: Site::Msrp(1),
+            ..user.clone()
+        },
+        Case {
+            key: "msrp-idle",
+            title: format!("memory per idle MSRP client with a connection and a URI, at {quiet}"),
+            measure: Measure::Memory,
+            scenario: scenario(&format!("files = 0\nidle = {quiet}\n")),
+            subjects: NUNCIO,
+            goals: vec![Goal::AtMost(10_000.0)],
+            site: Site::Msrp(1),
+            ..user.clone()
+        },
+        Case {
+            key: "msrp-beside",
+            title: "latency (p99) of short messages while a file flows to the same client".to_owned(),
+            measure: Measure::Latency,
+            scenario: scenario(&format!("bytes = {}\ntexts = {TEXTS}\n", file / 4)),
+            subjects: NUNCIO,
+            goals: vec![Goal::Median(50_000.0)],
+            site: Site::Msrp(1),
+            ..user.clone()
         },
     ]
 }
+
+/// Short messages beside a file.
+const TEXTS: u32 = 500;
 
 /// Pairs of domains before memory is looked at first.
 const FIRST_PAIRS: u32 = 50;

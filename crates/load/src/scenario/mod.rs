@@ -8,6 +8,7 @@ mod churn;
 mod dead;
 mod idle;
 mod login;
+mod msrp;
 mod offline;
 mod pairs;
 mod presence;
@@ -24,6 +25,7 @@ pub use self::churn::Churn;
 pub use self::dead::Dead;
 pub use self::idle::Idle;
 pub use self::login::Login;
+pub use self::msrp::Msrp;
 pub use self::offline::Offline;
 pub use self::pairs::Pairs;
 pub use self::presence::Presence;
@@ -113,6 +115,7 @@ kinds! {
     churn::Churn,
     pairs::Pairs,
     dead::Dead,
+    msrp::Msrp,
 }
 
 /// Why a text is no scenario.
@@ -274,6 +277,8 @@ mod tests {
             ("pairs", "domain", "a'b"),
             ("dead", "domain", ""),
             ("dead", "stanzas", "0"),
+            ("msrp", "bytes", "5"),
+            ("msrp", "files", "0"),
         ] {
             let why = Scenario::named(name, &[(key, value)]).unwrap_err().to_string();
             assert!(why.contains(key) && why.contains("must be from"), "{name} {key}={value}: {why}");

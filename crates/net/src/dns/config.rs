@@ -33,8 +33,8 @@ pub enum Validation {
     /// [`super::Security::Secure`], any other [`super::Security::Insecure`]; for one that is bogus it answers SERVFAIL. Of any other server the bit says nothing,
     /// since whoever is on the way can set it: its answers are [`super::Security::Indeterminate`].
     TrustAd,
-    /// This program, up to these anchors (RFC 4035 §5). The name servers must be recursive and pass signatures on; they need not validate. Zones that are signed by
-    /// RSA or ECDSA P-256 alone are checked; one that is signed by something else only, such as Ed25519, counts as not signed (RFC 4035 §5.2).
+    /// This program, up to these anchors (RFC 4035 §5). The name servers must be recursive and pass signatures on; they need not validate. Zones that are signed with
+    /// RSA, ECDSA or Ed25519 are checked; one that is signed with something else only, such as Ed448, counts as not signed (RFC 4035 §5.2).
     Local(Anchors),
 }
 

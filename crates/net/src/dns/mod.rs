@@ -16,6 +16,7 @@
 mod cache;
 mod config;
 mod exchange;
+mod grafts;
 mod order;
 mod reply;
 mod resolver;
@@ -84,7 +85,7 @@ pub enum DnsError {
     Unreachable(String),
     /// The servers answered that they cannot or will not answer: the response code (RFC 6895 §2.3), such as 2 for SERVFAIL. A server that
     /// validates answers so when signatures are wrong.
-    #[error("the name server refused to answer: code {0}")]
+    #[error("the name server answered {}", code_name(*.0))]
     Refused(u8),
     /// An answer that is none.
     #[error("the name server's answer is broken")]
@@ -95,6 +96,17 @@ pub enum DnsError {
     /// Aliases that lead nowhere, or to too many others.
     #[error("too many aliases")]
     Aliases,
+}
+
+/// The mnemonic of a response code, as other tools print it.
+fn code_name(code: u8) -> String {
+    match code {
+        1 => "FORMERR".to_owned(),
+        2 => "SERVFAIL".to_owned(),
+        4 => "NOTIMP".to_owned(),
+        5 => "REFUSED".to_owned(),
+        other => format!("with code {other}"),
+    }
 }
 
 /// One record of a type that can be asked for.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::base::iana::{Class, Rtype};
 use domain::base::name::ParsedName;
+use domain::base::opt::ExtendedError;
 use domain::base::{Message, ToName as _};
 use domain::dnssec::validator::anchor::TrustAnchors;
 use domain::dnssec::validator::context::{Config, ValidationContext, ValidationState};
@@ -23,6 +24,7 @@ use domain::zonefile::inplace::{Entry, Zonefile};
 use parking_lot::Mutex;
 
 use super::exchange::Exchange;
+use super::grafts::Grafts;
 use super::resolver::now;
 use super::{Anchors, BadAnchors, DnsError, Name, Security, reply};
 
@@ -52,38 +54,97 @@ tokio::task_local! {
     static WORK: Arc<Work>;
 }
 
+/// What the validator says of a reply.
+type Judged =
+    Result<(ValidationState, Option<ExtendedError<Vec<u8>>>), domain::dnssec::validator::context::Error>;
+
 /// What one lookup may still cause, and what went wrong on the way.
 struct Work {
     questions: AtomicU32,
     failed: Mutex<Option<DnsError>>,
 }
 
-/// Judges replies.
-pub(super) struct Validator(ValidationContext<Upstream>);
+/// Zones under zones that are to be grafted, for one lookup.
+const MOST_GRAFTS: usize = 4;
 
-impl Validator {
-    pub(super) fn new(anchors: &Anchors, exchange: Arc<Exchange>) -> Self {
+/// Judges replies.
+pub(super) struct Validator {
+    anchors: Arc<str>,
+    exchange: Arc<Exchange>,
+    grafts: Arc<Grafts>,
+    checks: Mutex<Arc<Checks>>,
+    /// Whoever has this proves what is to be grafted; the others wait for it.
+    grafting: tokio::sync::Mutex<()>,
+}
+
+/// The validator of `domain` with the anchors of a time.
+struct Checks {
+    context: ValidationContext<Upstream>,
+    /// When the first anchor ends, in seconds of the time of day.
+    until: u64,
+}
+
+impl Checks {
+    fn new(anchors: &str, exchange: &Arc<Exchange>, grafts: &Arc<Grafts>) -> Arc<Self> {
         let mut config = Config::new();
         config.set_bad_signatures(MOST_BAD_SIGNATURES);
         config.set_max_node_cache(ZONES);
         config.set_max_validity(exchange.config.longest);
         // Failures are remembered by the resolver; here a broken zone would outlive its repair.
         config.set_max_bogus_validity(Duration::from_secs(1));
+        let (more, until) = grafts.anchors(now().as_secs());
         // They were read once already.
-        let anchors = TrustAnchors::from_u8(anchors.0.as_bytes()).unwrap_or_else(|_| TrustAnchors::empty());
-        Self(ValidationContext::with_config(anchors, Upstream(exchange), config))
+        let anchors = TrustAnchors::from_u8(format!("{anchors}\n{more}").as_bytes())
+            .unwrap_or_else(|_| TrustAnchors::empty());
+        let upstream = Upstream { exchange: Arc::clone(exchange), grafts: Arc::clone(grafts) };
+        Arc::new(Self { context: ValidationContext::with_config(anchors, upstream, config), until })
+    }
+}
+
+impl Validator {
+    pub(super) fn new(anchors: &Anchors, exchange: Arc<Exchange>) -> Self {
+        let (anchors, grafts) = (Arc::from(&*anchors.0), Arc::default());
+        let checks = Mutex::new(Checks::new(&anchors, &exchange, &grafts));
+        Self { anchors, exchange, grafts, checks, grafting: tokio::sync::Mutex::default() }
+    }
+
+    /// The anchors as of now. What was found out under others is forgotten with them.
+    fn checks(&self) -> Arc<Checks> {
+        let checks = &mut *self.checks.lock();
+        if checks.until <= now().as_secs() {
+            *checks = Checks::new(&self.anchors, &self.exchange, &self.grafts);
+        }
+        Arc::clone(checks)
+    }
+
+    /// Takes zones in that were said not to be signed because of their algorithm. Whether a reply is to be judged again.
+    async fn graft(&self, by: &Arc<Checks>) -> bool {
+        let _mine = self.grafting.lock().await;
+        if !Arc::ptr_eq(by, &self.checks()) {
+            return true;
+        }
+        let mut proven = false;
+        for (zone, mut message) in self.grafts.open() {
+            let judged = by.context.validate_msg::<Vec<u8>, Vec<u8>>(&mut message).await;
+            let is = matches!(judged, Ok((ValidationState::Secure, _)));
+            self.grafts.settle(&zone, is);
+            proven |= is;
+        }
+        if proven {
+            *self.checks.lock() = Checks::new(&self.anchors, &self.exchange, &self.grafts);
+        }
+        proven
     }
 
     /// What can be said of a reply, and for how many seconds its signatures hold. Never [`Security::Bogus`]: that is an error.
     pub(super) async fn judge(
         &self,
-        mut message: Message<Vec<u8>>,
+        message: Message<Vec<u8>>,
     ) -> Result<(Security, Option<u32>), DnsError> {
         bounded(&message)?;
         let signed = reply::signed_for(&message, now().as_secs())?;
         let work = Arc::new(Work { questions: AtomicU32::new(MOST_QUESTIONS), failed: Mutex::default() });
-        let judged = self.0.validate_msg::<Vec<u8>, Vec<u8>>(&mut message);
-        let judged = WORK.scope(Arc::clone(&work), judged).await;
+        let judged = WORK.scope(Arc::clone(&work), self.state_of(&message)).await;
         match judged {
             Ok((ValidationState::Secure, _)) => Ok((Security::Secure, signed)),
             Ok((ValidationState::Insecure, _)) => Ok((Security::Insecure, None)),
@@ -98,6 +159,19 @@ impl Validator {
                 Err(work.failed.lock().take().unwrap_or_else(|| DnsError::Bogus(error.to_string())))
             }
         }
+    }
+}
+
+impl Validator {
+    async fn state_of(&self, message: &Message<Vec<u8>>) -> Judged {
+        for _ in 0..=MOST_GRAFTS {
+            let checks = self.checks();
+            let judged = checks.context.validate_msg::<Vec<u8>, Vec<u8>>(&mut message.clone()).await;
+            if !matches!(judged, Ok((ValidationState::Insecure, _))) || !self.graft(&checks).await {
+                return judged;
+            }
+        }
+        Ok((ValidationState::Bogus, None))
     }
 }
 
@@ -137,7 +211,10 @@ pub(super) fn bounded(message: &Message<Vec<u8>>) -> Result<(), DnsError> {
 }
 
 /// Asks for keys and delegations on behalf of the validator.
-struct Upstream(Arc<Exchange>);
+struct Upstream {
+    exchange: Arc<Exchange>,
+    grafts: Arc<Grafts>,
+}
 
 impl SendRequest<RequestMessage<Vec<u8>>> for Upstream {
     fn send_request(&self, request: RequestMessage<Vec<u8>>) -> Box<dyn GetResponse + Send + Sync> {
@@ -145,12 +222,17 @@ impl SendRequest<RequestMessage<Vec<u8>>> for Upstream {
             let question = message.sole_question().ok()?;
             Some((question.qname().to_vec(), question.qtype()))
         });
-        Box::new(Request { exchange: Arc::clone(&self.0), question })
+        Box::new(Request {
+            exchange: Arc::clone(&self.exchange),
+            grafts: Arc::clone(&self.grafts),
+            question,
+        })
     }
 }
 
 struct Request {
     exchange: Arc<Exchange>,
+    grafts: Arc<Grafts>,
     question: Option<(Name, Rtype)>,
 }
 
@@ -175,6 +257,9 @@ impl GetResponse for Request {
             let asked = asked.and_then(|reply| bounded(&reply.message).map(|()| reply.message));
             match asked {
                 Ok(message) => {
+                    if *kind == Rtype::DS {
+                        self.grafts.seen(name, &message, now().as_secs());
+                    }
                     Message::from_octets(Bytes::from(message.into_octets())).map_err(|_| Error::ShortMessage)
                 }
                 Err(error) => {

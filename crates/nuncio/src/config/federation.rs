@@ -1,10 +1,12 @@
 //! The table `[federation]`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Other servers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -24,7 +26,7 @@ pub(crate) struct Federation {
     pub(crate) peer: Vec<Peer>,
     /// PEM files of authorities; empty: the system's.
     pub(crate) authorities: Vec<PathBuf>,
-    /// DER files of revocation lists.
+    /// Files of revocation lists, DER or PEM.
     pub(crate) revocation_lists: Vec<PathBuf>,
     /// Whether streams are encrypted.
     pub(crate) tls: Encryption,
@@ -40,6 +42,8 @@ pub(crate) struct Federation {
     pub(crate) queue_seconds: u64,
     /// How long before its end a proof is renewed.
     pub(crate) renew_seconds: u64,
+    /// How long after the loss of its connection a stream may be resumed.
+    pub(crate) resume_seconds: u64,
     /// A stream that carried nothing for so long is closed.
     pub(crate) unused_seconds: u64,
     /// Where domains are, whatever DNS says.
@@ -67,6 +71,7 @@ impl Default for Federation {
             queue_bytes: 1 << 20,
             queue_seconds: 120,
             renew_seconds: 30,
+            resume_seconds: 60,
             unused_seconds: 600,
             hosts: BTreeMap::new(),
             dns: Dns::default(),
@@ -105,7 +110,7 @@ pub(crate) enum Encryption {
 }
 
 /// One server or several.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Servers {
     /// One.
@@ -115,11 +120,42 @@ pub(crate) enum Servers {
 }
 
 impl Servers {
-    pub(crate) fn all(&self) -> &[String] {
+    pub(crate) const fn all(&self) -> &[String] {
         match self {
             Self::One(one) => std::slice::from_ref(one),
-            Self::Several(all) => all,
+            Self::Several(all) => all.as_slice(),
         }
+    }
+
+    pub(crate) const fn is_list(&self) -> bool {
+        matches!(self, Self::Several(_))
+    }
+}
+
+/// By hand, so that what is wrong is said in words.
+impl<'de> Deserialize<'de> for Servers {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Servers;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("an address with its port as text, or a list of such")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, one: &str) -> Result<Servers, E> {
+                Ok(Servers::One(one.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Servers, A::Error> {
+                let mut found = Vec::new();
+                while let Some(one) = all.next_element()? {
+                    found.push(one);
+                }
+                Ok(Servers::Several(found))
+            }
+        }
+        from.deserialize_any(Either)
     }
 }
 

@@ -1,63 +1,42 @@
-//! Reads `nuncio.toml` and tells every mistake in it: file, line, key, and what would be right.
+//! Reads `nuncio.toml`, and tells every mistake in its keys and types.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use serde::Deserialize as _;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, Deserializer};
 
-use super::{Config, options};
+use super::source::{ConfigError, Problem, Source, position};
+use super::{Config, options, values};
 
-/// The configuration cannot be used.
+/// What was read, with where it stands and what is wrong with it so far.
 #[derive(Debug)]
-pub(crate) struct ConfigError {
-    /// The file.
-    pub(crate) file: PathBuf,
-    /// What is wrong in it; never empty.
-    pub(crate) problems: Vec<Problem>,
+pub(crate) struct Read {
+    /// The configuration; defaults in place of values that cannot be used. None if nothing could be made of the text.
+    pub(crate) config: Option<Config>,
+    /// Where it stands.
+    pub(crate) source: Source,
 }
 
-/// One mistake.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    /// Line and column, from 1; none if the file itself cannot be read.
-    pub(crate) at: Option<(usize, usize)>,
-    /// The key, as a path, if one is concerned.
-    pub(crate) key: Option<String>,
-    /// What is wrong.
-    pub(crate) what: String,
-    /// What would be right.
-    pub(crate) remedy: String,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.problems.iter().enumerate() {
-            if index > 0 {
-                writeln!(out)?;
-            }
-            write!(out, "{}", self.file.display())?;
-            if let Some((line, column)) = problem.at {
-                write!(out, ":{line}:{column}")?;
-            }
-            write!(out, ": ")?;
-            if let Some(key) = &problem.key {
-                write!(out, "{key}: ")?;
-            }
-            write!(out, "{}", problem.what)?;
-            if !problem.remedy.is_empty() {
-                write!(out, "\n  help: {}", problem.remedy)?;
-            }
-        }
-        Ok(())
+impl Read {
+    /// What is in force.
+    ///
+    /// # Errors
+    /// All that is wrong.
+    pub(super) fn finish(mut self) -> Result<Config, ConfigError> {
+        self.source.verdict()?;
+        // Nothing is made of a text only if something is wrong in it.
+        Ok(self.config.unwrap_or_default())
     }
 }
 
-impl std::error::Error for ConfigError {}
-
-/// Reads and checks one file.
-pub(super) fn file(path: &Path) -> Result<Config, ConfigError> {
+/// Reads and checks one file. Relative paths in it start where it is.
+///
+/// # Errors
+/// It cannot be read. What is wrong in it stands in [`Read::source`].
+pub(super) fn file(path: &Path) -> Result<Read, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
-        file: path.to_owned(),
+        file: Some(path.to_owned()),
         problems: vec![Problem {
             at: None,
             key: None,
@@ -66,23 +45,66 @@ pub(super) fn file(path: &Path) -> Result<Config, ConfigError> {
                 .to_owned(),
         }],
     })?;
-    let base = path.parent().unwrap_or_else(|| Path::new(""));
-    text_of(&text, base).map_err(|problems| ConfigError { file: path.to_owned(), problems })
+    let mut source = Source::new(path, text);
+    let mut config = parse(&mut source);
+    if let Some(config) = &mut config {
+        values::check(config, &mut source);
+        resolve(config, path.parent().unwrap_or_else(|| Path::new("")));
+    }
+    Ok(Read { config, source })
 }
 
-/// Checks the text of a file; relative paths in it start at `base`.
-fn text_of(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
-    let tree = DeTable::parse(text).map_err(|error| vec![syntax(text, &error)])?;
-    let mut problems = Vec::new();
-    unknown_keys(text, "", tree.get_ref(), &mut problems);
-    if !problems.is_empty() {
-        return Err(problems);
+fn parse(source: &mut Source) -> Option<Config> {
+    let Source { text, problems, .. } = source;
+    let (mut tree, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        problems.extend(errors.iter().map(|error| syntax(text, error)));
+        return None;
     }
-    let mut config: Config = toml::from_str(text).map_err(|error| vec![wrong_type(text, &tree, &error)])?;
-    Check { text, tree: tree.get_ref(), problems: &mut problems }.all(&config);
-    if !problems.is_empty() {
-        return Err(problems);
+    unknown_keys(text, "", tree.get_ref(), problems);
+    let shape = problems.len();
+    // Each error ends an attempt; without the value that it is about, the next shows the next error.
+    loop {
+        let error = match Config::deserialize(Deserializer::from(tree.clone())) {
+            Ok(config) => return Some(config),
+            Err(error) => error,
+        };
+        let problem = wrong_type(text, &tree, &error);
+        if problem.key.is_none() || problems.iter().take(shape).all(|said| said.key != problem.key) {
+            problems.push(problem);
+        }
+        let mut found = false;
+        let offset = error.span()?.start;
+        tree = Spanned::new(tree.span(), without(tree.into_inner(), offset, &mut found));
+        if !found {
+            return None;
+        }
     }
+}
+
+/// The table without the innermost value that spans `offset`; says if it was found.
+fn without<'i>(table: DeTable<'i>, offset: usize, found: &mut bool) -> DeTable<'i> {
+    let kept = table.into_iter().filter_map(|(name, value)| Some((name, unless(value, offset, found)?)));
+    kept.collect()
+}
+
+fn unless<'i>(value: Spanned<DeValue<'i>>, offset: usize, found: &mut bool) -> Option<Spanned<DeValue<'i>>> {
+    let span = value.span();
+    let inner = match value.into_inner() {
+        DeValue::Table(inner) => DeValue::Table(without(inner, offset, found)),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().filter_map(|item| unless(item, offset, found)).collect())
+        }
+        other => other,
+    };
+    if !*found && (span.contains(&offset) || span.start == offset) {
+        *found = true;
+        return None;
+    }
+    Some(Spanned::new(span, inner))
+}
+
+fn resolve(config: &mut Config, base: &Path) {
     let within = |path: &mut PathBuf| {
         if path.is_relative() {
             *path = base.join(&*path);
@@ -98,14 +120,6 @@ fn text_of(text: &str, base: &Path) -> Result<Config, Vec<Problem>> {
     let federation = &mut config.federation;
     let files = federation.authorities.iter_mut().chain(&mut federation.revocation_lists);
     files.chain(&mut federation.dns.trust_anchors).chain(&mut federation.posh.authorities).for_each(within);
-    Ok(config)
-}
-
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
-    (line, column)
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> Problem {
@@ -117,7 +131,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
     }
 }
 
-fn wrong_type(text: &str, tree: &toml::Spanned<DeTable<'_>>, error: &toml::de::Error) -> Problem {
+fn wrong_type(text: &str, tree: &Spanned<DeTable<'_>>, error: &toml::de::Error) -> Problem {
     let span = error.span();
     let key = span.as_ref().and_then(|span| key_at("", tree.get_ref(), span.start));
     let remedy = key
@@ -255,236 +269,24 @@ fn distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Checks values that have the right type.
-struct Check<'a, 't> {
-    text: &'a str,
-    tree: &'a DeTable<'t>,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Check<'_, '_> {
-    fn all(mut self, config: &Config) {
-        let limits = &config.limits;
-        self.between("limits.stanza_bytes", limits.stanza_bytes as u64, 10_000, 64 << 20);
-        self.between("limits.depth", limits.depth.into(), 16, 1_000);
-        self.between("limits.attributes", limits.attributes.into(), 8, 1_000);
-        self.between("limits.before_login_bytes", limits.before_login_bytes as u64, 4_096, 1 << 20);
-        self.between("limits.failed_logins_per_stream", limits.failed_logins_per_stream.into(), 2, 5);
-        self.between("limits.bytes_per_second", limits.bytes_per_second.into(), 1_000, u32::MAX.into());
-        self.between("limits.queue_bytes", limits.queue_bytes as u64, limits.stanza_bytes as u64, 1 << 30);
-        for (key, value) in [
-            ("limits.connections_per_address", limits.connections_per_address),
-            ("limits.unauthenticated_per_address", limits.unauthenticated_per_address),
-            ("limits.connects_per_second", limits.connects_per_second),
-            ("limits.connections", limits.connections),
-            ("limits.failed_logins_per_account", limits.failed_logins_per_account),
-            ("limits.failed_logins_per_address", limits.failed_logins_per_address),
-            ("limits.stanzas_per_second", limits.stanzas_per_second),
-            ("accounts.sessions", config.accounts.sessions),
-        ] {
-            self.between(key, value.into(), 1, u32::MAX.into());
-        }
-        self.between("limits.queue_stanzas", limits.queue_stanzas as u64, 16, 1_000_000);
-        if let Some(threads) = config.runtime.threads {
-            self.between("runtime.threads", threads.into(), 1, 1_024);
-        }
-        self.between("accounts.scram_iterations", config.accounts.scram_iterations.into(), 4_096, 10_000_000);
-        let timeouts = &config.timeouts;
-        for (key, value) in [
-            ("timeouts.login_seconds", timeouts.login_seconds),
-            ("timeouts.close_seconds", timeouts.close_seconds),
-            ("timeouts.write_seconds", timeouts.write_seconds),
-            ("timeouts.idle_seconds", timeouts.idle_seconds),
-        ] {
-            self.between(key, value, 1, 86_400);
-        }
-        self.between("timeouts.resume_seconds", timeouts.resume_seconds, 0, 86_400);
-        self.between("timeouts.reset_seconds", timeouts.reset_seconds, 0, 86_400);
-        if !crate::logging::is_filter(&config.log.level) {
-            self.say(
-                "log.level",
-                0,
-                &format!("`{}` is no filter", config.log.level),
-                crate::logging::FILTERS,
-            );
-        }
-        self.federation(config);
-        for (key, what, remedy) in super::msrp::problems(config) {
-            self.say(key, 0, &what, &remedy);
-        }
-        self.domains(config);
-    }
-
-    fn federation(&mut self, config: &Config) {
-        let federation = &config.federation;
-        self.between("federation.queue_stanzas", federation.queue_stanzas as u64, 1, 1_000_000);
-        self.between("federation.queue_bytes", federation.queue_bytes as u64, 10_000, 1 << 30);
-        self.between("federation.queue_seconds", federation.queue_seconds, 1, 86_400);
-        self.between("federation.renew_seconds", federation.renew_seconds, 0, 3_600);
-        self.between("federation.unused_seconds", federation.unused_seconds, 10, 86_400);
-        let policies = federation.peer.iter().map(|peer| peer.require.as_ref()).enumerate();
-        let policies =
-            policies.filter_map(|(index, require)| Some(("federation.peer[].require", index, require?)));
-        for (key, index, require) in policies.chain([("federation.require", 0, &federation.require)]) {
-            if let Err(why) = require.parse::<nuncio_dna::Expression>() {
-                self.say(
-                    key,
-                    index,
-                    &why.to_string(),
-                    "take `authenticated`, or see the manual's page proofs.md",
-                );
-            }
-        }
-        let peers = federation
-            .peer
-            .iter()
-            .enumerate()
-            .map(|(index, peer)| ("federation.peer[].domain", index, &peer.domain));
-        let listed =
-            |key, list: &'_ Vec<String>| list.iter().map(|one| (key, 0, one.clone())).collect::<Vec<_>>();
-        let lists =
-            [listed("federation.allow", &federation.allow), listed("federation.deny", &federation.deny)];
-        let peers = peers.map(|(key, index, domain)| (key, index, domain.clone()));
-        for (key, index, pattern) in peers.chain(lists.into_iter().flatten()) {
-            if pattern.parse::<nuncio_dna::Pattern>().is_err() {
-                self.say(
-                    key,
-                    index,
-                    &format!("`{pattern}` is no domain"),
-                    "take `them.example`, `*.example` or `*`",
-                );
-            }
-        }
-        for (index, peer) in federation.peer.iter().enumerate() {
-            for pin in peer.pins.iter().filter(|pin| pin.parse::<nuncio_dna::Pin>().is_err()) {
-                self.say(
-                    "federation.peer[].pins",
-                    index,
-                    &format!("`{pin}`"),
-                    "take the SHA-256 of a certificate or key: 64 hexadecimal digits",
-                );
-            }
-        }
-        for (domain, servers) in &federation.hosts {
-            let good = nuncio_xmpp::jid::prepare_domain(domain).is_ok()
-                && !servers.all().is_empty()
-                && servers.all().iter().all(|one| one.parse::<nuncio_federation::Fixed>().is_ok());
-            if !good {
-                self.say(
-                    "federation.hosts",
-                    0,
-                    &format!("`{domain}`"),
-                    "write `\"them.example\" = \"192.0.2.1:5269\"`",
-                );
-            }
-        }
-        for network in &federation.posh.allow_networks {
-            if let Err(why) = crate::federation::parse_network(network) {
-                self.say(
-                    "federation.posh.allow_networks",
-                    0,
-                    &why.to_string(),
-                    "take an address, a slash and a number of bits",
-                );
-            }
-        }
-    }
-
-    fn domains(&mut self, config: &Config) {
-        if config.domain.is_empty() {
-            self.say("domain", 0, "is empty", "add `[[domain]]` with `name = \"example.org\"`");
-        }
-        let mut names = Vec::new();
-        for (index, domain) in config.domain.iter().enumerate() {
-            match nuncio_xmpp::jid::prepare_domain(&domain.name) {
-                Err(error) => self.say(
-                    "domain[].name",
-                    index,
-                    &format!("`{}` is not a domain: {error}", domain.name),
-                    "write it as in addresses: `example.org`",
-                ),
-                Ok(name) if names.contains(&name) => {
-                    self.say(
-                        "domain[].name",
-                        index,
-                        &format!("`{name}` stands twice"),
-                        "keep one of the two",
-                    );
-                }
-                Ok(name) => names.push(name),
-            }
-            match (&domain.certificate, &domain.key) {
-                (Some(_), None) => self.say(
-                    "domain[].certificate",
-                    index,
-                    "has no key beside it",
-                    "add `key = \"FILE\"` with the certificate's private key",
-                ),
-                (None, Some(_)) => self.say(
-                    "domain[].key",
-                    index,
-                    "has no certificate beside it",
-                    "add `certificate = \"FILE\"` with the chain, leaf first",
-                ),
-                _ => {}
-            }
-            for admin in &domain.admins {
-                if !nuncio_xmpp::jid::Jid::new(admin).is_ok_and(|jid| jid.is_bare() && jid.local().is_some())
-                {
-                    self.say(
-                        "domain[].admins",
-                        index,
-                        &format!("`{admin}` is not an account's address"),
-                        "write it as `user@example.org`",
-                    );
-                }
-            }
-        }
-    }
-
-    fn between(&mut self, key: &str, value: u64, least: u64, most: u64) {
-        if value < least || value > most {
-            self.say(key, 0, &format!("is {value}"), &format!("take a number from {least} to {most}"));
-        }
-    }
-
-    fn say(&mut self, key: &str, index: usize, what: &str, remedy: &str) {
-        self.problems.push(Problem {
-            at: find(self.tree, key, index).map(|offset| position(self.text, offset)),
-            key: Some(key.to_owned()),
-            what: what.to_owned(),
-            remedy: remedy.to_owned(),
-        });
-    }
-}
-
-/// Where the key's value stands; of an array of tables, in the table number `index`.
-fn find(tree: &DeTable<'_>, key: &str, index: usize) -> Option<usize> {
-    let (head, rest) = key.split_once('.').map_or((key, None), |(head, rest)| (head, Some(rest)));
-    let (_, value) = tree.iter().find(|(name, _)| name.get_ref() == head.trim_end_matches("[]"))?;
-    let inner = match value.get_ref() {
-        DeValue::Table(inner) => Some(inner),
-        DeValue::Array(items) if head.ends_with("[]") => items.get(index)?.get_ref().as_table(),
-        _ => None,
-    };
-    match (rest, inner) {
-        (Some(rest), Some(inner)) => find(inner, rest, index),
-        _ => Some(value.span().start),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(text: &str, base: &str) -> Read {
+        let path = Path::new(base).join("nuncio.toml");
+        let mut source = Source::new(&path, text.to_owned());
+        let config = parse(&mut source).map(|mut config| {
+            values::check(&config, &mut source);
+            resolve(&mut config, Path::new(base));
+            config
+        });
+        Read { config, source }
+    }
+
     fn problems(text: &str) -> Vec<String> {
-        match text_of(text, Path::new("")) {
-            Ok(_) => Vec::new(),
-            Err(problems) => {
-                let error = ConfigError { file: PathBuf::from("nuncio.toml"), problems };
-                error.to_string().lines().map(str::to_owned).collect()
-            }
-        }
+        let verdict = read(text, "").source.verdict();
+        verdict.err().map(|error| error.to_string().lines().map(str::to_owned).collect()).unwrap_or_default()
     }
 
     #[test]
@@ -554,14 +356,35 @@ mod tests {
         }
     }
 
+    /// Of every kind, in the order of the lines.
     #[test]
     fn every_mistake_is_told_at_once() {
-        assert_eq!(problems("[limits]\ndepth = 1\nattributes = 1\n").len(), 4);
+        let text = "[limits]\ndepth = 1\nattribute = 1\nattributes = 1\nconnections = \"many\"\n\
+                    [listen]\nc2s = [\"127.0.0.1:1\", \"nonsense\", \"[::1]:2\", 3]\n\
+                    [extensions.carbon]\n[[domain]]\nname = \"a b\"\n[federation]\nrequire = 3\ndeny = [\"a b\"]\n";
+        let found = problems(text);
+        let expected = [
+            ("2:9: limits.depth: is 1", "take a number"),
+            ("3:1: limits.attribute: is not a key", "did you mean `limits.attributes`?"),
+            ("4:14: limits.attributes: is 1", "take a number"),
+            ("5:15: limits.connections: invalid type", "limits.connections: "),
+            ("7:23: listen.c2s: invalid socket address", "listen.c2s: "),
+            ("7:46: listen.c2s: invalid type", "listen.c2s: "),
+            ("8:13: extensions.carbon: is not", "did you mean"),
+            ("10:8: domain[].name: `a b` is not", "write it as"),
+            ("12:11: federation.require: invalid type", "federation.require: "),
+            ("13:9: federation.deny: `a b` is not a domain", "take `them.example`"),
+        ];
+        assert_eq!(found.len(), 2 * expected.len(), "{found:#?}");
+        for (said, (what, help)) in found.chunks(2).zip(expected) {
+            assert!(said[0].starts_with(&format!("nuncio.toml:{what}")), "{what}: {said:?}");
+            assert!(said[1].starts_with(&format!("  help: {help}")), "{what}: {said:?}");
+        }
     }
 
     #[test]
     fn paths_start_at_the_file() {
-        let config = text_of("data = \"d\"\n", Path::new("/etc/nuncio")).unwrap();
+        let config = read("data = \"d\"\n", "/etc/nuncio").config.unwrap();
         assert_eq!(config.data, Path::new("/etc/nuncio/d"));
     }
 

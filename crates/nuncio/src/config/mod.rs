@@ -7,13 +7,19 @@ pub(crate) mod federation;
 mod load;
 pub(crate) mod msrp;
 pub(crate) mod options;
+mod source;
+mod values;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use load::ConfigError;
+use load::Read;
+pub(crate) use source::ConfigError;
+use source::Source;
+pub(crate) use whole::{check, check_files};
 
 /// The whole configuration, effective values.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -50,6 +56,7 @@ impl Default for Config {
         Self {
             data: PathBuf::from("nuncio-data"),
             domain: vec![Domain {
+                name: "localhost".to_owned(),
                 admins: vec![crate::first_run::FIRST_ACCOUNT.to_owned()],
                 ..Domain::default()
             }],
@@ -68,10 +75,10 @@ impl Default for Config {
 }
 
 /// One served domain.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(default)]
 pub(crate) struct Domain {
-    /// The domain, as in addresses.
+    /// The domain, as in addresses. It must be given.
     pub(crate) name: String,
     /// PEM chain, leaf first; the local CA makes one if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,20 +104,6 @@ pub(crate) enum Refuse {
     Messages,
     /// Presence stanzas.
     Presence,
-}
-
-impl Default for Domain {
-    fn default() -> Self {
-        Self {
-            name: "localhost".to_owned(),
-            certificate: None,
-            key: None,
-            hosted: false,
-            admins: Vec::new(),
-            contacts: Contacts::default(),
-            refuse: Vec::new(),
-        }
-    }
 }
 
 /// XEP-0157 addresses of a domain, as URIs (`mailto:`, `xmpp:`, `https:`).
@@ -324,18 +317,22 @@ impl Default for Timeouts {
 
 impl Config {
     /// Reads the configuration: `file` if given, else `nuncio.toml` in the working folder if there is one, else the
-    /// defaults. `data` overrides the data folder.
+    /// defaults. `data` overrides the data folder. The files that it names are not looked at.
     pub(crate) fn read(file: Option<&Path>, data: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::open(file, data)?.finish()
+    }
+
+    fn open(file: Option<&Path>, data: Option<&Path>) -> Result<Read, ConfigError> {
         let implied = Path::new("nuncio.toml");
         let file = file.or_else(|| implied.exists().then_some(implied));
-        let mut config = match file {
+        let mut read = match file {
             Some(file) => load::file(file)?,
-            None => Self::default(),
+            None => Read { config: Some(Self::default()), source: Source::default() },
         };
-        if let Some(data) = data {
+        if let (Some(config), Some(data)) = (&mut read.config, data) {
             config.data = data.to_owned();
         }
-        Ok(config)
+        Ok(read)
     }
 
     /// The keys whose values differ and that a running server does not take over.

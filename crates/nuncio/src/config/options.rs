@@ -106,7 +106,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "federation.authorities",
         "PEM files of authorities that vouch for servers. Empty: the operating system's.",
     ),
-    opt("federation.revocation_lists", "DER files of revocation lists of authorities."),
+    opt("federation.revocation_lists", "Files of revocation lists of authorities, DER or PEM."),
     opt(
         "federation.tls",
         "`required`, or `optional` for peers that have none and a policy that lets them in.",
@@ -120,12 +120,19 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("federation.queue_bytes", "Bytes that wait for one pair of domains; more are returned."),
     opt("federation.queue_seconds", "How long a stanza waits for a connection before it is returned."),
     opt("federation.renew_seconds", "How long before its end a proof is renewed."),
+    opt(
+        "federation.resume_seconds",
+        "How long after the loss of its connection a stream may be resumed (XEP-0198); 0 for never.",
+    ),
     opt("federation.unused_seconds", "A stream that has carried nothing for so long is closed."),
     opt(
         "federation.hosts",
         "Where domains are, whatever DNS says: `\"them.example\" = \"192.0.2.1:5269\"`, a list of such, `tls:` before an address for direct TLS. DNS and POSH then prove nothing about them.",
     ),
-    opt("federation.dns.servers", "Recursive name servers. Empty: the operating system's."),
+    opt(
+        "federation.dns.servers",
+        "Recursive name servers, each an IP address with its port, as in `127.0.0.1:53`. Empty: the operating system's.",
+    ),
     opt(
         "federation.dns.validate",
         "Who checks DNSSEC: `local` (this server), `trust-ad` (a name server on a loopback address), `off`.",

@@ -4,38 +4,218 @@ use crate::harness::Place;
 
 #[test]
 fn mistakes_are_named() {
-    // Lines of configuration, and what must be said of them.
     let cases: &[(&str, &[&str])] = &[
         (
             "limits.stanza_byte = 1",
-            &["nuncio.toml:7:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"],
+            &["nuncio.toml:LINE:", "limits.stanza_byte", "did you mean `limits.stanza_bytes`"],
         ),
-        ("limits.stanza_bytes = 9999", &["nuncio.toml:7:", "limits.stanza_bytes: is 9999", "10000"]),
-        ("limits.depth = \"deep\"", &["nuncio.toml:7:", "limits.depth", "help: "]),
+        ("limits.stanza_bytes = 9999", &["nuncio.toml:LINE:", "limits.stanza_bytes: is 9999", "10000"]),
+        ("limits.depth = \"deep\"", &["nuncio.toml:LINE:", "limits.depth", "help: "]),
         (
             "timeouts.login_seconds = 0",
-            &["nuncio.toml:7:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
+            &["nuncio.toml:LINE:", "timeouts.login_seconds: is 0", "from 1 to 86400"],
         ),
-        ("runtime.threads = 0", &["nuncio.toml:7:", "runtime.threads: is 0", "from 1 to 1024"]),
-        ("nonsense", &["nuncio.toml:7:", "help: "]),
+        ("runtime.threads = 0", &["nuncio.toml:LINE:", "runtime.threads: is 0", "from 1 to 1024"]),
+        ("nonsense", &["nuncio.toml:LINE:", "help: "]),
         (
             "domain = [{ name = \"a b\" }]",
-            &["nuncio.toml:7:", "domain[].name", "`a b` is not a domain", "help: "],
+            &["nuncio.toml:LINE:", "domain[].name", "`a b` is not a domain", "help: "],
         ),
         (
             "domain = [{ name = \"a.example\", key = \"k.pem\" }]",
-            &["nuncio.toml:7:", "domain[].key", "certificate = "],
+            &["nuncio.toml:LINE:", "domain[].key", "certificate = "],
         ),
-        ("domain = []", &["nuncio.toml:7:", "domain: is empty", "[[domain]]"]),
+        ("domain = []", &["nuncio.toml:LINE:", "domain: is empty", "[[domain]]"]),
         (
             "extensions.carbonz.enabled = true",
-            &["nuncio.toml:7:", "extensions.carbonz", "did you mean `extensions.carbons`"],
+            &["nuncio.toml:LINE:", "extensions.carbonz", "did you mean `extensions.carbons`"],
         ),
         (
             "extensions.carbons.enabled = 3",
-            &["nuncio.toml:7:", "extensions.carbons.enabled", "true or false"],
+            &["nuncio.toml:LINE:", "extensions.carbons.enabled", "true or false"],
+        ),
+        ("domain = [{}]", &["nuncio.toml:LINE:", "domain[].name: is missing", "name = \"example.org\""]),
+        (
+            "extensions.csi.hold_presence = 3",
+            &["nuncio.toml:LINE:32: extensions.csi.hold_presence: invalid type", "extensions.md"],
+        ),
+        (
+            "extensions.private.element = 3",
+            &["nuncio.toml:LINE:30: extensions.private.element: unknown field", "extensions.md"],
         ),
     ];
+    wrong(cases);
+}
+
+/// S3-29: what is wrong in `[federation]` is told by line and key, with what would be right.
+#[test]
+fn mistakes_about_other_servers_are_named() {
+    wrong(&[
+        (
+            "federation.dns = { validate = \"trust-ad\", servers = [\"127.0.0.1:53\", \"192.0.2.1:53\"] }",
+            &[
+                "nuncio.toml:LINE:31: federation.dns.validate: ",
+                "192.0.2.1:53",
+                "not on this machine",
+                "help: name a validating",
+            ],
+        ),
+        (
+            "federation.dns.servers = [\"127.0.0.1:0\"]",
+            &["LINE:27: federation.dns.servers: `127.0.0.1:0`", "port 0", "53"],
+        ),
+        ("federation.dns.servers = [\"127.0.0.1\"]", &["LINE:27: federation.dns.servers: ", "with its port"]),
+        (
+            "federation.dns.validate = \"yes\"",
+            &["LINE:27: federation.dns.validate: unknown variant `yes`", "`local`"],
+        ),
+        ("federation.posh.port = 0", &["LINE:24: federation.posh.port: is 0", "443"]),
+        (
+            "federation.posh.allow_networks = [\"10.0.0.0\"]",
+            &["LINE:35: federation.posh.allow_networks: `10.0.0.0` is no network", "192.0.2.0/24"],
+        ),
+        (
+            "federation.hosts.\"them.example\" = \"xmpp.them.example:5269\"",
+            &["LINE:35: federation.hosts.\"them.example\": ", "names no IP address", "192.0.2.1:5269"],
+        ),
+        (
+            "federation.hosts.\"them.example\" = [\"[::1]:1\", \"192.0.2.1\"]",
+            &["LINE:47: ", "`192.0.2.1` has no port"],
+        ),
+        ("federation.hosts.\"them.example\" = \"192.0.2.1:70000\"", &["has no port that is a number"]),
+        ("federation.hosts.\"them.example\" = \"192.0.2.1:0\"", &["has port 0"]),
+        ("federation.hosts.\"them.example\" = []", &["names no server"]),
+        (
+            "federation.hosts.\"them.example\" = 5269",
+            &["LINE:35: federation.hosts.", "expected an address with its port as text, or a list"],
+        ),
+        ("federation.hosts.\"a..b\" = \"192.0.2.1:1\"", &["`a..b` is no domain"]),
+        ("federation.hosts.localhost = \"192.0.2.1:1\"", &["`localhost` is served here", "another server's"]),
+        (
+            "federation.hosts = { \"a.example\" = \"192.0.2.1:1\", \"A.example\" = \"192.0.2.1:1\" }",
+            &["federation.hosts.\"a.example\": `a.example` stands twice"],
+        ),
+        (
+            "federation.require = \"pkyx\"",
+            &["LINE:22: federation.require: `pkyx`: ", "no name of a policy", "proofs.md"],
+        ),
+        (
+            "federation.deny = [\"*.ok.example\", \"a b\"]",
+            &["LINE:36: federation.deny: `a b` is not a domain", "*.example"],
+        ),
+        (
+            "federation.peer = [{ require = \"pkix\" }]",
+            &["LINE:20: federation.peer[].domain: is missing", "add `domain = "],
+        ),
+        (
+            "federation.peer = [{ domain = \"localhost\" }]",
+            &["federation.peer[].domain: `localhost` is served here"],
+        ),
+        (
+            "federation.peer = [{ domain = \"a.example\" }, { domain = \"A.example\" }]",
+            &["LINE:57: federation.peer[].domain: there are two rules", "number 1 and 2", "keep one"],
+        ),
+        (
+            "federation.peer = [{ domain = \"a.example\", pins = [\"aa:bb\"] }]",
+            &["LINE:52: federation.peer[].pins: `aa:bb` has 4 hexadecimal digits, not 64", "nuncio check"],
+        ),
+        (
+            "federation.peer = [{ domain = \"a.example\", pins = [\"xyz\"] }]",
+            &["other characters than hexadecimal"],
+        ),
+        (
+            "federation.peer = [{ domain = \"a.example\", require = \"a or\" }]",
+            &["federation.peer[].require: `a or`: "],
+        ),
+        // Files: what cannot be read, and what is something else.
+        (
+            "federation.authorities = [\"missing.pem\"]",
+            &["LINE:27: federation.authorities: ", "missing.pem: cannot be read", "PEM"],
+        ),
+        (
+            "federation.authorities = [\"nuncio.toml\"]",
+            &["LINE:27: federation.authorities: ", "holds no certificate"],
+        ),
+        (
+            "federation.posh.authorities = [\"missing.pem\"]",
+            &["federation.posh.authorities: ", "cannot be read"],
+        ),
+        (
+            "federation.revocation_lists = [\"missing.crl\"]",
+            &["LINE:32: federation.revocation_lists: ", "missing.crl: cannot be read"],
+        ),
+        (
+            "federation.revocation_lists = [\"nuncio.toml\"]",
+            &["federation.revocation_lists: ", "revocation list cannot be used", "DER or PEM"],
+        ),
+        (
+            "federation.dns.trust_anchors = \"missing\"",
+            &["LINE:32: federation.dns.trust_anchors: ", "missing: cannot be read", "DS or DNSKEY"],
+        ),
+        (
+            "federation.dns.trust_anchors = \"nuncio.toml\"",
+            &["federation.dns.trust_anchors: ", "no trust anchors"],
+        ),
+        (
+            "tls.client_authorities = [\"missing.pem\"]",
+            &["LINE:27: tls.client_authorities: ", "cannot be read"],
+        ),
+        (
+            "domain = [{ name = \"a.example\", certificate = \"c.pem\", key = \"k.pem\" }]",
+            &[
+                "LINE:47: domain[].certificate: ",
+                "c.pem: cannot be read",
+                "LINE:62: domain[].key: ",
+                "k.pem: cannot be read",
+            ],
+        ),
+    ]);
+}
+
+/// Mistakes of every kind in one file are told at once.
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let place = Place::new(&[
+        "limits.stanza_byte = 1",
+        "limits.depth = \"deep\"",
+        "timeouts.login_seconds = 0",
+        "federation.authorities = [\"missing.pem\"]",
+        "extensions.csi = { hold_presence = 3, hold_messages = 4 }",
+        "extensions.private.bytes = -1",
+    ]);
+    let output = place.run(&["config", "check"], "");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    let told: Vec<_> = said.lines().filter(|line| !line.starts_with("  help: ")).collect();
+    let expected = [
+        (0, "limits.stanza_byte"),
+        (1, "limits.depth"),
+        (2, "timeouts.login_seconds"),
+        (3, "federation.authorities"),
+        (4, "extensions.csi.hold_presence"),
+        (4, "extensions.csi.hold_messages"),
+        (5, "extensions.private.bytes"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{said}");
+    for (line, key) in expected {
+        let line = first_line() + line;
+        let begins = format!("nuncio.toml:{line}:");
+        assert!(
+            told.iter().any(|told| told.contains(&begins) && told.contains(&format!(": {key}: "))),
+            "{key}: {said}"
+        );
+    }
+    assert!(!place.data().exists(), "a check writes nothing");
+}
+
+/// The number of the first line that a test adds to a configuration.
+fn first_line() -> usize {
+    std::fs::read_to_string(Place::new(&[]).config()).unwrap().lines().count() + 1
+}
+
+/// Each line of configuration, and what must be said of it; LINE stands for its number.
+fn wrong(cases: &[(&str, &[&str])]) {
+    let number = first_line().to_string();
     for (line, expected) in cases {
         let place = Place::new(&[line]);
         for command in [&["config", "check"][..], &["serve"]] {
@@ -43,7 +223,8 @@ fn mistakes_are_named() {
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(2), "{command:?} with {line}: {said}");
             for part in *expected {
-                assert!(said.contains(part), "{command:?} with {line}: no {part:?} in {said}");
+                let part = part.replace("LINE", &number);
+                assert!(said.contains(&part), "{command:?} with {line}: no {part:?} in {said}");
             }
         }
         assert!(!place.data().join("store").exists(), "{line}: a store was made");

@@ -15,24 +15,24 @@ use serde_json::Value;
 use crate::harness::{PASSWORD, Place, Running, bodies, chat, connect, receive, until, wait};
 
 /// A loopback address that no other test has.
-fn address() -> Ipv4Addr {
+pub(crate) fn address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 64 | (high & 63), low, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A server that is to be.
-struct Site {
+pub(crate) struct Site {
     /// The first of its domains.
     domain: String,
     domains: Vec<String>,
-    ip: Ipv4Addr,
-    place: Place,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) place: Place,
 }
 
 impl Site {
     /// A domain with a certificate of its own authority.
-    fn new(domain: &str, more: &[&str]) -> Self {
+    pub(crate) fn new(domain: &str, more: &[&str]) -> Self {
         Self::of(vec![domain.to_owned()], more)
     }
 
@@ -56,14 +56,22 @@ impl Site {
     }
 
     /// Adds to the configuration: the domain, whom to believe, and where the others are.
-    fn finish(&self, others: &[&Self], believe: bool, direct: bool) {
+    pub(crate) fn finish(&self, others: &[&Self], believe: bool, direct: bool) {
+        let place = |other: &Self| {
+            if direct { format!("tls:{}:5270", other.ip) } else { format!("{}:5269", other.ip) }
+        };
+        let others: Vec<_> = others.iter().map(|other| (*other, place(other))).collect();
+        self.finish_at(&others, believe);
+    }
+
+    /// The same, with the places of the others.
+    pub(crate) fn finish_at(&self, others: &[(&Self, String)], believe: bool) {
         let mut text = std::fs::read_to_string(self.place.config()).unwrap();
-        let authorities: Vec<_> = others.iter().map(|other| format!("{:?}", other.authority())).collect();
+        let authorities: Vec<_> = others.iter().map(|(other, _)| format!("{:?}", other.authority())).collect();
         // Somebody has to be believed.
         let authorities = if believe { authorities.join(", ") } else { format!("{:?}", self.authority()) };
         text.push_str(&format!("federation.authorities = [{authorities}]\n"));
-        for other in others {
-            let place = if direct { format!("tls:{}:5270", other.ip) } else { format!("{}:5269", other.ip) };
+        for (other, place) in others {
             for domain in &other.domains {
                 text.push_str(&format!("federation.hosts.\"{domain}\" = \"{place}\"\n"));
             }
@@ -74,7 +82,7 @@ impl Site {
         std::fs::write(self.place.config(), text).unwrap();
     }
 
-    fn accounts(&self, names: &[&str]) {
+    pub(crate) fn accounts(&self, names: &[&str]) {
         for name in names {
             let jid = format!("{name}@{}", self.domain);
             self.place.must(&["account", "add", &jid, "--password-stdin"], PASSWORD);
@@ -91,7 +99,7 @@ impl Site {
         }
     }
 
-    async fn online(&self, server: &Running, name: &str) -> Session {
+    pub(crate) async fn online(&self, server: &Running, name: &str) -> Session {
         let mut session = connect(self.client(server, name)).await;
         session.send(&presence(PresenceType::Available).build()).await.unwrap();
         let own = Jid::new(session.jid().unwrap().domain()).unwrap();
@@ -101,7 +109,7 @@ impl Site {
     }
 
     /// The rows of pairs; streams that carry none, such as one to ask about a key, are left out.
-    fn list(&self) -> Vec<Value> {
+    pub(crate) fn list(&self) -> Vec<Value> {
         let told = self.place.must(&["federation", "list", "--json"], "");
         let told: Value = serde_json::from_str(&told).unwrap();
         let rows = told["federation"].as_array().unwrap();
@@ -527,5 +535,50 @@ async fn dead_peers_cost_their_own_queues_only() {
     assert!(
         rows.iter().filter(|row| row["waiting"].is_u64()).all(|row| row["code"] == "unreachable"),
         "{rows:#?}"
+    );
+}
+
+/// S3-27, XEP-0220: `explain` says what was proven although it does not suffice, what to change, when there is another attempt, and of dialback only what is known;
+/// every row for programs has every member, and `list` is a table for people.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_is_explained() {
+    let (one, two) = two(&["federation.require = \"pin\""], [true, true], false);
+    let (first, _second) = {
+        let text = std::fs::read_to_string(two.place.config()).unwrap();
+        std::fs::write(two.place.config(), text.replace("\"pin\"", "\"authenticated\"")).unwrap();
+        (one.place.serve(), two.place.serve())
+    };
+    one.accounts(&["juliet"]);
+    let mut juliet = one.online(&first, "juliet").await;
+    juliet.send(&chat("romeo@two.example", "there")).await.unwrap();
+    assert!(error_of(&mut juliet).await.text.unwrap().contains("policy-unmet"));
+    let (said, well) = one.explain("two.example");
+    assert!(!well, "{said}");
+    for part in [
+        "policy for two.example: pin\n",
+        "    two.example is proven by pkix (certificate for DNS:two.example",
+        "    not by pin: no certificate is pinned for this peer [not-pinned]\n",
+        "\ntried again in ",
+        "\nto change: they have to prove more, or you demand less",
+    ] {
+        assert!(said.contains(part), "no {part:?} in {said}");
+    }
+    assert!(!said.contains("not by what is proven"), "{said}");
+    assert!(said.trim_end().ends_with("[policy-unmet]"), "{said}");
+    let json: Value = serde_json::from_slice(
+        &one.place.run(&["federation", "explain", "two.example", "--json"], "").stdout,
+    )
+    .unwrap();
+    assert!(json["advice"].is_string() && json["attempts"][0]["proofs"][0].is_string(), "{json:#}");
+    let list = one.list();
+    let members = |row: &Value| row.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(members(&json["queues"][0]), members(&list[0]));
+    assert!(json["queues"][0]["next-attempt-seconds"].is_u64(), "{json:#}");
+    let table = one.place.must(&["federation", "list"], "");
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("DOMAIN       OURS         STATE") && lines[0].ends_with("WHY"), "{table}");
+    assert!(
+        lines[1].starts_with("two.example  one.example  failing") && lines[1].contains("[policy-unmet]; "),
+        "{table}"
     );
 }

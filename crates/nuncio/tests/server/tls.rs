@@ -51,8 +51,9 @@ async fn certificates_are_exchanged_without_a_restart() {
 
     std::fs::write(place.path().join("chain.pem"), "nonsense").unwrap();
     let output = place.run(&["reload"], "");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("chain.pem"));
+    assert_eq!(output.status.code(), Some(2), "the configuration is wrong");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(": domain[].certificate: ") && said.contains("chain.pem"), "{said}");
     connect(believing(config.clone(), &three)).await;
     ping(&mut stands).await;
     server.stop();

@@ -1,7 +1,10 @@
 //! What waits for the writer, and how far it is.
+//!
+//! A row that is appended alone may be removed before it has been written: what a server keeps only until it is passed on mostly is. Such an append
+//! lingers a moment in the queue, and its removal takes it out again; the disk never hears of it.
 
-use std::collections::VecDeque;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,6 +14,7 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 
 use crate::batch::Op;
+use crate::log::RowId;
 use crate::metrics::Metrics;
 use crate::store::About;
 use crate::ticket::Settle;
@@ -20,6 +24,9 @@ use crate::{Fault, Options, Ticket};
 /// for each other's writes at worst.
 const GROUPS: usize = 4096;
 
+/// Batches that passed between two transactions at most: far fewer than a log's reserve of numbers, which is noted with a transaction.
+const PASSING: usize = 100_000;
+
 /// One batch on its way to the disk.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -28,6 +35,32 @@ pub(super) struct Job {
     pub(super) ops: Vec<Op>,
     bytes: usize,
     settle: Settle,
+    /// Since when it lingers; `None`: the writer begins at once.
+    since: Option<Instant>,
+    /// Its row was removed again: there is nothing to write, only a ticket that resolves in its turn.
+    pub(super) passed: bool,
+}
+
+/// One row of a log.
+type RowKey = (u32, RowId);
+
+impl Job {
+    /// How much of a transaction it takes up.
+    fn weight(&self) -> usize {
+        if self.passed { 0 } else { weight(&self.ops) }
+    }
+
+    /// The row, if all that the batch does is to append it.
+    fn row(&self) -> Option<RowKey> {
+        lone(&self.ops).map(|(row, _)| row)
+    }
+}
+
+/// The row that is all that these writes append, and its owner.
+fn lone(ops: &[Op]) -> Option<(RowKey, &str)> {
+    let [Op::Append { shape, first, rows, .. }] = ops else { return None };
+    let [row] = &rows[..] else { return None };
+    Some(((*shape, *first), &row.owner))
 }
 
 #[derive(Debug)]
@@ -46,6 +79,7 @@ pub(super) struct Queue {
     settled: watch::Sender<u64>,
     hasher: RandomState,
     pace: Duration,
+    linger: Duration,
     group: usize,
     limit: usize,
     limit_bytes: usize,
@@ -59,9 +93,56 @@ struct State {
     bytes: usize,
     /// How many batches the writer hopes for before it begins.
     hoped: usize,
+    /// The batches that linger, by the row that they append.
+    lingering: HashMap<RowKey, u64>,
+    /// Batches that do not linger.
+    urgent: usize,
+    /// Somebody waits for what lingers.
+    hurry: bool,
+    /// The writer waits without a time.
+    asleep: bool,
+    /// A transaction is under way: batches behind it are not settled before it.
+    writing: bool,
+    /// Batches that passed since the last transaction.
+    passed: usize,
     closed: bool,
     /// Why the last transaction failed, until one succeeds.
     failing: Option<Fault>,
+}
+
+impl State {
+    /// Takes a batch out again that has not been written, if all it does is to append this row.
+    fn pass(&mut self, ops: &[Op]) -> bool {
+        let [Op::Remove { shape, owner, id }] = ops else { return false };
+        let row = (*shape, *id);
+        let Some(turn) = self.lingering.get(&row).copied() else { return false };
+        let front = self.jobs.front().map_or(turn, |job| job.turn);
+        let Some(job) = self.jobs.get_mut((turn - front) as usize) else { return false };
+        if lone(&job.ops).is_none_or(|(_, of)| of != &**owner) {
+            return false;
+        }
+        self.lingering.remove(&row);
+        job.passed = true;
+        self.ops -= weight(&job.ops);
+        self.bytes -= std::mem::take(&mut job.bytes);
+        job.ops = Vec::new();
+        true
+    }
+
+    /// A row that is not to be taken out any more.
+    fn keep(&mut self, row: RowKey) {
+        let Some(turn) = self.lingering.remove(&row) else { return };
+        let front = self.jobs.front().map_or(turn, |job| job.turn);
+        if let Some(job) = self.jobs.get_mut((turn - front) as usize) {
+            job.since = None;
+            self.urgent += 1;
+        }
+    }
+
+    /// Batches that are to be written.
+    fn live(&self) -> usize {
+        self.urgent + self.lingering.len()
+    }
 }
 
 impl Queue {
@@ -76,6 +157,7 @@ impl Queue {
             settled: watch::Sender::new(0),
             hasher: RandomState::new(),
             pace: options.pace,
+            linger: options.linger,
             group: options.group.max(1),
             limit: options.queue.max(1),
             limit_bytes: options.queue_bytes.max(1),
@@ -98,6 +180,13 @@ impl Queue {
         if state.closed {
             return Ticket::failed(Fault::Closed);
         }
+        if state.pass(&ops) {
+            self.metrics.passed.inc();
+            self.settle_passed(&mut state);
+            self.metrics.queued.set(state.ops as i64);
+            // The row was never there.
+            return Ticket::done();
+        }
         let turn = self.queued.load(Ordering::Relaxed) + 1;
         for op in &ops {
             op.owners(|owner| {
@@ -111,10 +200,27 @@ impl Queue {
         state.ops += weight(&ops);
         state.bytes += bytes;
         self.metrics.queued.set(state.ops as i64);
-        state.jobs.push_back(Job { turn, ops, bytes, settle });
+        let since = match lone(&ops) {
+            Some((row, _)) if !self.linger.is_zero() => {
+                state.lingering.insert(row, turn);
+                Some(Instant::now())
+            }
+            _ => {
+                // What else is done to a row has to find it.
+                for op in &ops {
+                    if let Op::Redact { shape, id, .. } | Op::Remove { shape, id, .. } = op {
+                        state.keep((*shape, *id));
+                    }
+                }
+                state.urgent += 1;
+                None
+            }
+        };
+        state.jobs.push_back(Job { turn, ops, bytes, settle, since, passed: false });
         // Otherwise the writer is at work, or waits for more than this.
-        let crossed = before < self.group && state.ops >= self.group;
-        let wake = state.jobs.len() == 1 || state.jobs.len() == state.hoped || crossed;
+        let crossed = before < self.group && state.ops >= self.group || self.is_half(&state);
+        let first = state.asleep || since.is_none() && state.urgent == 1;
+        let wake = first || state.live() == state.hoped || crossed;
         drop(state);
         if wake {
             self.work.notify_one();
@@ -133,31 +239,82 @@ impl Queue {
         }
     }
 
+    /// Settles the batches at the front of the queue that have nothing to write. Under the lock, so that none is settled before an earlier one.
+    fn settle_passed(&self, state: &mut State) {
+        if state.writing {
+            return;
+        }
+        let mut last = None;
+        while state.passed < PASSING
+            && state.jobs.front().is_some_and(|job| job.passed)
+            && let Some(job) = state.jobs.pop_front()
+        {
+            state.passed += 1;
+            last = Some(job.turn);
+            job.settle.settle(Ok(()));
+        }
+        if let Some(turn) = last {
+            self.settled.send_replace(turn);
+        }
+    }
+
+    /// Whether the writer begins now; else until when it may wait.
+    fn due(&self, state: &State) -> Option<Instant> {
+        let since = state.jobs.front().and_then(|job| job.since)?;
+        let pressed = state.closed || state.hurry || state.urgent > 0 || state.passed >= PASSING;
+        let full = state.ops >= self.group || self.is_half(state);
+        let due = since + self.linger;
+        (!pressed && !full && Instant::now() < due).then_some(due)
+    }
+
     /// For the writer: the batches of the next transaction, at least one. `None`: the store was closed and all is done.
     /// It hopes for as many as the last one had, for the rest of the pace since that began: so a lone writer is
-    /// never kept waiting, and many at once share transactions.
+    /// never kept waiting, and many at once share transactions. Where all may linger, it waits for the first one's time.
     pub(super) fn take(&self, (began, had): (Instant, usize)) -> Option<Vec<Job>> {
         let mut state = self.state.lock();
-        while state.jobs.is_empty() {
-            if state.closed {
-                return None;
+        state.writing = false;
+        // While something comes now and then, it looks by itself: to be woken for each would cost more than the waiting.
+        let mut awake = Instant::now() + self.linger;
+        loop {
+            self.settle_passed(&mut state);
+            if state.jobs.is_empty() {
+                if state.closed {
+                    return None;
+                }
+                if self.linger.is_zero() || self.work.wait_until(&mut state, awake).timed_out() {
+                    if state.jobs.is_empty() && !state.closed {
+                        state.asleep = true;
+                        self.work.wait(&mut state);
+                        state.asleep = false;
+                    }
+                    awake = Instant::now() + self.linger;
+                }
+            } else if let Some(due) = self.due(&state) {
+                self.work.wait_until(&mut state, due);
+                awake = Instant::now() + self.linger;
+            } else {
+                break;
             }
-            self.work.wait(&mut state);
         }
         let due = began + self.pace;
         state.hoped = had;
-        while state.jobs.len() < had && state.ops < self.group && !state.closed && Instant::now() < due {
+        while state.live() < had && state.ops < self.group && !state.closed && Instant::now() < due {
             self.work.wait_until(&mut state, due);
         }
-        state.hoped = 0;
+        (state.hoped, state.hurry, state.writing, state.passed) = (0, false, true, 0);
         let mut taken = Vec::new();
         let mut ops = 0;
         while let Some(job) = state.jobs.front()
-            && (ops == 0 || ops + weight(&job.ops) <= self.group)
+            && (ops == 0 || ops + job.weight() <= self.group)
             && let Some(job) = state.jobs.pop_front()
         {
-            ops += weight(&job.ops);
+            ops += job.weight();
             state.bytes -= job.bytes;
+            if job.since.is_none() {
+                state.urgent -= 1;
+            } else if let Some(row) = job.row() {
+                state.lingering.remove(&row);
+            }
             taken.push(job);
         }
         state.ops -= ops;
@@ -179,7 +336,8 @@ impl Queue {
             let mut state = self.state.lock();
             state.failing = Some(fault.clone());
             jobs.extend(state.jobs.drain(..));
-            (state.ops, state.bytes) = (0, 0);
+            state.lingering.clear();
+            (state.ops, state.bytes, state.urgent) = (0, 0, 0);
             self.metrics.queued.set(0);
         }
         self.room.notify_all();
@@ -240,8 +398,18 @@ impl Queue {
     /// Waits until the batch with that turn has been settled.
     pub(super) async fn wait_for(&self, turn: u64) {
         if *self.settled.borrow() < turn {
+            self.hurry(turn);
             // The sender lives in `self`, so it cannot go away meanwhile.
             let _ = self.settled.subscribe().wait_for(|settled| *settled >= turn).await;
+        }
+    }
+
+    /// Somebody waits for the batch with that turn: it lingers no more.
+    fn hurry(&self, turn: u64) {
+        let mut state = self.state.lock();
+        let queued = state.jobs.front().is_some_and(|job| job.turn <= turn);
+        if queued && !std::mem::replace(&mut state.hurry, true) {
+            self.work.notify_one();
         }
     }
 
@@ -251,7 +419,10 @@ impl Queue {
     }
 
     fn is_half_full(&self) -> bool {
-        let state = self.state.lock();
+        self.is_half(&self.state.lock())
+    }
+
+    fn is_half(&self, state: &State) -> bool {
         !state.closed && (state.ops >= self.limit.div_ceil(2) || state.bytes >= self.limit_bytes.div_ceil(2))
     }
 

@@ -1,6 +1,5 @@
 //! The thread that writes: what has been queued meanwhile becomes one transaction.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -87,12 +86,7 @@ impl Writer {
         let noted = note(&transaction, &self.shapes).map_err(fault)?;
         let mut outcomes = Vec::with_capacity(jobs.len());
         let mut dropped = false;
-        let passing = passing(jobs);
-        for (place, job) in jobs.iter().enumerate() {
-            if passing.contains(&place) {
-                outcomes.push(Ok(()));
-                continue;
-            }
+        for job in jobs {
             let agreed = apply::judge(&transaction, &job.ops).map_err(fault)?;
             if agreed {
                 apply::write(&transaction, &job.ops).map_err(fault)?;
@@ -110,36 +104,6 @@ impl Writer {
         self.connection = Some(connection);
         Ok(outcomes)
     }
-}
-
-/// Batches that together change nothing: a row that is appended and removed again before anything of this transaction is seen by anybody. What is passed
-/// on at once, and kept only until then, is mostly of this kind. Only batches of that one write count, which have no check that could refuse them.
-fn passing(jobs: &[Job]) -> HashSet<usize> {
-    let mut fresh = HashMap::new();
-    let mut passing = HashSet::new();
-    for (place, job) in jobs.iter().enumerate() {
-        match &job.ops[..] {
-            [Op::Append { shape, first, rows, .. }] => {
-                if let [row] = &rows[..] {
-                    fresh.insert((*shape, *first), (place, &row.owner));
-                }
-            }
-            [Op::Remove { shape, owner, id }] => {
-                if let Some((appended, of)) = fresh.remove(&(*shape, *id))
-                    && of == owner
-                {
-                    passing.extend([appended, place]);
-                }
-            }
-            ops => ops.iter().for_each(|op| {
-                // What else is done to the row has to find it.
-                if let Op::Redact { shape, id, .. } | Op::Remove { shape, id, .. } = op {
-                    fresh.remove(&(*shape, *id));
-                }
-            }),
-        }
-    }
-    passing
 }
 
 /// Moves everything into the database proper and empties the write-ahead log, where deleted content would live on.

@@ -231,3 +231,75 @@ async fn whether_anything_can_be_checked() {
     .await;
     assert_eq!(check(DnsConfig { servers: vec![validating.address], ..trust }).await, Ok(()));
 }
+
+/// RFC 8624 §3.1: what zones are signed with today, whoever is above them; what is wrong below them is as wrong as anywhere.
+#[tokio::test]
+async fn s3_16_zones_of_every_algorithm() {
+    for algorithm in [8, 10, 13, 14, 15] {
+        for (top, above) in [(13, 13), (8, 15), (15, 14), (14, 8)] {
+            let zones = format!(
+                "zone test signed {top}
+                ns.test 60 A 192.0.2.53
+                alias.test 60 CNAME sec.above.test
+                zone above.test signed {above}
+                zone sec.above.test signed {algorithm}
+                sec.above.test 60 A 192.0.2.1
+                *.wild.sec.above.test 60 A 192.0.2.7
+                _5269._tcp.sec.above.test 300 TLSA 3 1 1 aabb
+                forged.sec.above.test 60 A 192.0.2.66 ;forged
+                naked.sec.above.test 60 A 192.0.2.66 ;naked
+                expired.sec.above.test 60 A 192.0.2.66 ;expired
+                zone uns.sec.above.test plain
+                uns.sec.above.test 60 A 192.0.2.4
+                zone bog.above.test broken {algorithm}
+                bog.above.test 60 A 192.0.2.66"
+            );
+            let (_server, config) = World::new(&zones).serve().await;
+            let resolver = Resolver::with(config);
+            let case = format!("{algorithm} under {above} under {top}");
+            for (name, records, security) in [
+                ("uns.sec.above.test", 1, Security::Insecure),
+                ("sec.above.test", 1, Security::Secure),
+                ("alias.test", 1, Security::Secure),
+                ("x.wild.sec.above.test", 1, Security::Secure),
+                ("nothing.sec.above.test", 0, Security::Secure),
+                ("_tcp.sec.above.test", 0, Security::Secure),
+            ] {
+                let answer = resolver.family(name, false).await.unwrap();
+                assert_eq!((answer.records.len(), answer.security), (records, security), "{case}: {name}");
+            }
+            assert_eq!(judged(resolver.tlsa("_5269._tcp.sec.above.test").await), Ok(Security::Secure), "{case}");
+            assert_eq!(judged(resolver.tlsa("_1._tcp.sec.above.test").await), Ok(Security::Secure), "{case}");
+            for name in
+                ["forged.sec.above.test", "naked.sec.above.test", "expired.sec.above.test", "bog.above.test"]
+            {
+                let answer = resolver.family(name, false).await;
+                assert!(matches!(answer, Err(DnsError::Bogus(_))), "{case}: {name}: {answer:?}");
+            }
+        }
+    }
+}
+
+/// Many at once are told the same, and nobody that a zone is not signed because another found its keys first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grafted_for_all() {
+    for _ in 0..20 {
+        let mut zones = "zone test signed\n".to_owned();
+        for number in 0..8 {
+            zones += &format!("zone z{number}.test signed 15\nz{number}.test 60 A 192.0.2.1\n");
+            zones += &(0..4).map(|one| format!("n{one}.z{number}.test 60 A 192.0.2.1\n")).collect::<String>();
+        }
+        let (_server, config) = World::new(&zones).serve().await;
+        let resolver = Arc::new(Resolver::with(config));
+        let names = (0..8).flat_map(|zone| (0..4).map(move |one| format!("n{one}.z{zone}.test")));
+        let lookups: Vec<_> = names
+            .map(|name| {
+                let resolver = Arc::clone(&resolver);
+                tokio::spawn(async move { judged(resolver.family(&name, false).await) })
+            })
+            .collect();
+        for lookup in lookups {
+            assert_eq!(lookup.await.unwrap(), Ok(Security::Secure));
+        }
+    }
+}

@@ -22,6 +22,20 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
 }
 
+/// RFC 6895 §2.3: a code is told by its name.
+#[test]
+fn what_a_server_answers_has_a_name() {
+    for (code, text) in [
+        (1, "the name server answered FORMERR"),
+        (2, "the name server answered SERVFAIL"),
+        (4, "the name server answered NOTIMP"),
+        (5, "the name server answered REFUSED"),
+        (9, "the name server answered with code 9"),
+    ] {
+        assert_eq!(DnsError::Refused(code).to_string(), text);
+    }
+}
+
 /// Both families, IPv6 first; a name without one of them; a name without any; no name at all.
 #[tokio::test]
 async fn addresses_of_a_host() {

@@ -2,14 +2,18 @@
 //!
 //! A world is a text of lines `NAME TTL TYPE DATA`, each with a mark behind a semicolon if its set is to be spoilt: `forged`, `naked` (no signature), `expired`,
 //! `soon` (its signature ends in 100 s), `many` (with a hundred signatures). A line `zone NAME` begins a zone: `signed`, `plain`, or `broken` (what its parent says of
-//! its key is wrong). The first is the top, whose key is the anchor.
+//! its key is wrong), and with which algorithm if not ECDSA P-256. The first is the top, whose key is the anchor.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
+    RSA_PKCS1_SHA256, RSA_PKCS1_SHA512, RsaKeyPair,
+};
 use domain::base::iana::{Class, Rcode, Rtype};
 use domain::base::{Record, ToName as _, Ttl, UnknownRecordData};
 use domain::rdata::dnssec::RtypeBitmap;
@@ -19,8 +23,6 @@ use super::lab::{Asked, Server, name};
 use crate::dns::resolver::now;
 use crate::dns::{Anchors, DnsConfig, Name, Validation};
 
-/// ECDSA P-256 with SHA-256 (RFC 6605).
-const ALGORITHM: u8 = 13;
 const SOA: &str = "SOA";
 
 /// The records of one name and type.
@@ -33,9 +35,61 @@ struct Set {
     signatures: Vec<Vec<u8>>,
 }
 
+/// What a zone is signed with.
+enum Key {
+    Ecdsa(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+    Rsa(Box<RsaKeyPair>),
+}
+
+impl Key {
+    /// A new one, and what a DNSKEY record says of it (RFC 3110, RFC 6605, RFC 8080).
+    fn new(algorithm: u8) -> (Self, Vec<u8>) {
+        match algorithm {
+            8 | 10 => {
+                let key = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+                // A SEQUENCE of the modulus, with a zero before it, and the exponent, 65 537.
+                let der = key.public_key().as_ref();
+                let text = [&[3], &der[267..270], &der[9..265]].concat();
+                (Self::Rsa(Box::new(key)), text)
+            }
+            13 | 14 => {
+                let curve = if algorithm == 13 {
+                    &ECDSA_P256_SHA256_FIXED_SIGNING
+                } else {
+                    &ECDSA_P384_SHA384_FIXED_SIGNING
+                };
+                let key = EcdsaKeyPair::generate(curve).unwrap();
+                let text = key.public_key().as_ref()[1..].to_vec();
+                (Self::Ecdsa(key), text)
+            }
+            15 => {
+                let key = Ed25519KeyPair::generate().unwrap();
+                let text = key.public_key().as_ref().to_vec();
+                (Self::Ed25519(key), text)
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    fn sign(&self, algorithm: u8, data: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match self {
+            Self::Ecdsa(key) => key.sign(&random, data).unwrap().as_ref().to_vec(),
+            Self::Ed25519(key) => key.sign(data).as_ref().to_vec(),
+            Self::Rsa(key) => {
+                let mut signature = vec![0; key.public_modulus_len()];
+                let how = if algorithm == 8 { &RSA_PKCS1_SHA256 } else { &RSA_PKCS1_SHA512 };
+                key.sign(how, &random, data, &mut signature).unwrap();
+                signature
+            }
+        }
+    }
+}
+
 struct Zone {
     apex: Name,
-    key: Option<(EcdsaKeyPair, Vec<u8>)>,
+    key: Option<(Key, Vec<u8>)>,
     sets: BTreeMap<(Name, u16), Set>,
     marks: BTreeMap<(Name, u16), String>,
 }
@@ -127,7 +181,7 @@ impl Zone {
             let wild = owner.first().as_slice() == b"*";
             let labels = owner.label_count() - 1 - usize::from(wild);
             let mut head = number.to_be_bytes().to_vec();
-            head.extend([ALGORITHM, labels as u8]);
+            head.extend([dnskey[3], labels as u8]);
             head.extend([set.ttl, ends, begins].iter().flat_map(|word| word.to_be_bytes()));
             head.extend(tag(dnskey).to_be_bytes());
             head.extend(wire(&self.apex));
@@ -139,7 +193,7 @@ impl Zone {
                 signed.extend((data.len() as u16).to_be_bytes());
                 signed.extend(data);
             }
-            let mut signature = key.sign(&SystemRandom::new(), &signed).unwrap().as_ref().to_vec();
+            let mut signature = key.sign(dnskey[3], &signed);
             if mark == "forged" {
                 signature[7] ^= 1;
             }
@@ -180,15 +234,16 @@ impl World {
             let (line, mark) =
                 line.split_once(';').map_or((line, ""), |(line, mark)| (line.trim(), mark.trim()));
             let words: Vec<_> = line.split_ascii_whitespace().collect();
-            if let ["zone", apex, how] = words[..] {
+            if let ["zone", apex, how, ref more @ ..] = words[..] {
                 let apex = name(apex);
                 let mut zone =
                     Zone { apex: apex.clone(), key: None, sets: BTreeMap::new(), marks: BTreeMap::new() };
                 zone.add(&apex, Rtype::SOA, 60, rdata(SOA, &["ns.test"]));
                 zone.add(&apex, Rtype::NS, 3600, rdata("NS", &["ns.test"]));
                 if how != "plain" {
-                    let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
-                    let dnskey = [&[1, 1, 3, ALGORITHM], &key.public_key().as_ref()[1..]].concat();
+                    let algorithm = more.first().map_or(13, |number| number.parse().unwrap());
+                    let (key, text) = Key::new(algorithm);
+                    let dnskey = [vec![1, 1, 3, algorithm], text].concat();
                     zone.add(&apex, Rtype::DNSKEY, 3600, dnskey.clone());
                     zone.key = Some((key, dnskey));
                 }
@@ -210,7 +265,7 @@ impl World {
             let ds = key.map(|(_, dnskey)| {
                 let mut hash = digest(&SHA256, &[wire(&apex), dnskey.clone()].concat()).as_ref().to_vec();
                 hash[3] ^= u8::from(broken);
-                [tag(dnskey).to_be_bytes().to_vec(), vec![ALGORITHM, 2], hash].concat()
+                [tag(dnskey).to_be_bytes().to_vec(), vec![dnskey[3], 2], hash].concat()
             });
             let parent = world.parent(&apex);
             parent.add(&apex, Rtype::NS, 3600, rdata("NS", &["ns.test"]));
@@ -237,8 +292,8 @@ impl World {
     /// The key of the top, as a trust anchor.
     pub(crate) fn anchors(&self) -> Anchors {
         let top = &self.zones[0];
-        let key = &top.key.as_ref().unwrap().1[4..];
-        let text = format!("{}. 3600 IN DNSKEY 257 3 13 {}", top.apex, base64::encode_string(key));
+        let (head, key) = top.key.as_ref().unwrap().1.split_at(4);
+        let text = format!("{}. 3600 IN DNSKEY 257 3 {} {}", top.apex, head[3], base64::encode_string(key));
         Anchors::parse(&text).unwrap()
     }
 

@@ -1,0 +1,156 @@
+//! What the RFCs demand of an endpoint or a relay, tried on anyone's.
+//!
+//! The cases are tables: [`relay`] and [`endpoint`] hold them, a small engine runs them. A case is a row of steps on a few connections: frames to
+//! send, answers to expect, and things that must not happen. Each case of a relay has connections of its own; those of an endpoint share one, since a
+//! session is bound to its connection (RFC 4975 §5.4).
+//!
+//! A case passes, fails with what was sent and what came, or does not apply: without credentials nobody can say what a relay does for its clients.
+
+mod conversation;
+mod endpoint;
+mod hello;
+mod login;
+mod random;
+mod relay;
+mod world;
+
+use std::time::Duration;
+
+use nuncio_msrp::media::AcceptTypes;
+use nuncio_msrp::sdp::Fingerprint;
+use nuncio_msrp::{Path, Uri};
+use nuncio_net::tls::{ConnectError, Roots};
+use zeroize::Zeroizing;
+
+pub use self::hello::Old;
+use self::world::{Stop, World};
+
+/// Who is checked, and what is needed for it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its path. One URI without a session id: a relay. Else: an endpoint with this session, behind relays if there are more URIs.
+    pub path: Path,
+    /// What an endpoint accepts, where it is known.
+    pub accepts: Option<AcceptTypes>,
+    /// The longest message that an endpoint accepts, where it is known.
+    pub max_size: Option<u64>,
+    /// The URI that an endpoint expects us to have; a random one if none.
+    pub from: Option<Uri>,
+    /// The fingerprints of an endpoint's certificate. None: its name counts.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Who is believed to vouch for names.
+    pub roots: Roots,
+    /// User and password for a relay.
+    pub login: Option<(String, Zeroizing<String>)>,
+    /// How long an answer may take.
+    pub patience: Duration,
+    /// How long something that must not happen is waited for.
+    pub grace: Duration,
+}
+
+impl Subject {
+    /// Whoever has this path, with the system's authorities; 10 seconds for an answer and one for what must not come.
+    #[must_use]
+    pub fn new(path: Path) -> Self {
+        Self {
+            path,
+            accepts: None,
+            max_size: None,
+            from: None,
+            fingerprints: Vec::new(),
+            roots: Roots::System,
+            login: None,
+            patience: Duration::from_secs(10),
+            grace: Duration::from_secs(1),
+        }
+    }
+
+    /// Whether it is a relay.
+    #[must_use]
+    pub fn is_relay(&self) -> bool {
+        self.path.last().is_none_or(|uri| uri.session_id().is_none())
+    }
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As the RFCs want it.
+    Pass,
+    /// Not so, and how.
+    Fail(String),
+    /// It could not be tried, and why.
+    NotApplicable(String),
+}
+
+/// One case and what came of it.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its name, which stays.
+    pub name: &'static str,
+    /// Where it is demanded, as in `RFC 4976 §6.4`.
+    pub rfc: &'static str,
+    /// The requirement of the security review, as in `S1-L7`; empty if there is none.
+    pub requirement: &'static str,
+    /// What is demanded.
+    pub demand: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What was sent and what came, a line each: `A>` and `A<` with the name of the connection.
+    pub transcript: Vec<String>,
+}
+
+/// Why nothing was checked.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// TLS cannot be used.
+    #[error(transparent)]
+    Tls(#[from] ConnectError),
+    /// There is no certificate of our own.
+    #[error(transparent)]
+    Certificate(#[from] nuncio_net::tls::OwnError),
+    /// It cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] crate::ConnectError),
+    /// The trap for what is relayed without permission cannot be set.
+    #[error("cannot listen for what should not come: {0}")]
+    Trap(#[from] std::io::Error),
+}
+
+/// A case: who demands what, and how it is tried.
+pub(crate) struct Case {
+    name: &'static str,
+    rfc: &'static str,
+    requirement: &'static str,
+    demand: &'static str,
+    steps: &'static [world::Step],
+}
+
+/// Tries all cases, one after the other, and tells each as it is done.
+///
+/// # Errors
+/// Not even a TCP connection can be made.
+pub async fn check(subject: Subject, mut tell: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, CheckError> {
+    let relay = subject.is_relay();
+    let mut world = World::new(subject).await?;
+    let mut verdicts = Vec::new();
+    for case in if relay { relay::CASES } else { endpoint::CASES } {
+        world.begin(relay);
+        let outcome = match Box::pin(world.run(case.steps)).await {
+            Ok(()) => Outcome::Pass,
+            Err(Stop::Fail(why)) => Outcome::Fail(why),
+            Err(Stop::Skip(why)) => Outcome::NotApplicable(why),
+        };
+        let verdict = Verdict {
+            name: case.name,
+            rfc: case.rfc,
+            requirement: case.requirement,
+            demand: case.demand,
+            outcome,
+            transcript: world.transcript(),
+        };
+        tell(&verdict);
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}

@@ -1,0 +1,125 @@
+//! `nuncio msrp check`: what the RFCs demand, tried on anyone's endpoint or relay.
+
+use std::time::Duration;
+
+use nuncio_endpoint::Peer;
+use nuncio_endpoint::check::{Outcome, Subject, Verdict, check};
+use nuncio_endpoint::msrp::{Path, Uri};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::cli::{Check, Login};
+use super::{fingerprints, password, relay, roots, wrong};
+
+pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
+    let subject = subject(&given)?;
+    let what = if subject.is_relay() { "relay" } else { "endpoint" };
+    let shown = shown(&subject.path);
+    if !given.json {
+        println!("{what} {shown}\n");
+    }
+    let verdicts = Box::pin(check(subject, |verdict| {
+        if !given.json {
+            print(verdict, given.verbose);
+        }
+    }))
+    .await?;
+    let count = |wanted: fn(&Outcome) -> bool| verdicts.iter().filter(|it| wanted(&it.outcome)).count();
+    let passed = count(|outcome| *outcome == Outcome::Pass);
+    let failed = count(|outcome| matches!(outcome, Outcome::Fail(_)));
+    let not_applicable = verdicts.len() - passed - failed;
+    if given.json {
+        let cases: Vec<_> = verdicts.iter().map(told).collect();
+        let told = json!({
+            "kind": what, "subject": shown, "passed": passed, "failed": failed, "not_applicable": not_applicable,
+            "cases": cases,
+        });
+        println!("{}", serde_json::to_string_pretty(&told)?);
+    } else {
+        println!("\n{passed} passed, {failed} failed, {not_applicable} not applicable");
+    }
+    Ok(failed == 0)
+}
+
+fn subject(given: &Check) -> anyhow::Result<Subject> {
+    let mut subject = match (&given.sdp, &given.target) {
+        (Some(file), _) => {
+            let bad = |why: String| wrong(format!("{}: {why}", file.display()));
+            let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+            let peer = Peer::from_sdp(&text).map_err(|error| bad(error.to_string()))?;
+            Subject {
+                accepts: Some(peer.accepts),
+                max_size: peer.max_size,
+                fingerprints: peer.fingerprints,
+                ..Subject::new(peer.path)
+            }
+        }
+        (None, Some(target)) => {
+            let session = Path::parse(target, 16)
+                .ok()
+                .filter(|path| path.last().is_some_and(|uri| uri.session_id().is_some()));
+            Subject::new(match session {
+                Some(path) => path,
+                None => relay(target)?.into(),
+            })
+        }
+        (None, None) => return Err(wrong("nobody to check")),
+    };
+    let named = fingerprints(&given.fingerprint)?;
+    if !named.is_empty() {
+        subject.fingerprints = named;
+    }
+    let from = |text: &String| Uri::parse(text).map_err(|error| wrong(format!("{text}: {error}")));
+    subject.from = given.from.as_ref().map(from).transpose()?;
+    subject.roots = roots(&given.trust.ca);
+    subject.patience = Duration::from_secs(given.timeout);
+    if let Some(user) = &given.user {
+        let login = Login {
+            relay: Vec::new(),
+            user: None,
+            password_file: given.password_file.clone(),
+            password_stdin: given.password_stdin,
+            expires: None,
+            no_md5: false,
+        };
+        let password: Zeroizing<String> = password(&login)?.0;
+        subject.login = Some((user.clone(), password));
+    }
+    Ok(subject)
+}
+
+/// A path without its secrets.
+fn shown(path: &Path) -> String {
+    let uris: Vec<_> = path.uris().iter().map(|uri| format!("{uri:?}")).collect();
+    uris.join(" ")
+}
+
+fn print(verdict: &Verdict, verbose: bool) {
+    let (mark, why) = match &verdict.outcome {
+        Outcome::Pass => ("pass", None),
+        Outcome::Fail(why) => ("FAIL", Some(why)),
+        Outcome::NotApplicable(why) => ("n/a", Some(why)),
+    };
+    let place = format!("{} {}", verdict.rfc, verdict.requirement);
+    println!("{mark:<4}  {:<24}  {:<34}  {}", verdict.name, place.trim_end(), verdict.demand);
+    if let Some(why) = why {
+        println!("      {why}");
+    }
+    if verbose || mark == "FAIL" {
+        for line in &verdict.transcript {
+            println!("        {}", line.chars().filter(|one| !one.is_control()).collect::<String>());
+        }
+    }
+}
+
+fn told(verdict: &Verdict) -> Value {
+    let (result, why) = match &verdict.outcome {
+        Outcome::Pass => ("pass", None),
+        Outcome::Fail(why) => ("fail", Some(why)),
+        Outcome::NotApplicable(why) => ("not-applicable", Some(why)),
+    };
+    json!({
+        "name": verdict.name, "rfc": verdict.rfc, "requirement": verdict.requirement, "demand": verdict.demand,
+        "result": result, "reason": why, "transcript": verdict.transcript,
+    })
+}

@@ -1,0 +1,222 @@
+//! `nuncio msrp receive`: waits for messages and files.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nuncio_endpoint::msrp::Status;
+use nuncio_endpoint::msrp::endpoint::Reports;
+use nuncio_endpoint::msrp::media::AcceptTypes;
+use nuncio_endpoint::{Config, End, Endpoint, Incoming, Invitation, Lost, Message, Session, Way};
+use nuncio_net::tls::PairFiles;
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::cli::Receive;
+use super::{config, fingerprints, host, password, route, safe_name, wrong};
+
+/// A text up to here is printed, a longer one saved.
+const TEXT: u64 = 64 * 1024;
+/// How long the connection may take to close.
+const CLOSING: Duration = Duration::from_secs(5);
+/// Files of one name that are told apart.
+const NAMES: u32 = 10_000;
+
+pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
+    let accept = AcceptTypes::parse(&given.accept)
+        .filter(|types| !types.is_empty())
+        .ok_or_else(|| wrong(format!("{:?} are no media types", given.accept)))?;
+    if !given.folder.is_dir() {
+        return Err(wrong(format!("{} is no folder", given.folder.display())));
+    }
+    let promised = fingerprints(&given.fingerprint)?;
+    let pair = given.certificate.clone().zip(given.key.clone());
+    let mut settings = Config {
+        accept,
+        max_size: given.max_size,
+        spool: Some(given.folder.clone()),
+        // Delivered means that it is on the disk.
+        reports: Reports::Host,
+        certificate: pair.map(|(chain, key)| PairFiles { chain, key }),
+        ..config(&given.trust)
+    };
+    // Whoever is invited may take his time.
+    settings.msrp.binding = Duration::from_secs(30);
+    let endpoint = Endpoint::new(settings)?;
+    let password = match given.login.relay.is_empty() {
+        true => None,
+        false => Some(password(&given.login)?.0),
+    };
+    let route = route(&endpoint, &given.login, password.as_ref()).await?;
+    let (listening, invitation) = match route {
+        Some(route) => (None, endpoint.invite_only(Way::Relays(route), promised)?),
+        None => {
+            let shown = match &given.host {
+                Some(named) => host(named)?,
+                None if given.listen.ip().is_unspecified() => {
+                    return Err(wrong(format!("{} is no address to connect to: --host", given.listen.ip())));
+                }
+                None if given.listen.is_ipv6() => format!("[{}]", given.listen.ip()),
+                None => given.listen.ip().to_string(),
+            };
+            let listening = endpoint.listen(&[given.listen], &shown, !given.clear)?;
+            let invitation = endpoint.invite_only(Way::Listening(&listening), promised)?;
+            (Some(listening), invitation)
+        }
+    };
+    tell(&given, &invitation)?;
+    let mut session = invitation.accept();
+    let receiving = receive(&given, &mut session);
+    let result = match given.timeout {
+        None => receiving.await,
+        Some(seconds) => match timeout(Duration::from_secs(seconds), receiving).await {
+            Ok(result) => result,
+            Err(_) => {
+                eprintln!("nuncio: {seconds} s are over");
+                Ok(false)
+            }
+        },
+    };
+    drop(session);
+    drop(timeout(CLOSING, endpoint.drained()).await);
+    drop(listening);
+    result
+}
+
+/// Tells whoever is to give it to the sender.
+fn tell(given: &Receive, invitation: &Invitation) -> anyhow::Result<()> {
+    let sdp = invitation.sdp();
+    if let Some(file) = &given.sdp {
+        let failed = || format!("{} cannot be written", file.display());
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Whole or not at all, and for nobody else to read.
+        let name = file.file_name().and_then(|name| name.to_str()).with_context(failed)?;
+        let part = folder.join(format!(".{name}.part"));
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut out = options.open(&part).with_context(failed)?;
+        out.write_all(sdp.as_bytes()).with_context(failed)?;
+        drop(out);
+        std::fs::rename(&part, file).with_context(failed)?;
+    } else if given.json {
+        println!("{}", json!({"path": invitation.path().to_string(), "sdp": sdp}));
+    } else {
+        print!("{sdp}");
+    }
+    std::io::stdout().flush().context("standard output is closed")
+}
+
+async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool> {
+    let mut good = true;
+    let mut came = 0;
+    while came < given.count {
+        match session.next().await {
+            Some(Incoming::Message(message)) => {
+                came += 1;
+                good &= keep(given, message).await?;
+            }
+            Some(Incoming::Broken(broken)) => {
+                good = false;
+                if given.json {
+                    let (id, why) = (broken.id.to_string(), broken.why.to_string());
+                    println!("{}", json!({"id": id, "received": false, "bytes": broken.came, "reason": why}));
+                } else {
+                    eprintln!("nuncio: {broken}");
+                }
+            }
+            None => {
+                let end = session.over().await;
+                let early = match end {
+                    End::Connection(Lost::Peer) => "the sender has gone".to_owned(),
+                    end => end.to_string(),
+                };
+                if given.json {
+                    println!("{}", json!({"received": false, "reason": early}));
+                } else {
+                    eprintln!("nuncio: {early} after {came} of {} messages", given.count);
+                }
+                return Ok(false);
+            }
+        }
+    }
+    Ok(good)
+}
+
+/// Prints or saves a message, then tells its sender.
+async fn keep(given: &Receive, message: Message) -> anyhow::Result<bool> {
+    let (receipt, id, kind) = (message.receipt(), message.id.to_string(), message.content_type.clone());
+    let (bytes, named) = (message.body.len(), name(&message));
+    let text = message.text().filter(|_| bytes <= TEXT && named.is_none()).map(str::to_owned);
+    if let Some(text) = text {
+        if given.json {
+            println!("{}", json!({"id": id, "received": true, "type": kind, "bytes": bytes, "text": text}));
+        } else {
+            println!("{}", printable(&text));
+        }
+        std::io::stdout().flush().context("standard output is closed")?;
+        receipt.report(Status::OK);
+        return Ok(true);
+    }
+    match save(&given.folder, named.as_deref().unwrap_or(&id), message).await {
+        Ok(path) => {
+            receipt.report(Status::OK);
+            let file = path.display().to_string();
+            if given.json {
+                println!(
+                    "{}",
+                    json!({"id": id, "received": true, "type": kind, "bytes": bytes, "file": file})
+                );
+            } else {
+                println!("{file} ({bytes} bytes, {})", printable(&kind));
+            }
+            Ok(true)
+        }
+        Err(error) => {
+            receipt.report(Status::STOP);
+            if given.json {
+                let why = error.to_string();
+                println!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}));
+            } else {
+                eprintln!("nuncio: a message of {bytes} bytes cannot be saved: {error}");
+            }
+            Ok(false)
+        }
+    }
+}
+
+/// Under the name, or one like it that is free.
+async fn save(folder: &Path, name: &str, message: Message) -> std::io::Result<PathBuf> {
+    let mut path = folder.join(name);
+    // Somebody else may take a name meanwhile: then saving fails, and nothing is replaced.
+    let mut number = 1;
+    while path.symlink_metadata().is_ok() && number < NAMES {
+        let given = Path::new(name);
+        let (stem, end) = (given.file_stem().unwrap_or_default().to_string_lossy(), given.extension());
+        let end = end.map(|end| format!(".{}", end.to_string_lossy())).unwrap_or_default();
+        path = folder.join(format!("{stem}-{number}{end}"));
+        number += 1;
+    }
+    message.body.save(path.clone()).await?;
+    Ok(path)
+}
+
+/// The name that the sender gave it (RFC 2183), made harmless.
+fn name(message: &Message) -> Option<String> {
+    let field = message.fields.iter().find(|field| field.is("Content-Disposition"))?;
+    let (_, rest) = field.value().split_once("filename=")?;
+    let name = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next()?,
+        None => rest.split(';').next()?,
+    };
+    safe_name(name)
+}
+
+/// Without what a terminal would act upon.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| if one.is_control() && one != '\n' && one != '\t' { '\u{fffd}' } else { one })
+        .collect()
+}
