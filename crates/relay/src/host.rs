@@ -134,7 +134,6 @@ impl LinkHost {
             Put::Taken => false,
             Put::Full => {
                 self.hub.metrics.holds.inc();
-                self.mail.order(Command::Hold(flow));
                 false
             }
             Put::Closed(piece) => {
