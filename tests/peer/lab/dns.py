@@ -15,7 +15,11 @@ from pathlib import Path
 from ..subjects import die_with_parent
 
 # How each zone below "lab." is signed: "nsec", "nsec3", not at all, or so that its DS does not match.
-ZONES = {"sec.lab": "nsec", "sec3.lab": "nsec3", "uns.lab": "unsigned", "bog.lab": "bogus", "dead.lab": "dead"}
+ZONES = {"sec.lab": "nsec", "sec3.lab": "nsec3", "uns.lab": "unsigned", "bog.lab": "bogus", "dead.lab": "dead",
+         "rsa.lab": "nsec3", "rsa512.lab": "nsec", "p384.lab": "nsec3", "ed.lab": "nsec"}
+# With what, by name and number; those that are not here with ECDSA P-256.
+ALGORITHMS = {"rsa.lab": ("RSASHA256", 8), "rsa512.lab": ("RSASHA512", 10), "p384.lab": ("ECDSAP384SHA384", 14), "ed.lab": ("ED25519", 15)}
+USUAL = ("ECDSAP256SHA256", 13)
 TYPES = {"A": 1, "SOA": 6, "SRV": 33, "TLSA": 52}
 
 
@@ -107,9 +111,11 @@ remote-control:
     def _knot_config(self) -> Path:
         zones = [".", "lab", *(zone for zone, how in ZONES.items() if how != "dead")]
         how = {".": "nsec", "lab": "nsec", **ZONES}
+        kind = {zone: ("nsec3" if how[zone] == "nsec3" else "nsec", ALGORITHMS.get(zone, USUAL)[0]) for zone in zones}
         lines = [f"  - domain: {'.' if zone == '.' else zone + '.'}\n    file: \"{self._file(zone)}\"" +
-                 ("" if how[zone] == "unsigned" else
-                  f"\n    dnssec-signing: on\n    dnssec-policy: {'nsec3' if how[zone] == 'nsec3' else 'nsec'}") for zone in zones]
+                 ("" if how[zone] == "unsigned" else f"\n    dnssec-signing: on\n    dnssec-policy: {'-'.join(kind[zone])}") for zone in zones]
+        policies = [f"  - id: {denial}-{algorithm}\n    algorithm: {algorithm}\n    single-type-signing: on\n    manual: on\n"
+                    f"    nsec3: {'on' if denial == 'nsec3' else 'off'}" for denial, algorithm in sorted(set(kind.values()))]
         config = self.folder / "knot.conf"
         config.write_text(f"""
 server:
@@ -128,15 +134,7 @@ database:
     kasp-db-max-size: 20M
     timer-db-max-size: 5M
 policy:
-  - id: nsec
-    algorithm: ECDSAP256SHA256
-    single-type-signing: on
-    manual: on
-  - id: nsec3
-    algorithm: ECDSAP256SHA256
-    single-type-signing: on
-    manual: on
-    nsec3: on
+""" + "\n".join(policies) + f"""
 template:
   - id: default
     storage: "{self.folder}/zones"
@@ -158,8 +156,9 @@ zone:
             if done.returncode:
                 raise RuntimeError(f"keymgr {zone} {words[0]} failed: {done.stdout}{done.stderr}")
             return done.stdout
-        keymgr("generate", "algorithm=ECDSAP256SHA256", "ksk=yes", "zsk=yes")
-        return next(line for line in keymgr("ds").splitlines() if " 13 2 " in line).strip()
+        algorithm, number = ALGORITHMS.get(zone, USUAL)
+        keymgr("generate", f"algorithm={algorithm}", "ksk=yes", "zsk=yes")
+        return next(line for line in keymgr("ds").splitlines() if f" {number} 2 " in line).strip()
 
     def _write(self, delegations: dict[str, str]) -> None:
         head = "$TTL 300\n{0} SOA ns.lab. admin.lab. 1 300 300 3000 60\n{0} NS ns.lab.\n"

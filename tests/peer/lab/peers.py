@@ -61,13 +61,14 @@ class LabProsody(Peer):
     def launch(self) -> subprocess.Popen:
         (self.folder / "data").mkdir()
         (self.folder / "empty").mkdir()
+        (self.folder / "certificates").mkdir()
         shutil.copytree(MODULES, self.folder / "modules")
         config = self.folder / "prosody.cfg.lua"
         anchor = self.world.dns.anchor
         config.write_text(f"""
             data_path = "{self.folder}/data"; pidfile = "{self.folder}/prosody.pid"; daemonize = false
-            plugin_paths = {{ "{self.folder}/modules" }}; certificates = "{self.folder}/empty"
-            interfaces = {{ "{self.host}" }}; c2s_ports = {{ 5222 }}; s2s_ports = {{ 5269 }}; s2s_direct_tls_ports = {{ }}
+            plugin_paths = {{ "{self.folder}/modules" }}; certificates = "{self.folder}/certificates"
+            interfaces = {{ "{self.host}" }}; c2s_ports = {{ 5222 }}; s2s_ports = {{ 5269 }}; s2s_direct_tls_ports = {{ 5270 }}
             c2s_direct_tls_ports = {{ }}; http_ports = {{ }}; https_ports = {{ }}
             modules_enabled = {{ "disco", "saslauth", "tls", "dialback", "ping", "s2s_bidi", "smacks", "lab" }}
             authentication = "internal_plain"; storage = "internal"; allow_registration = false
@@ -82,6 +83,10 @@ class LabProsody(Peer):
             folder = self.folder / "data" / escape(domain.name) / "accounts"
             folder.mkdir(parents=True)
             (folder / "u.dat").write_text('return {\n\t["password"] = "%s";\n};\n' % PASSWORD)
+            if domain.settings.get("direct_tls"):
+                # By the name that the client hello asks for; what stands at the virtual host is for STARTTLS only.
+                shutil.copy(domain.credential.chain, self.folder / "certificates" / f"{domain.name}.crt")
+                shutil.copy(domain.credential.key, self.folder / "certificates" / f"{domain.name}.key")
         self.own(self.user)
         return self.spawn(["prosody", "--config", str(config), "-F"], user=self.user)
 
@@ -135,6 +140,7 @@ auth_use_cache: false
 listen:
   - {{port: 5222, ip: "{self.host}", module: ejabberd_c2s, starttls: true, max_stanza_size: 262144, access: all, shaper: none}}
   - {{port: 5269, ip: "{self.host}", module: ejabberd_s2s_in}}
+  - {{port: 5270, ip: "{self.host}", module: ejabberd_s2s_in, tls: true}}
   - {{port: 5280, ip: "{self.host}", module: ejabberd_http, request_handlers: {{"/api": mod_http_api}}}}
 acl:
   loopback: {{ip: ["127.0.0.0/8"]}}

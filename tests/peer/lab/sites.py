@@ -40,6 +40,7 @@ class Cell:
     direction: str
     ours: Domain
     theirs: Domain
+    second: Domain | None = None        # another domain of the side that opens the connection
 
     @property
     def name(self) -> str:
@@ -79,19 +80,24 @@ class World:
         beginner = row.get("initiator", {}).get({"out": subject, "in": peer}[direction].rstrip("2"), {})
         ours = await self.domain(row, subject, peer, direction, {**row, **(beginner if direction == "out" else {})})
         theirs = await self.domain(row, peer, subject, direction, {**row, **(beginner if direction == "in" else {})})
-        return Cell(row, peer, direction, ours, theirs)
+        second = None
+        if row.get("second"):
+            server, other = (subject, peer) if direction == "out" else (peer, subject)
+            second = await self.domain({**row, "name": f"{row['name']}2"}, server, other, direction, row)
+        return Cell(row, peer, direction, ours, theirs, second)
 
     async def domain(self, row: dict, server: str, other: str, direction: str, settings: dict) -> Domain:
         """The domain with its records, certificate, document and relay."""
         zone = settings["zone"]
         name = f"{row['name']}-{direction}-{other}.{server}.{zone}.lab"
-        relay = Relay(self.block.host(NUMBERS[server] + 1), (self.address(server), 5269))
+        direct = settings.get("direct_tls", False)
+        relay = Relay(self.block.host(NUMBERS[server] + 1), (self.address(server), 5270 if direct else 5269))
         await relay.start()
         domain = Domain(name, server, settings, relay)
         domain.target = f"hosting-{row['name']}.{server}.{zone}.lab" if settings.get("hosted") else f"s2s.{name}"
         domain.credential = self._credential(domain)
         self.dns.add(name, "A", self.web.host)
-        self.dns.add(f"_xmpp-server._tcp.{name}", "SRV", f"0 0 {relay.port} {domain.target}.")
+        self.dns.add(f"_xmpp{'s' if direct else ''}-server._tcp.{name}", "SRV", f"0 0 {relay.port} {domain.target}.")
         if domain.target not in self.hosts:
             self.hosts.add(domain.target)
             self.dns.add(domain.target, "A", relay.host)
