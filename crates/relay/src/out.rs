@@ -64,6 +64,7 @@ async fn run(hub: Arc<Hub>, id: LinkId, io: TcpStream, dialed: Dialed) {
         match hub.tls.connector(&hub.config.host) {
             Some(connector) => Security::Client { connector, server_name: name(&dialed.hop.host) },
             None => {
+                hub.metrics.dial_failures.get_or_create(&Why { why: "no_certificate" }).inc();
                 hub.closed(id, Direction::Outbound, Status::TIMEOUT);
                 return;
             }
