@@ -20,12 +20,12 @@ from .script import Unsupported
 DOMAIN, OTHER = "localhost", "other.localhost"
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Ports that nobody listens on; for servers that cannot take port 0."""
     held = [socket.socket() for _ in range(count)]
     try:
         for sock in held:
-            sock.bind(("127.0.0.1", 0))
+            sock.bind((host, 0))
         return [sock.getsockname()[1] for sock in held]
     finally:
         for sock in held:

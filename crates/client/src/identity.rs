@@ -106,15 +106,7 @@ impl IdentityError {
 
     /// Whether it may be otherwise in a while, without anybody changing anything.
     pub(crate) fn may_pass(&self) -> bool {
-        matches!(
-            self.code(),
-            "srv-failed"
-                | "address-failed"
-                | "tlsa-failed"
-                | "dns-stale"
-                | "posh-unreachable"
-                | "posh-timeout"
-        )
+        self.cause().is_some_and(|finding| finding.reason.may_pass())
     }
 }
 

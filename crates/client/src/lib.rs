@@ -6,6 +6,7 @@
 //! - TLS is always required, and the server must be proven to be that of the account's domain, whatever host was connected to
 //!   (RFC 6120 §13.7, RFC 7590 §3.1, RFC 7712 §3); a redirect changes neither (S0-31). The engine that judges is the servers' own,
 //!   [`dna`]: see [`Proofs`]. Whoever is refused gets nothing but a handshake, and the caller an [`IdentityError`] with the reason.
+//!   A proof that ends is renewed in time; where that fails the stream ends with it, and an [`IdentityError`] says why.
 //! - The strongest mechanism that both sides have is used, with channel binding where there is one; PLAIN only by [`Policy`].
 //! - Nothing is sent before a resource is bound: stanzas wait (S0-07).
 //! - An IQ is answered only by whom it was sent to, and has an id that nobody can guess (S4-03 to S4-09). Roster pushes and carbons that
@@ -65,6 +66,7 @@ mod gate;
 mod identity;
 mod link;
 mod pending;
+mod renewal;
 mod resolve;
 mod session;
 mod target;

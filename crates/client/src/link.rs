@@ -25,6 +25,7 @@ use crate::backoff::Backoff;
 use crate::cut::Cut;
 use crate::gate::Gate;
 use crate::identity::IdentityError;
+use crate::renewal::Renewal;
 use crate::session::{Disconnected, Event, Inner, Online, Outgoing, Shared};
 use crate::target::{self, Spot, Target};
 use crate::why::Why;
@@ -52,6 +53,8 @@ pub(crate) struct Link {
     tls: Option<TlsFacts>,
     login: Option<Proven>,
     judgement: Option<Arc<Judgement>>,
+    /// What keeps the proof of the server.
+    renewal: Option<Renewal>,
     /// Why the server was refused.
     refused: Option<Box<IdentityError>>,
     end: Option<End>,
@@ -82,6 +85,7 @@ impl Link {
             tls: None,
             login: None,
             judgement: None,
+            renewal: None,
             refused: None,
             end: None,
         }
@@ -214,7 +218,7 @@ impl Link {
         };
         self.start = spot.start;
         (self.jid, self.tls, self.login, self.end) = (None, None, None, None);
-        (self.judgement, self.refused) = (None, None);
+        (self.judgement, self.renewal, self.refused) = (None, None, None);
         self.managed = config.stream_management;
         let failure = Arc::new(OnceLock::new());
         let options = Options {
@@ -290,6 +294,7 @@ impl Link {
         let inner = Arc::clone(&self.inner);
         match unless_closed(&mut self.closing, inner.judge.prove(tls, spot)).await {
             Some(Ok(judgement)) => {
+                self.renewal = Renewal::of(&inner, tls, spot, &judgement);
                 self.judgement = Some(Arc::new(judgement));
                 true
             }
@@ -353,13 +358,26 @@ impl Link {
     /// The next thing for the stream. Before a resource is bound there is none but a wish to close (S0-07). Cancel-safe.
     async fn command(&mut self) -> Command {
         let online = self.jid.is_some();
-        if online && let Some(bytes) = self.again.pop_front() {
-            return Command::Stanza(bytes);
-        }
-        let may_send = online && self.outstanding.len() < self.inner.config.unacknowledged;
         loop {
+            let proven = self.renewal.as_ref().is_none_or(|renewal| !renewal.has_lapsed());
+            if online
+                && proven
+                && let Some(bytes) = self.again.pop_front()
+            {
+                return Command::Stanza(bytes);
+            }
+            let may_send = online && proven && self.outstanding.len() < self.inner.config.unacknowledged;
             tokio::select! {
                 biased;
+                renewed = renewed(&mut self.renewal) => match renewed {
+                    Ok(Some(judgement)) => self.judgement = Some(Arc::new(judgement)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::info!(account = %self.inner.config.account, %error, code = error.code(), "the server's proof has ended");
+                        self.refused = Some(Box::new(error));
+                        return Command::Close(None);
+                    }
+                },
                 taken = self.commands.recv(), if may_send => match taken {
                     Some(Outgoing::Stanza(number, bytes)) => {
                         self.taken = number;
@@ -385,6 +403,14 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.shared.lock().pending.close();
+    }
+}
+
+/// What becomes of the server's proof in time; nothing if it has no end.
+async fn renewed(renewal: &mut Option<Renewal>) -> Result<Option<Judgement>, IdentityError> {
+    match renewal {
+        Some(renewal) => renewal.next().await,
+        None => pending().await,
     }
 }
 

@@ -13,7 +13,8 @@ pub enum Why {
     /// No TCP connection, or no address.
     #[error("no connection: {0}")]
     Connect(#[from] io::Error),
-    /// The server is not proven to be that of the account's domain (S3-23). It has got nothing from us but the handshake.
+    /// The server is not proven to be that of the account's domain (S3-23). It has got nothing from us but the handshake; or its
+    /// proof has ended and there is no other.
     #[error(transparent)]
     Identity(#[from] Box<IdentityError>),
     /// The TLS handshake failed.

@@ -6,7 +6,8 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor};
 use webpki::{
     CertRevocationList, EndEntityCert, Error, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
@@ -70,15 +71,31 @@ impl Trust {
         Ok(())
     }
 
-    /// Takes an issuer's revocation list (DER, RFC 5280 §5). It counts for the certificates of that issuer only, and only until its `nextUpdate`;
+    /// Takes an issuer's revocation list (RFC 5280 §5): DER, or PEM (RFC 7468 §6), which may hold several. It counts for the certificates of that issuer only, and only until its `nextUpdate`;
     /// after that, the issuer's certificates are refused until there is a newer one.
     ///
     /// # Errors
     /// [`Reason::RevocationListUnusable`] when it is no list, or one of a kind that is not supported (indirect, delta).
     pub fn add_revocation_list(&mut self, list: &[u8]) -> Result<(), Reason> {
-        let list = OwnedCertRevocationList::from_der(list)
-            .map_err(|error| Reason::RevocationListUnusable { detail: error.to_string() })?;
-        self.lists.push(Arc::new(list.into()));
+        let unusable = |detail: String| Reason::RevocationListUnusable { detail };
+        // DER begins with a SEQUENCE, which no text does.
+        let lists: Vec<_> = if list.first() == Some(&0x30) {
+            vec![CertificateRevocationListDer::from(list.to_vec())]
+        } else {
+            let lists: Result<_, _> = CertificateRevocationListDer::pem_slice_iter(list).collect();
+            lists.map_err(|error| unusable(error.to_string()))?
+        };
+        if lists.is_empty() {
+            return Err(unusable("neither DER nor PEM of a revocation list".to_owned()));
+        }
+        // All or none: half of a file would look like all of it.
+        let read = |list: &CertificateRevocationListDer<'_>| {
+            let list =
+                OwnedCertRevocationList::from_der(list).map_err(|error| unusable(error.to_string()))?;
+            Ok(Arc::new(CertRevocationList::from(list)))
+        };
+        let lists: Vec<_> = lists.iter().map(read).collect::<Result<_, Reason>>()?;
+        self.lists.extend(lists);
         Ok(())
     }
 

@@ -245,4 +245,20 @@ reasons! {
     PolicyUnmet { policy: String } => "policy-unmet", "what is proven does not fulfil the policy \"{policy}\"";
 }
 
+impl Reason {
+    /// Whether it may be otherwise in a while, without anybody changing anything: somebody did not answer.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::SrvFailed { .. }
+                | Self::AddressFailed { .. }
+                | Self::TlsaFailed { .. }
+                | Self::DnsStale { .. }
+                | Self::PoshUnreachable { .. }
+                | Self::PoshTimeout { .. }
+        )
+    }
+}
+
 impl std::error::Error for Reason {}

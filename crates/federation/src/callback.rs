@@ -2,7 +2,6 @@
 //! (XEP-0220, XEP-0344, RFC 7712 §4.3, §4.4.1).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use nuncio_dna::Direction;
 use nuncio_dna::dialback::{Callback, Dialback};
@@ -19,9 +18,6 @@ use crate::route::{Target, turn_of};
 const UNPROVEN: usize = 8;
 /// The same for one that carries proven domains: one of a hoster, say.
 const PROVEN: usize = 1_000;
-
-/// How long a stream stays on which keys were asked about.
-const LINGER: Duration = Duration::from_secs(1);
 
 impl Federation {
     /// A peer asserts to be `pair.remote`. It is told in its own time.
@@ -115,12 +111,6 @@ impl Federation {
             let asked = live.verify(pair.clone(), id.to_owned(), key.to_owned());
             let answer = asked.await.unwrap_or(Err(DialbackError::Ended));
             let (tls, _) = live.facts();
-            // The next assertion of the same hoster may be on its way.
-            let done = Arc::clone(&live);
-            tokio::spawn(async move {
-                tokio::time::sleep(LINGER).await;
-                done.close_if_done();
-            });
             let judged = self.prove(pair, Direction::Out, tls.as_deref(), Some(target)).await.ok();
             let shown = evidence::of(tls.as_deref());
             let same = leaf.is_some() && shown.chain.first().map(|first| &**first) == leaf;

@@ -20,7 +20,7 @@ use nuncio_xmpp::error::{Condition, StanzaError, StreamCondition, StreamError};
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{IqType, Kind, Stanza};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Federation;
 use crate::failure::Failure;
@@ -510,7 +510,15 @@ impl Host<S2s> for StreamHost {
                 Poll::Ready(command) => Poll::Ready(Some(command)),
                 Poll::Pending => woken.as_mut().poll(cx).map(|()| None),
             });
-            if let Some(command) = command.await {
+            let command = match live.done_at() {
+                None => command.await,
+                // Boxed: few streams are there to ask about keys only.
+                Some(done) => Box::pin(timeout_at(done, command)).await.unwrap_or_else(|_| {
+                    live.close_if_done();
+                    None
+                }),
+            };
+            if let Some(command) = command {
                 return command;
             }
         }

@@ -10,6 +10,7 @@ use nuncio_sansio::TlsFacts;
 use nuncio_stream::s2s::{By, Command, DialbackError, Offers, Pair, Way};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use crate::pairs::Entry;
 use crate::route::Target;
@@ -30,6 +31,10 @@ pub(crate) struct Live {
 
 /// Places of a queue that are kept when it is empty.
 const SPARE: usize = 16;
+/// When to try again to renew a proof, as long as the old one holds.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How long a stream stays on which keys were asked about.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// What a peer's answer about a dialback key is given to.
 type Told = oneshot::Sender<Result<(), DialbackError>>;
@@ -53,6 +58,8 @@ struct Inner {
     asserted: usize,
     /// Whether it is there to ask about keys only.
     verifies: bool,
+    /// Since when there is nothing to ask about.
+    unasked: Option<Instant>,
     /// The pair of the headers.
     claimed: Option<Pair>,
     carried_ever: bool,
@@ -261,13 +268,13 @@ impl Live {
         }
     }
 
-    /// A proof could not be renewed. False if it has ended, or is gone; else it is tried again when it ends.
+    /// A proof could not be renewed. False if it has ended, or is gone; else it is tried again after some time, or when it ends.
     pub(crate) fn keep_for_now(&self, pair: &Pair, now: Time) -> bool {
         let mut inner = self.inner.lock();
         let Some(carried) = inner.pairs.get_mut(pair).filter(|carried| now < carried.until) else {
             return false;
         };
-        carried.renew = carried.until;
+        carried.renew = carried.until.min(now.after(AGAIN));
         carried.renewing = false;
         true
     }
@@ -356,7 +363,11 @@ impl Live {
 
     /// It is there to ask about keys only, as long as there are any.
     pub(crate) fn set_verifies(&self) {
-        self.inner.lock().verifies = true;
+        let mut inner = self.inner.lock();
+        inner.verifies = true;
+        inner.unasked = Some(Instant::now());
+        drop(inner);
+        self.wake.notify_one();
     }
 
     /// Whether keys can be asked about on it.
@@ -365,14 +376,21 @@ impl Live {
         inner.phase == Phase::Up || inner.verifies && inner.phase == Phase::Opening
     }
 
-    /// It is closed if it was there to ask about keys only and no answer is waited for any more.
+    /// When it has nothing more to do, if it is there to ask about keys only: some time after the last answer, since the next assertion of the same hoster may be
+    /// on its way.
+    pub(crate) fn done_at(&self) -> Option<Instant> {
+        let inner = self.inner.lock();
+        let since = inner.unasked.filter(|_| inner.verifies && inner.phase != Phase::Closing)?;
+        Some(since + LINGER)
+    }
+
+    /// It is closed if that time has come. From then on nobody can ask any more.
     pub(crate) fn close_if_done(&self) {
         let mut inner = self.inner.lock();
-        if inner.verifies && inner.verifying.is_empty() && inner.phase != Phase::Closing {
+        let done = inner.unasked.is_some_and(|since| since + LINGER <= Instant::now());
+        if inner.verifies && done && inner.phase != Phase::Closing {
             inner.phase = Phase::Closing;
             inner.commands.push_back(Command::Close(None));
-            drop(inner);
-            self.wake.notify_one();
         }
     }
 
@@ -413,6 +431,7 @@ impl Live {
         let (tell, told) = oneshot::channel();
         let mut inner = self.inner.lock();
         if inner.phase != Phase::Closing {
+            inner.unasked = None;
             inner.verifying.push((pair.clone(), id.clone(), tell));
             inner.commands.push_back(Command::Verify { pair, id, key });
         }
@@ -426,6 +445,9 @@ impl Live {
         if let Some(at) = inner.verifying.iter().position(|(asked, about, _)| asked == pair && about == id) {
             let (_, _, told) = inner.verifying.swap_remove(at);
             _ = told.send(outcome);
+        }
+        if inner.verifying.is_empty() {
+            inner.unasked = Some(Instant::now());
         }
     }
 
@@ -450,5 +472,41 @@ impl Live {
             sent: inner.sent,
             received: inner.received,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stream that is there to ask about keys stays while questions come, is closed some time after the last answer, and takes none after that.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_for_keys_ends_with_the_questions() {
+        let live = Live::new(1, Direction::Out, "192.0.2.1:5269".parse().unwrap(), None, Time::NEVER);
+        let pair = Pair::new("us.example", "them.example");
+        assert_eq!(live.done_at(), None, "it may be there for stanzas");
+        live.set_verifies();
+        assert_eq!(live.done_at(), Some(Instant::now() + LINGER));
+        let asked = live.verify(pair.clone(), "1".to_owned(), "k".to_owned());
+        tokio::time::advance(LINGER * 9).await;
+        live.close_if_done();
+        assert!(live.done_at().is_none() && live.can_verify(), "an answer is waited for");
+        live.verified(&pair, "1", Ok(()));
+        assert_eq!(asked.await, Ok(Ok(())));
+        tokio::time::advance(LINGER / 2).await;
+        live.close_if_done();
+        assert!(live.can_verify(), "the next may be on its way");
+        let asked = live.verify(pair.clone(), "2".to_owned(), "k".to_owned());
+        live.verified(&pair, "2", Err(DialbackError::Invalid));
+        assert_eq!(asked.await, Ok(Err(DialbackError::Invalid)));
+        tokio::time::advance(live.done_at().unwrap() - Instant::now()).await;
+        live.close_if_done();
+        assert!(!live.can_verify() && live.done_at().is_none());
+        let commands: Vec<_> = std::iter::from_fn(|| live.next_command()).collect();
+        assert!(matches!(
+            commands[..],
+            [Command::Verify { .. }, Command::Verify { .. }, Command::Close(None)]
+        ));
+        assert!(live.verify(pair, "3".to_owned(), "k".to_owned()).await.is_err(), "nobody would answer");
     }
 }

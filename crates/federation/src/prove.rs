@@ -131,6 +131,9 @@ impl Federation {
             // That they accepted us is good for as long as the stream.
             judged = self.judge_with(pair, live.direction, &first.evidence, Dialback::Accepted);
         }
+        let may_pass = judged
+            .as_ref()
+            .is_ok_and(|judged| judged.judgement.cause().is_some_and(|finding| finding.reason.may_pass()));
         let failure = match judged {
             Ok(judged) => match &judged.judgement.decision {
                 Decision::Accept { proof, until } => {
@@ -151,7 +154,8 @@ impl Federation {
             },
             Err(failure) => failure,
         };
-        if !strict && live.keep_for_now(pair, self.now()) {
+        // What contradicts is heeded at once; whoever did not answer is asked again while the old proof holds.
+        if !strict && may_pass && live.keep_for_now(pair, self.now()) {
             tracing::info!(stream = live.number, %pair, code = failure.code, text = failure.text, "a proof cannot be renewed; it has not ended yet");
             return;
         }

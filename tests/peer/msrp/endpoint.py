@@ -446,7 +446,7 @@ def context(authorities=None, certificate: tuple | None = None, server: bool = F
 
 
 async def listen(host: str, tls: ssl.SSLContext | None = None, raw: bool = False,
-                 sessions: dict[Uri, Session] | None = None) -> tuple[asyncio.Server, asyncio.Queue[Connection]]:
+                 sessions: dict[Uri, Session] | None = None, port: int = 0) -> tuple[asyncio.Server, asyncio.Queue[Connection]]:
     """An endpoint that others connect to; its connections come out of the queue, and serve these sessions from the first octet on."""
     came: asyncio.Queue[Connection] = asyncio.Queue()
 
@@ -454,4 +454,4 @@ async def listen(host: str, tls: ssl.SSLContext | None = None, raw: bool = False
         connection = Connection(reader, writer, raw=raw)
         connection.sessions = sessions if sessions is not None else {}
         came.put_nowait(connection)
-    return await asyncio.start_server(accept, host, 0, ssl=tls, limit=2 ** 20), came
+    return await asyncio.start_server(accept, host, port, ssl=tls, limit=2 ** 20), came

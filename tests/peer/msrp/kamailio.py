@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..subjects import Subject
+from ..subjects import Subject, free_ports
 
 MODULES = "tls.so sl.so kex.so msrp.so pv.so auth.so xlog.so"
 # Kamailio's buffer for a frame over TLS, headers included: a longer frame is dropped with "Buffer overrun".
@@ -27,6 +27,7 @@ tcp_rd_buf_size=65535
 tcp_connect_timeout=5
 enable_tls=yes
 listen=tls:{host}:{port}
+listen=tcp:{host}:{clear}
 {load}
 modparam("tls", "config", "{folder}/tls.cfg")
 modparam("auth", "nonce_count", 1)
@@ -105,6 +106,7 @@ class Kamailio(Subject):
     def __init__(self, folder: Path, name: str, host: str, port: int, credential, authorities: Path, password: str, neighbours: list[Neighbour] = ()):
         super().__init__(folder)
         self.name, self.host, self.port = name, host, port
+        self.clear = free_ports(1, host)[0]                         # it forwards in clear from there
         self.credential, self.authorities, self.password, self.neighbours = credential, authorities, password, neighbours
 
     def launch(self) -> subprocess.Popen:
@@ -114,7 +116,7 @@ class Kamailio(Subject):
         known = "".join(f'    if ($msrp(nexthop) =~ "^msrps://{one.name}[:/;]") '
                         f'{{ msrp_set_dst("msrps://{one.host}:{one.port};tcp", "tls:{self.host}:{self.port}"); }}\n' for one in (Neighbour(self.name, self.host, self.port), *self.neighbours))
         config = self.folder / "kamailio.cfg"
-        config.write_text(CONFIG.format(host=self.host, port=self.port, folder=self.folder, name=self.name, password=self.password, known=known,
+        config.write_text(CONFIG.format(host=self.host, port=self.port, clear=self.clear, folder=self.folder, name=self.name, password=self.password, known=known,
                                         load="\n".join(f'loadmodule "{module}"' for module in MODULES.split())))
         (self.folder / "tls.cfg").write_text(TLS.format(key=self.credential.key, chain=self.credential.chain, authorities=self.authorities))
         # -E: the log on standard error; -DD: all processes stay in our group.

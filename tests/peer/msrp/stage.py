@@ -13,7 +13,7 @@ import slixmpp
 
 from ..lab.dns import Block, Dns
 from ..lab.pki import Pki
-from ..subjects import Subject, command
+from ..subjects import Subject, command, free_ports
 from .endpoint import Connection, Failed, Session, context
 from .frames import Uri
 from .kamailio import Kamailio, Neighbour
@@ -36,7 +36,7 @@ key = "{credential.key}"
 c2s = ["{host}:5222"]
 c2s_tls = []
 http = ["{host}:8080"]
-msrp = ["{host}:2855"]
+msrp = ["{at}:{port}"]
 
 [log]
 level = "info,nuncio_relay=debug"
@@ -70,11 +70,11 @@ MSRP = 'allow_networks = ["127.0.0.0/8"]\n'
 class Relay(Subject):
     """A Nuncio server with its relay, at an address of its own on the usual ports."""
 
-    def __init__(self, stage: Stage, label: str, host: str, binary: Path, msrp: str = ""):
+    def __init__(self, stage: Stage, label: str, host: str, binary: Path, msrp: str = "", domain: str = "", relay: tuple[str, int] | None = None):
         super().__init__(stage.folder / label)
-        self.stage, self.label, self.host, self.binary, self.msrp = stage, label, host, binary, MSRP + msrp
-        self.name = self.domain = f"{label}.{ZONE}"
-        self.port = PORT
+        self.stage, self.label, self.xmpp, self.binary, self.msrp = stage, label, host, binary, MSRP + msrp
+        self.name = self.domain = domain or f"{label}.{ZONE}"
+        self.host, self.port = relay or (host, PORT)
         self.config = self.folder / "nuncio.toml"
         self.credential = stage.pki.make(label, self.domain)
 
@@ -82,7 +82,7 @@ class Relay(Subject):
         dns = self.stage.dns
         anchor = self.folder / "anchor"
         anchor.write_text(dns.anchor + "\n")
-        self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.host, trusted=self.stage.pki.trusted,
+        self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.xmpp, at=self.host, port=self.port, trusted=self.stage.pki.trusted,
                                              resolver=dns.resolver, anchor=anchor, msrp=self.msrp))
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
@@ -195,6 +195,15 @@ class Stage:
             self.dns.add(f"_msrps._tcp.{relay.name}", "SRV", f"0 0 {PORT} {relay.name}.")
         self.endpoint = f"endpoint.{ZONE}"                          # an endpoint of ours that relays connect to
         self.dns.add(self.endpoint, "A", self.block.host(5))
+        # A relay at a hoster: SRV leads to another name, whose certificate nobody but a TLSA record vouches for.
+        self.hosted = {}
+        for zone in ("sec.lab", ZONE):
+            port, name = free_ports(1, self.block.host(5))[0], f"hoster.{zone}"
+            credential = self.pki.make(f"hoster-{zone}", name, "self-signed")
+            self.dns.add(f"_msrps._tcp.outer.{zone}", "SRV", f"0 0 {port} {name}.")
+            self.dns.add(name, "A", self.block.host(5))
+            self.dns.add(f"_{port}._tcp.{name}", "TLSA", credential.tlsa(3, 1, 1))
+            self.hosted[zone] = (port, credential)
 
     @property
     def relays(self) -> list[Relay]:
@@ -223,7 +232,7 @@ class Stage:
         account = f"u{next(self._names)}@{relay.domain}"
         await relay.add(account)
         login = Login(account, self.pki.trusted)
-        await login.come(relay.host)
+        await login.come(relay.xmpp)
         return account, login
 
     async def person(self, relay: Subject, *, algorithms: list[str] | None = None, keep: bool = True, raw: bool = False) -> Person:

@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 
-from . import attacks, logins, oracle, transfers  # noqa: F401 (they add to ALL)
+from . import attacks, logins, oracle, tools, transfers  # noqa: F401 (they add to ALL)
 from .cases import ALL, Case
 from .endpoint import Failed
 from .stage import Stage
@@ -28,7 +28,7 @@ async def one(case: Case, stage: Stage, turns: asyncio.Semaphore) -> dict:
             result["why"] = "not done after 180 s: " + traceback.format_exc(limit=-4)
         except Failed as failed:
             line = traceback.extract_tb(failed.__traceback__)[-1]
-            ours = [frame for frame in traceback.extract_tb(failed.__traceback__) if frame.filename.rpartition("/")[2] in ("transfers.py", "logins.py", "attacks.py")]
+            ours = [frame for frame in traceback.extract_tb(failed.__traceback__) if frame.filename.rpartition("/")[2] in ("transfers.py", "logins.py", "attacks.py", "tools.py")]
             result["why"] = f"{failed} ({(ours or [line])[-1].filename.rpartition('/')[2]}:{(ours or [line])[-1].lineno})"
         except Exception:
             result["why"] = traceback.format_exc(limit=-4)

@@ -153,6 +153,34 @@ async def chain(stage: Stage) -> str:
     return await texts(alice, bob)
 
 
+@case("chain/delegated", "`_msrps._tcp` leads to another name only where DNSSEC says so, and DANE says whose certificate it is", "S3-31 S1-L14")
+async def delegated(stage: Stage) -> str:
+    said = {}
+    for zone, (port, credential) in stage.hosted.items():
+        server, came = await listen(stage.block.host(5), context(certificate=(credential.chain, credential.key), server=True), raw=True, port=port)
+        try:
+            alice = await stage.person(stage.one)
+            frame = request("AUTH", [*alice.session.relays, Uri.parse(f"msrps://outer.{zone};tcp")], [alice.session.local])
+            asking, reached = asyncio.ensure_future(alice.connection.transact(frame, 40)), asyncio.ensure_future(came.get())
+            await asyncio.wait([asking, reached], return_when=asyncio.FIRST_COMPLETED)
+            if reached.done():
+                stage.open.append(reached.result())
+                getting = asyncio.ensure_future(reached.result().frame(30))
+                await asyncio.wait([asking, getting], return_when=asyncio.FIRST_COMPLETED)
+                got = not getting.cancelled() and getting.done() and not getting.exception()
+                getting.cancel()
+            else:
+                got = False
+            said[zone] = "AUTH arrives" if got else f"refused by {asking.result().code}" if asking.done() and not asking.exception() else "refused"
+            for task in (asking, reached):
+                task.cancel()
+            await asyncio.gather(asking, reached, return_exceptions=True)
+        finally:
+            server.close()
+    check(said["sec.lab"] == "AUTH arrives" and said["uns.lab"].startswith("refused"), f"{said}")
+    return ", ".join(f"{zone}: {how}" for zone, how in said.items())
+
+
 @case("report/unreachable", "a next hop that is not there is reported to who wants to hear it, and to nobody else", "S1-09 S1-L11")
 async def unreachable(stage: Stage) -> str:
     alice = await stage.person(stage.one)

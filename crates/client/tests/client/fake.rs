@@ -12,7 +12,7 @@ use nuncio_client::dna::CertificateDer;
 use nuncio_client::{
     Client, ClientConfig, Event, Pace, Resolve, Resolved, Roots, Server, Service, Services, Session, Start,
 };
-use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
+use nuncio_net::tls::{HostFiles, PairFiles, Peers, TlsSettings};
 use nuncio_net::{Clock, NetMetrics, Options, OsEntropy, Security, TlsHosts, ca, drive};
 use nuncio_sansio::Host;
 use nuncio_stream::c2s::{
@@ -80,11 +80,24 @@ impl Certificates {
     }
 
     pub(crate) fn hosts(&self, domain: &str) -> Arc<TlsHosts> {
+        self.shown_to(domain, Peers::Clients)
+    }
+
+    /// For a web server, which speaks none of the protocols that ALPN would offer.
+    pub(crate) fn web(&self, domain: &str) -> Arc<TlsHosts> {
+        self.shown_to(domain, Peers::Relays)
+    }
+
+    fn shown_to(&self, domain: &str, peers: Peers) -> Arc<TlsHosts> {
         let folder = self.of(domain);
         let pair = PairFiles { chain: folder.join("host.pem"), key: folder.join("host-key.pem") };
         let host = HostFiles { domain: domain.to_owned(), pairs: vec![pair], ..HostFiles::default() };
-        let settings =
-            TlsSettings { hosts: vec![host], default: Some(domain.to_owned()), ..TlsSettings::default() };
+        let settings = TlsSettings {
+            hosts: vec![host],
+            default: Some(domain.to_owned()),
+            peers,
+            ..TlsSettings::default()
+        };
         Arc::new(TlsHosts::load(settings).unwrap().0)
     }
 }

@@ -2,19 +2,23 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use nuncio_client::dna::posh::publish;
 use nuncio_client::dna::tlsa::{Matching, Selector, Usage};
 use nuncio_client::dna::{DaneUse, Domain, Prooftype, Tlsa};
+use nuncio_client::xmpp::stanza::{MessageType, message};
 use nuncio_client::{
-    Client, ClientConfig, DnsConfig, DnsResolver, IdentityError, LoginError, Pinned, Roots, Server, Start,
-    Validation, Why,
+    Client, ClientConfig, DnsConfig, DnsResolver, Event, HttpsConfig, IdentityError, LoginError, Pinned,
+    Roots, Server, Start, Validation, Why,
 };
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::fake::{Certificates, DOMAIN, EVIL, Fake, HOST, PATIENCE, config, connect};
+use crate::fake::{Certificates, DOMAIN, EVIL, Fake, HOST, PATIENCE, config, connect, until, wait};
 
 async fn refused(config: ClientConfig) -> (Box<IdentityError>, bool) {
     match timeout(PATIENCE, Client::connect(config)).await.expect("in time") {
@@ -118,10 +122,15 @@ async fn a_policy_is_kept() {
 }
 
 /// What a validating name server on loopback says.
+#[derive(Clone)]
 struct Dns {
     /// Names and types, and the data of their one record; none if that cannot be found out.
-    records: HashMap<(String, u8), Option<Vec<u8>>>,
+    records: Arc<Mutex<HashMap<(String, u8), Option<Vec<u8>>>>>,
     signed: bool,
+    /// For how many seconds an answer holds.
+    seconds: u8,
+    /// How often a TLSA record was asked for.
+    asked: Arc<AtomicUsize>,
 }
 
 const A: u8 = 1;
@@ -141,12 +150,13 @@ impl Dns {
             ((format!("_xmpp-client._tcp.{DOMAIN}"), SRV), Some(srv)),
             ((HOST.to_owned(), A), Some(vec![127, 0, 0, 1])),
         ]);
-        Self { records, signed }
+        Self { records: Arc::new(Mutex::new(records)), signed, seconds: 60, asked: Arc::default() }
     }
 
     /// With this TLSA record, or without an answer.
-    fn tlsa(mut self, port: u16, tlsa: Option<&Tlsa>) -> Self {
-        self.records.insert((format!("_{port}._tcp.{HOST}"), TLSA), tlsa.map(Tlsa::to_rdata));
+    fn tlsa(self, port: u16, tlsa: Option<&Tlsa>) -> Self {
+        let name = (format!("_{port}._tcp.{HOST}"), TLSA);
+        self.records.lock().unwrap().insert(name, tlsa.map(Tlsa::to_rdata));
         self
     }
 
@@ -159,17 +169,19 @@ impl Dns {
             at = end;
         }
         let end = at + 5;
-        let found = self.records.get(&(labels.join("."), question[at + 2]));
-        let data = found.cloned().flatten();
-        let code = if found.is_some_and(Option::is_none) { 2 } else { 0 };
+        let kind = question[at + 2];
+        self.asked.fetch_add(usize::from(kind == TLSA), Ordering::Relaxed);
+        let found = self.records.lock().unwrap().get(&(labels.join("."), kind)).cloned();
+        let code = if found == Some(None) { 2 } else { 0 };
+        let data = found.flatten();
         let flags = [0x81, 0x80 | code | if self.signed { 0x20 } else { 0 }];
         let count = u8::from(data.is_some());
         let mut reply = [&question[..2], &flags, &[0, 1, 0, count, 0, 0, 0, 0], &question[12..end]].concat();
         if let Some(data) = data {
-            // The name of the question, its type and class, a minute.
+            // The name of the question, its type and class, how long it holds.
             reply.extend([0xc0, 12]);
             reply.extend(&question[end - 4..end]);
-            reply.extend([0, 0, 0, 60, 0, data.len() as u8]);
+            reply.extend([0, 0, 0, self.seconds, 0, data.len() as u8]);
             reply.extend(data);
         }
         reply
@@ -257,6 +269,103 @@ async fn s3_25_signed_records_decide() {
                 proven(pinned).await;
             }
         }
+        task.abort();
+    }
+}
+
+/// S3-20: a stream outlives the evidence by which its server was believed only if there is new evidence; else it ends, and says for what lack.
+#[tokio::test]
+async fn s3_20_a_long_stream_is_proven_again() {
+    let certificates = Certificates::new();
+    let tlsa = |domain: &str| {
+        Tlsa::of(Usage::DaneEe, Selector::Cert, Matching::Sha256, &certificates.leaf(domain)).unwrap()
+    };
+    let (known, strangers) = (certificates.roots(), certificates.authorities(&[EVIL]));
+    for (roots, then, code, may_retry) in [
+        (strangers.clone(), Some(tlsa(EVIL)), "tlsa-mismatch", false),
+        (strangers, None, "tlsa-failed", true),
+        // What contradicts is heeded, though the certificate alone would do.
+        (known, Some(tlsa(EVIL)), "tlsa-mismatch", false),
+    ] {
+        let server = Fake::start(certificates.hosts(DOMAIN), Start::Tcp).await;
+        let port = server.address.port();
+        let dns = Dns { seconds: 1, ..Dns::delegating(port, true) }.tlsa(port, Some(&tlsa(DOMAIN)));
+        let (name_server, task) = dns.clone().serve().await;
+        let settings =
+            DnsConfig { servers: vec![name_server], validation: Validation::TrustAd, ..DnsConfig::default() };
+        let config = ClientConfig {
+            server: Server::Domain,
+            roots,
+            resolver: Arc::new(DnsResolver::new(settings)),
+            ..config(&certificates, server.address)
+        };
+        let mut session = connect(config).await;
+        assert_eq!(session.state().unwrap().proof().unwrap().by(), Prooftype::Dane);
+        // It was proven again, and again, and is in use as before.
+        let before = dns.asked.load(Ordering::Relaxed);
+        until(|| dns.asked.load(Ordering::Relaxed) >= before + 2).await;
+        session.send(&message(MessageType::Chat).body("still there").build()).await.unwrap();
+        until(|| server.bodies() == ["still there"]).await;
+        let _changed = dns.clone().tlsa(port, then.as_ref());
+        let end = wait(&mut session, |event| match event {
+            Event::Disconnected(end) => Some(end),
+            _ => None,
+        })
+        .await;
+        let Why::Identity(error) = &end.why else { panic!("{:?}", end.why) };
+        assert_eq!((error.code(), end.may_retry), (code, may_retry), "{error}");
+        assert_eq!(server.world.lock().unwrap().connections, 1);
+        task.abort();
+    }
+}
+
+/// S3-01, S3-17, RFC 7711: a document of the domain's web server proves a server by its certificate, whoever vouches for that and whatever it is for.
+#[tokio::test]
+async fn s3_17_a_document_of_the_domain_decides() {
+    let certificates = Certificates::new();
+    let path = "/.well-known/posh/xmpp-client.json";
+    let lists = |domain: &str| publish(&[&certificates.leaf(domain)], Duration::from_secs(3600));
+    for (path, document, web, wanted) in [
+        (path, lists(EVIL), DOMAIN, Ok(Prooftype::Posh)),
+        (path, lists(HOST), DOMAIN, Err(("posh-mismatch", "posh-mismatch"))),
+        // There is none, it is none, or it is somebody else's who says so.
+        ("/elsewhere", lists(EVIL), DOMAIN, Err(("name-mismatch", "posh-absent"))),
+        (path, "{}".to_owned(), DOMAIN, Err(("name-mismatch", "posh-no-fingerprints"))),
+        (path, lists(EVIL), EVIL, Err(("name-mismatch", "posh-untrusted"))),
+    ] {
+        let server = Fake::start(certificates.hosts(EVIL), Start::Tcp).await;
+        let (web_server, web_task) = crate::web::serve(certificates.web(web), path, document).await;
+        let dns = Dns::delegating(server.address.port(), false);
+        dns.records.lock().unwrap().insert((DOMAIN.to_owned(), A), Some(vec![127, 0, 0, 1]));
+        let (name_server, task) = dns.serve().await;
+        let settings =
+            DnsConfig { servers: vec![name_server], validation: Validation::TrustAd, ..DnsConfig::default() };
+        let mut config = ClientConfig {
+            server: Server::Domain,
+            resolver: Arc::new(DnsResolver::new(settings)),
+            ..config(&certificates, server.address)
+        };
+        let case = format!("{path} of {web}");
+        let (error, _) = refused(config.clone()).await;
+        assert_eq!(error.code(), "name-mismatch", "{case}: nobody asked for a document");
+        config.proofs.posh = Some(HttpsConfig {
+            roots: certificates.roots(),
+            allow: vec![([127, 0, 0, 0].into(), 8)],
+            port: web_server.port(),
+            ..HttpsConfig::default()
+        });
+        match wanted {
+            Ok(by) => assert_eq!(proven(config).await, by, "{case}"),
+            Err((code, posh)) => {
+                let (error, _) = refused(config).await;
+                assert_eq!(error.code(), code, "{case}: {error}");
+                let all: Vec<_> =
+                    error.judgement().findings.iter().map(|finding| finding.reason.code()).collect();
+                assert!(all.contains(&posh), "{case}: {all:?}");
+                assert!(server.world.lock().unwrap().to.is_empty(), "{case}");
+            }
+        }
+        web_task.abort();
         task.abort();
     }
 }

@@ -9,3 +9,4 @@ mod requests;
 mod returning;
 mod sessions;
 mod targets;
+mod web;

@@ -1,5 +1,7 @@
 //! S3-05, S3-09, S3-21, S3-23: certificates of trusted authorities, of every kind of right and wrong.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nuncio_dna::{Basis, Direction, Prooftype, Strength, Trust};
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, EmailProtection, ServerAuth};
 
@@ -214,6 +216,56 @@ fn revocation_lists_are_obeyed() {
     assert_eq!(with(&[sub.revokes(&[], 2027), root.revokes(&[], 2027)], true), "");
     assert_eq!(Trust::new().add_revocation_list(b"x").unwrap_err().code(), "revocation-list-unusable");
     assert_eq!(Trust::new().add_anchor(&Der::from(vec![1])).unwrap_err().code(), "certificate-malformed");
+}
+
+/// RFC 7468 §6: authorities publish DER, and operators' tools write PEM, with several lists in a file; what is neither, or broken, is said to be.
+#[test]
+fn revocation_lists_in_pem() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let pem = |label: &str, der: &[u8]| {
+        let text = STANDARD.encode(der);
+        let lines: Vec<_> =
+            text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    };
+    let crl = |der: &[u8]| pem("X509 CRL", der);
+    let (of_root, of_sub) = (root.revokes(&[], 2027), sub.revokes(&[77], 2027));
+    let chain = tls(&[&sub.issue(&Leaf { serial: 77, ..leaf(&["them.example"]) }), &sub.der]);
+    for (file, expected) in [
+        (crl(&of_sub), "revoked"),
+        (format!("{}{}", crl(&of_root), crl(&of_sub)), "revoked"),
+        (format!("Of the authority, for the second quarter:\n{}", crl(&of_sub)), "revoked"),
+        (crl(&of_root), ""),
+    ] {
+        let mut trust = trust(&[&root]);
+        trust.add_revocation_list(file.as_bytes()).unwrap();
+        let judgement = judge(&incoming("them.example"), &chain, &policy(trust, "pkix"));
+        assert_eq!(codes(&judgement, Prooftype::Pkix).join(" "), expected, "{file}");
+    }
+    for bad in [
+        String::new(),
+        "there is none".to_owned(),
+        pem("CERTIFICATE", &root.der),
+        crl(&of_sub[1..]),
+        crl(&of_sub).replace("-----END X509 CRL-----", ""),
+        // Half of a file would look like all of it.
+        format!("{}{}", crl(&of_sub), crl(b"x")),
+    ] {
+        let mut trust = trust(&[&root]);
+        assert_eq!(
+            trust.add_revocation_list(bad.as_bytes()).unwrap_err().code(),
+            "revocation-list-unusable",
+            "{bad}"
+        );
+        trust.require_revocation_lists(true);
+        let judgement = judge(&incoming("them.example"), &chain, &policy(trust, "pkix"));
+        assert_eq!(
+            codes(&judgement, Prooftype::Pkix).join(" "),
+            "revocation-unknown",
+            "nothing of it was taken"
+        );
+    }
 }
 
 /// S3-20: the first certificate of the chain that ends ends the proof, and the last second counts.

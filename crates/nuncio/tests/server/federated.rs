@@ -67,7 +67,8 @@ impl Site {
     /// The same, with the places of the others.
     pub(crate) fn finish_at(&self, others: &[(&Self, String)], believe: bool) {
         let mut text = std::fs::read_to_string(self.place.config()).unwrap();
-        let authorities: Vec<_> = others.iter().map(|(other, _)| format!("{:?}", other.authority())).collect();
+        let authorities: Vec<_> =
+            others.iter().map(|(other, _)| format!("{:?}", other.authority())).collect();
         // Somebody has to be believed.
         let authorities = if believe { authorities.join(", ") } else { format!("{:?}", self.authority()) };
         text.push_str(&format!("federation.authorities = [{authorities}]\n"));

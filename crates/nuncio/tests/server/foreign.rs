@@ -7,6 +7,7 @@ use tokio_xmpp::connect::DnsConfig;
 use tokio_xmpp::parsers::jid::{BareJid, Jid};
 use tokio_xmpp::parsers::message::{Lang, Message};
 use tokio_xmpp::parsers::presence::Presence;
+use tokio_xmpp::stanzastream::StanzaStage;
 use tokio_xmpp::{Client, Event, Stanza, xmlstream::Timeouts};
 
 use crate::harness::{PASSWORD, PATIENCE, Place, bodies, chat, online};
@@ -58,8 +59,10 @@ async fn echo(jid: &str, server: &str) {
                 };
                 let to: Jid = message.from.clone().unwrap();
                 let reply = Message::chat(to).with_body(Lang::default(), format!("{body}, too"));
-                client.send_stanza(reply.into()).await.unwrap();
+                let mut sent = client.send_stanza(reply.into()).await.unwrap();
                 if body == "adieu" {
+                    // What is only written may be lost with the process.
+                    sent.wait_for(StanzaStage::Acked).await.unwrap();
                     break;
                 }
             }
