@@ -23,8 +23,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "nuncio",
         &[
-            "xmpp", "sansio", "stream", "dna", "net", "store", "router", "federation", "relay", "extensions",
-            "client", "endpoint",
+            "xmpp",
+            "sansio",
+            "stream",
+            "dna",
+            "net",
+            "store",
+            "router",
+            "federation",
+            "relay",
+            "extensions",
+            "client",
+            "endpoint",
         ],
     ),
 ];
