@@ -42,6 +42,7 @@ pub(crate) const FILES: &[(&str, &str)] = files![
     "contact",
     "csi",
     "disco",
+    "external_services",
     "last",
     "ping",
     "private",
@@ -316,6 +317,20 @@ macro_rules! tests {
 }
 
 tests![
-    blocking, caps, carbons, commands, contact, csi, disco, last, ping, private, register, stanza_id, time,
-    vcard, version,
+    blocking,
+    caps,
+    carbons,
+    commands,
+    contact,
+    csi,
+    disco,
+    external_services,
+    last,
+    ping,
+    private,
+    register,
+    stanza_id,
+    time,
+    vcard,
+    version,
 ];
