@@ -22,6 +22,19 @@ pub enum Security {
     Bogus,
 }
 
+impl Security {
+    /// The word of RFC 4033 §5 for it, for people and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Secure => "secure",
+            Self::Insecure => "insecure",
+            Self::Indeterminate => "indeterminate",
+            Self::Bogus => "bogus",
+        }
+    }
+}
+
 /// An alias on the way of a lookup: one CNAME, or one DNAME with the CNAME that was made of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {

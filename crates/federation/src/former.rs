@@ -25,6 +25,8 @@ const HOLD: Duration = Duration::from_secs(10);
 const LET_GO: Duration = Duration::from_secs(5);
 /// The wait after a first attempt to connect again that has failed; it doubles.
 const FIRST: Duration = Duration::from_secs(1);
+/// A connection that was lost sooner was short.
+pub(crate) const SHORT: Duration = Duration::from_secs(5);
 /// So many are kept; of more, the oldest goes.
 const MOST: usize = 10_000;
 
@@ -57,6 +59,8 @@ pub(crate) struct Former {
     /// Of what it brought: what is not known to be durable yet.
     pub(crate) inbound: Vec<Ticket>,
     pub(crate) until: Instant,
+    /// Its connection was lost soon after it was made: the next is not made at once.
+    pub(crate) short: bool,
 }
 
 impl Former {
@@ -128,7 +132,7 @@ impl Formers {
 impl Federation {
     /// Keeps what is left of a stream until it is resumed; connects again for it if we had opened it.
     pub(crate) fn keep_former(self: &Arc<Self>, former: Former) {
-        let (until, number) = (former.until, former.number);
+        let (until, number, short) = (former.until, former.number, former.short);
         let way = former.target.clone().map(|target| (former.pair.clone(), target));
         tracing::info!(
             stream = number,
@@ -146,7 +150,13 @@ impl Federation {
             match way {
                 Some((pair, target)) => {
                     // The time is up, or we are not their peer any more.
-                    drop(timeout_at(until, this.connect_again(place, &pair, &target)).await);
+                    let again = async {
+                        if short {
+                            sleep(FIRST).await;
+                        }
+                        this.connect_again(place, &pair, &target).await;
+                    };
+                    drop(timeout_at(until, again).await);
                 }
                 None => {
                     let hold = sleep_until(until.min(Instant::now() + HOLD));

@@ -113,7 +113,8 @@ impl Attempt {
             Direction::In => "from them to",
             Direction::Out => "to them from",
         };
-        format!("{} {way} {}: {} [{}]{times}", self.at, self.local, self.text, self.code)
+        let code = if self.code == AUTHORISED { String::new() } else { format!(" [{}]", self.code) };
+        format!("{} {way} {}: {}{code}{times}", self.at, self.local, self.text)
     }
 }
 
@@ -163,5 +164,7 @@ mod tests {
             line,
             "1970-01-01T00:00:00Z to them from us.example: it was self-signed [self-signed] (2 times)"
         );
+        let line = Attempt { text: AUTHORISED.to_owned(), ..attempt(AUTHORISED, 0) }.line();
+        assert_eq!(line, "1970-01-01T00:00:00Z to them from us.example: authorised");
     }
 }

@@ -25,7 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::Federation;
 use crate::failure::Failure;
 use crate::federation::Left;
-use crate::former::{Former, Given};
+use crate::former::{Former, Given, SHORT};
 use crate::live::Live;
 use crate::pairs::Entry;
 use crate::queue::Parcel;
@@ -282,6 +282,7 @@ impl StreamHost {
             given,
             inbound: inbound.into_iter().map(|(_, ticket)| ticket).collect(),
             until: Instant::now() + within,
+            short: self.federation.now().since(self.live.since) < SHORT,
         }))
     }
 

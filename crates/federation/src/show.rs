@@ -13,11 +13,13 @@ use crate::pairs;
 /// How many rows there are at most.
 const ROWS: usize = 10_000;
 
-fn time(time: Time) -> Value {
+/// For programs; null where there is no end.
+pub(crate) fn time(time: Time) -> Value {
     if time == Time::NEVER { Value::Null } else { Value::from(time.to_string()) }
 }
 
-const fn version(tls: Option<&TlsFacts>) -> Tls {
+/// The version of TLS that a handshake came to.
+pub(crate) const fn version(tls: Option<&TlsFacts>) -> Tls {
     match tls {
         None => Tls::None,
         Some(TlsFacts { version: TlsVersion::Tls12, .. }) => Tls::V12,

@@ -15,7 +15,6 @@ use nuncio_net::tls::{Peers, Roots, TlsError, TlsSettings};
 use nuncio_net::{Collector, CollectorConfig, Https, HttpsConfig, OsEntropy, Rate};
 use nuncio_sansio::Entropy as _;
 use nuncio_stream::s2s::{S2sConfig, Tls};
-use nuncio_xmpp::xml;
 
 use crate::config::Config;
 use crate::config::federation::{Encryption, Validate};
@@ -109,16 +108,8 @@ pub(crate) fn config(config: &Config) -> anyhow::Result<FederationConfig> {
         hosts.insert(name, all.collect::<anyhow::Result<Vec<_>>>()?);
     }
     let stream = S2sConfig {
-        before: xml::Limits {
-            stanza_bytes: limits.before_login_bytes,
-            ..xml::Limits::before_authentication()
-        },
-        after: xml::Limits {
-            stanza_bytes: limits.stanza_bytes,
-            depth: limits.depth,
-            attributes: limits.attributes,
-            ..xml::Limits::default()
-        },
+        before: limits.before(),
+        after: limits.after(),
         tls: match federation.tls {
             Encryption::Required => Tls::Required,
             Encryption::Optional => Tls::Optional,

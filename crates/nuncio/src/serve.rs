@@ -17,7 +17,6 @@ use nuncio_net::{
 use nuncio_router::Router;
 use nuncio_router::host::Points;
 use nuncio_stream::c2s::{C2s, C2sConfig, Idle, Start};
-use nuncio_xmpp::xml;
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -137,17 +136,8 @@ fn bind(
 fn stream_config(config: &Config, points: &Points) -> C2sConfig {
     let limits = &config.limits;
     C2sConfig {
-        before: xml::Limits {
-            stanza_bytes: limits.before_login_bytes,
-            attributes: limits.attributes.min(xml::Limits::before_authentication().attributes),
-            ..xml::Limits::before_authentication()
-        },
-        after: xml::Limits {
-            stanza_bytes: limits.stanza_bytes,
-            depth: limits.depth,
-            attributes: limits.attributes,
-            ..xml::Limits::default()
-        },
+        before: limits.before(),
+        after: limits.after(),
         negotiation: Duration::from_secs(config.timeouts.login_seconds),
         closing: Duration::from_secs(config.timeouts.close_seconds),
         tries: u8::try_from(limits.failed_logins_per_stream).unwrap_or(5),

@@ -86,6 +86,13 @@ class Relay(Subject):
                                              resolver=dns.resolver, anchor=anchor, msrp=self.msrp))
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
+    async def start(self) -> None:
+        await super().start()
+        # The relay listens before the server takes commands.
+        async with asyncio.timeout(PATIENCE):
+            while " listening " not in (self.folder / "out.log").read_text(errors="replace"):
+                await asyncio.sleep(0.02)
+
     async def run(self, *words: str, text: str = "") -> str:
         return await command(str(self.binary), *words, "--config", str(self.config), text=text)
 

@@ -13,6 +13,7 @@ from .cases import ALL, Case
 from .endpoint import Failed
 from .stage import Stage
 
+LIMIT = 270                         # seconds of a case
 FRAMES, SEED = 10_000, 1
 LAST = ("attack/end",)
 
@@ -21,11 +22,11 @@ async def one(case: Case, stage: Stage, turns: asyncio.Semaphore) -> dict:
     async with turns:
         started, result = time.monotonic(), {"id": case.ident, "title": case.title, "demands": case.demands, "ok": False, "why": ""}
         try:
-            async with asyncio.timeout(180):
+            async with asyncio.timeout(LIMIT):
                 result["why"] = await case.play(stage) or ""
             result["ok"] = True
         except TimeoutError:
-            result["why"] = "not done after 180 s: " + traceback.format_exc(limit=-4)
+            result["why"] = f"not done after {LIMIT} s: " + traceback.format_exc(limit=-4)
         except Failed as failed:
             line = traceback.extract_tb(failed.__traceback__)[-1]
             ours = [frame for frame in traceback.extract_tb(failed.__traceback__) if frame.filename.rpartition("/")[2] in ("transfers.py", "logins.py", "attacks.py", "tools.py")]

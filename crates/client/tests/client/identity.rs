@@ -330,7 +330,7 @@ async fn s3_17_a_document_of_the_domain_decides() {
         (path, lists(HOST), DOMAIN, Err(("posh-mismatch", "posh-mismatch"))),
         // There is none, it is none, or it is somebody else's who says so.
         ("/elsewhere", lists(EVIL), DOMAIN, Err(("name-mismatch", "posh-absent"))),
-        (path, "{}".to_owned(), DOMAIN, Err(("name-mismatch", "posh-no-fingerprints"))),
+        (path, "{}".to_owned(), DOMAIN, Err(("name-mismatch", "posh-no-expiry"))),
         (path, lists(EVIL), EVIL, Err(("name-mismatch", "posh-untrusted"))),
     ] {
         let server = Fake::start(certificates.hosts(EVIL), Start::Tcp).await;

@@ -140,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
                  Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
-            Untouched,
+            Untouched { taken: false },
         ],
     },
     Case {
@@ -156,7 +156,7 @@ pub(super) const CASES: &[Case] = &[
                  Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
-            Untouched,
+            Untouched { taken: false },
         ],
     },
     Case {
@@ -172,7 +172,7 @@ pub(super) const CASES: &[Case] = &[
                  Byte-Range: 1-5/5|Status: 000 200|-------{t1}$|\
                  MSRP {t2} FOOBAR|To-Path: {relay} {trap}|From-Path: {stranger}|-------{t2}$|",
             ),
-            Untouched,
+            Untouched { taken: false },
         ],
     },
     Case {
@@ -658,7 +658,7 @@ pub(super) const CASES: &[Case] = &[
                  Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
-            Untouched,
+            Untouched { taken: true },
         ],
     },
     Case {
@@ -678,7 +678,7 @@ pub(super) const CASES: &[Case] = &[
                  Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
-            Untouched,
+            Untouched { taken: true },
         ],
     },
     Case {

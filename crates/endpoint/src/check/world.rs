@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use nuncio_msrp::{Flag, Method, Scheme, Transport, Uri};
+use nuncio_msrp::{Flag, Method, Scheme, Uri};
 use nuncio_net::tls::{Believe, Connector, OwnCertificate};
 use nuncio_net::{OsEntropy, Security};
 use nuncio_sansio::Entropy as _;
@@ -94,8 +94,12 @@ pub(super) enum Step {
     NoRequest(Who, &'static str),
     /// A frame that is written again and again until it is refused so, or the connection ends: what it is about takes the other side a moment to notice.
     Refused(Who, &'static str, &'static str, &'static [u16]),
-    /// Whatever was sent did not get to where nobody asked for it.
-    Untouched,
+    /// Whatever was sent did not get to where nobody asked for it; nor, unless `taken`, was it answered with 200, which a relay may say of a URI that it has
+    /// issued, since it answers before it forwards (RFC 4976 §6.4.1).
+    Untouched {
+        /// Whether 200 is as good as an error.
+        taken: bool,
+    },
     /// URIs are as random as they have to be, in bits.
     Unguessable(f64),
     /// This version of TLS is refused.
@@ -143,9 +147,7 @@ impl World {
         let here = stream.local_addr()?.ip();
         let trap = TcpListener::bind((here, 0)).await?;
         let host = if here.is_ipv6() { format!("[{here}]") } else { here.to_string() };
-        let trap_uri =
-            Uri::of_session(Scheme::Msrp, &host, trap.local_addr()?.port(), &Transport::Tcp, &OsEntropy)
-                .map_err(|_| crate::ConnectError::Uri)?;
+        let trap_uri = format!("msrp://{host}:{};tcp", trap.local_addr()?.port());
         let by_name = Connector::showing(&own, Believe::Roots(&subject.roots));
         Ok(Self {
             to,
@@ -153,7 +155,7 @@ impl World {
             by_name: by_name.map(Arc::new).map_err(|error| error.to_string()),
             anybody: Arc::new(Connector::showing(&own, Believe::Anybody)?),
             trap,
-            trap_uri: trap_uri.to_string(),
+            trap_uri,
             names: Names::new(),
             connections: HashMap::new(),
             body: Vec::new(),
@@ -197,7 +199,7 @@ impl World {
             ("peer", session("msrps://peer.invalid:2855;tcp")),
             ("stranger", session("msrps://stranger.invalid:2855;tcp")),
             ("owner", session("msrps://client.invalid:2855;tcp")),
-            ("trap", self.trap_uri.clone()),
+            ("trap", session(&self.trap_uri)),
         ] {
             self.names.insert(name.to_owned(), value);
         }
@@ -282,7 +284,7 @@ impl World {
                 }
             }
             Step::Refused(who, template, tid, codes) => self.refused(who, template, tid, codes).await,
-            Step::Untouched => self.untouched().await,
+            Step::Untouched { taken } => self.untouched(taken).await,
             Step::Unguessable(bits) => self.unguessable(bits).await,
             Step::Refuses(version) => self.refuses(version).await,
             Step::Named => self.named().await,
@@ -445,7 +447,10 @@ impl World {
         let tid = self.names.get(tid).cloned().unwrap_or_default();
         let what = format!("a response ({})", list(codes));
         let response = |frame: &Frame| frame.status().is_some() && frame.head.id.as_str() == tid;
-        if let Err(stop) = self.want(who, self.until(), &what, response).await {
+        // A login has taken its own answer already.
+        if !self.last.as_ref().is_some_and(&response)
+            && let Err(stop) = self.want(who, self.until(), &what, response).await
+        {
             let over = self.connections.get(&who).is_some_and(Conversation::is_over);
             return if or_end && over { Ok(()) } else { Err(stop) };
         }
@@ -599,16 +604,23 @@ impl World {
     }
 
     /// The trap has seen nothing.
-    async fn untouched(&mut self) -> Result<(), Stop> {
-        let took = self.last.as_ref().and_then(Frame::status) == Some(200);
-        let wait = if took { self.subject.grace.max(TRAP) } else { self.subject.grace };
-        let fell = match timeout(wait, self.trap.accept()).await {
-            Ok(Ok((stream, _))) => {
-                let mut raw = Raw::run(stream, Security::None, self.subject.patience);
-                let got = raw.next(Instant::now() + wait).await;
-                Some(matches!(got, Some(Got::Bytes(bytes)) if bytes.starts_with(b"MSRP ")))
+    async fn untouched(&mut self, taken: bool) -> Result<(), Stop> {
+        let took = !taken && self.last.as_ref().and_then(Frame::status) == Some(200);
+        let until = Instant::now() + if took { self.subject.grace.max(TRAP) } else { self.subject.grace };
+        let trap = self.names.get("trap").cloned().unwrap_or_default();
+        let fell = loop {
+            let Ok(Ok((stream, _))) = tokio::time::timeout_at(until, self.trap.accept()).await else {
+                break None;
+            };
+            let mut raw = Raw::run(stream, Security::None, self.subject.patience);
+            match raw.next(self.until()).await {
+                Some(Got::Bytes(bytes)) if bytes.windows(trap.len()).any(|it| it == trap.as_bytes()) => {
+                    break Some(true);
+                }
+                // What an earlier case has sent comes late.
+                Some(Got::Bytes(bytes)) if bytes.starts_with(b"MSRP ") => {}
+                _ => break Some(false),
             }
-            Ok(Err(_)) | Err(_) => None,
         };
         match (fell, took) {
             (Some(true), _) => Err(fail(

@@ -1,5 +1,6 @@
 //! Endpoints with each other, and with peers that misbehave, over real sockets.
 
+mod checking;
 mod common;
 mod sessions;
 mod tls;

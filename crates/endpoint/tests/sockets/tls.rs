@@ -98,7 +98,7 @@ async fn names_are_checked() {
     for (host, believes, expected) in [
         ("localhost", true, None),
         ("127.0.0.1", true, None),
-        ("127.0.0.2", true, Some("NotValidForName")),
+        ("127.0.0.2", true, Some("not valid for name")),
         ("localhost", false, Some("UnknownIssuer")),
     ] {
         let bob = endpoint(|config| config.certificate = Some(authority.pair()));

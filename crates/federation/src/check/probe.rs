@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use nuncio_dna::{Certificate, Direction, Judgement};
+use nuncio_dna::{Certificate, Direction, Judgement, Tls};
 use nuncio_net::evidence::{Step, steps};
 use nuncio_net::{Options, Security, dial, drive};
-use nuncio_sansio::{Host, TlsFacts, TlsVersion};
+use nuncio_sansio::{Host, TlsFacts};
 use nuncio_stream::s2s::{
     Answer, By, Command, DialbackError, End, Event, NotResumed, Offers, Opening, Pair, Purpose, Question,
     Reason, S2s, Start, Verdict,
@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::mind::{self, Mind};
 use crate::reached::Reached;
 use crate::route::Target;
+use crate::show::version;
 
 /// What was seen of one of their servers.
 #[derive(Default)]
@@ -29,7 +30,7 @@ pub struct Server {
     /// The address that answered.
     pub address: Option<SocketAddr>,
     /// The version and cipher suite of TLS.
-    pub tls: Option<(TlsVersion, String)>,
+    pub tls: Option<(Tls, String)>,
     /// The certificates that it presented, its own first; or why one cannot be read.
     pub certificates: Vec<Result<Certificate, String>>,
     /// What it offers to us.
@@ -146,7 +147,7 @@ impl Caller<'_> {
 
     fn secured(&self, tls: &TlsFacts) {
         let mut seen = self.seen.lock();
-        seen.tls = Some((tls.version, tls.suite.clone()));
+        seen.tls = Some((version(Some(tls)), tls.suite.clone()));
         let read = |der: &[u8]| Certificate::read(der).map_err(|reason| reason.to_string());
         seen.certificates = tls.peer_certificates.iter().map(|der| read(der)).collect();
     }

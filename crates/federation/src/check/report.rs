@@ -3,22 +3,15 @@
 use std::fmt;
 
 use nuncio_dna::dns::Security;
-use nuncio_dna::{Certificate, Decision, Judgement, Time};
+use nuncio_dna::{Certificate, Decision, Finding, Judgement, Prooftype};
 use nuncio_net::evidence::Step;
-use nuncio_sansio::TlsVersion;
 use nuncio_stream::s2s::Offers;
 use serde_json::{Value, json};
 
 use super::{Report, Server, Us, Verdict};
+use crate::show::time;
 
-const fn version(version: TlsVersion) -> &'static str {
-    match version {
-        TlsVersion::Tls12 => "TLS 1.2",
-        TlsVersion::Tls13 => "TLS 1.3",
-    }
-}
-
-/// Why a name has no entry in the list of what a certificate is for.
+/// What a certificate is for, in words.
 fn names(certificate: &Certificate) -> String {
     let names: Vec<_> = certificate.names.iter().map(ToString::to_string).collect();
     if names.is_empty() { "no domain".to_owned() } else { names.join(", ") }
@@ -38,13 +31,13 @@ fn offered(offers: Offers) -> Vec<&'static str> {
     all.into_iter().filter_map(|(is, name)| is.then_some(name)).collect()
 }
 
-fn lines(f: &mut fmt::Formatter<'_>, judgement: &Judgement, indent: &str) -> fmt::Result {
+fn lines(f: &mut fmt::Formatter<'_>, judgement: &Judgement) -> fmt::Result {
     for proof in &judgement.proofs {
-        writeln!(f, "{indent}{proof}")?;
+        writeln!(f, "    {proof}")?;
     }
     for finding in &judgement.findings {
         let not = if finding.by.is_some() { "not by " } else { "" };
-        writeln!(f, "{indent}{not}{finding}")?;
+        writeln!(f, "    {not}{finding}")?;
     }
     Ok(())
 }
@@ -93,7 +86,7 @@ impl Server {
             None => writeln!(f)?,
         }
         if let Some((tls, suite)) = &self.tls {
-            writeln!(f, "    {}, {suite}", version(*tls))?;
+            writeln!(f, "    {tls}, {suite}")?;
         }
         for (place, certificate) in self.certificates.iter().enumerate() {
             match certificate {
@@ -118,7 +111,7 @@ impl Server {
             writeln!(f, "    {step}")?;
         }
         if let Some(judgement) = &self.judgement {
-            lines(f, judgement, "    ")?;
+            lines(f, judgement)?;
         }
         if let Some(offers) = self.offers {
             let offered = offered(offers);
@@ -154,7 +147,14 @@ impl Us {
         }
         for (trust, judgement) in &self.judgements {
             writeln!(f, "    to who believes {trust}:")?;
-            lines(f, judgement, "        ")?;
+            for proof in &judgement.proofs {
+                writeln!(f, "        {proof}")?;
+            }
+            // Pins, dialback and their policy are theirs; the rest is what we can do something about.
+            let ours = |finding: &&Finding| matches!(finding.by, Some(by) if !matches!(by, Prooftype::Pin | Prooftype::Dialback));
+            for finding in judgement.findings.iter().filter(ours) {
+                writeln!(f, "        not by {finding}")?;
+            }
         }
         writeln!(f, "    {}", taken(report))
     }
@@ -176,26 +176,13 @@ fn taken(report: &Report) -> String {
     }
 }
 
-fn time(time: Time) -> Value {
-    if time == Time::NEVER { Value::Null } else { Value::from(time.to_string()) }
-}
-
-const fn security(security: Security) -> &'static str {
-    match security {
-        Security::Secure => "secure",
-        Security::Insecure => "insecure",
-        Security::Indeterminate => "indeterminate",
-        Security::Bogus => "bogus",
-    }
-}
-
 fn steps(steps: &[Step]) -> Value {
     let one = |step: &Step| {
         json!({
             "asked": step.asked,
             "through": step.through,
             "answer": step.answer,
-            "security": step.security.map(security),
+            "security": step.security.map(Security::name),
             "failure": step.failure,
             "expires": step.expires.map(time),
         })
@@ -250,7 +237,7 @@ impl Server {
         json!({
             "target": self.target,
             "address": self.address.map(|address| address.to_string()),
-            "tls": self.tls.as_ref().map(|(tls, _)| version(*tls)),
+            "tls": self.tls.as_ref().map(|(tls, _)| tls.to_string()),
             "cipher": self.tls.as_ref().map(|(_, suite)| suite),
             "certificates": self.certificates.iter().map(certificate).collect::<Vec<_>>(),
             "offers": self.offers.map(offered),

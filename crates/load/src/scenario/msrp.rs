@@ -395,6 +395,8 @@ fn say_texts(
 struct Asked {
     /// By tag.
     passes: Vec<Option<(String, u16, String, String)>>,
+    /// Whom to ask, by tag: without it, the account would be asked and not the server.
+    domains: Vec<String>,
 }
 
 impl Asked {
@@ -402,7 +404,8 @@ impl Asked {
         let partner = target.partner.as_deref();
         let targets: Vec<&Target> = std::iter::once(target).chain(partner).collect();
         let mut engine = Engine::new(target)?;
-        let mut this = Self { passes: vec![None; targets.len()] };
+        let domains = targets.iter().map(|target| target.domain.clone()).collect();
+        let mut this = Self { passes: vec![None; targets.len()], domains };
         let wishes = [false, true].into_iter().zip(0..).take(targets.len()).map(|(away, tag)| {
             (Wish { resource: "load".to_owned(), mechanism, away, ..Wish::default() }, tag)
         });
@@ -424,10 +427,11 @@ impl Asked {
 }
 
 impl Flow for Asked {
-    fn up(&mut self, _: At, _: Session, out: &mut Vec<u8>) -> Result<(), String> {
-        out.extend_from_slice(
-            b"<iq type='get' id='relay'><services xmlns='urn:xmpp:extdisco:2' type='msrp'/></iq>",
-        );
+    fn up(&mut self, at: At, _: Session, out: &mut Vec<u8>) -> Result<(), String> {
+        let domain = usize::try_from(at.tag).ok().and_then(|tag| self.domains.get(tag));
+        let services = "<services xmlns='urn:xmpp:extdisco:2' type='msrp'/>";
+        let to = domain.map(String::as_str).unwrap_or_default();
+        out.extend_from_slice(format!("<iq type='get' id='relay' to='{to}'>{services}</iq>").as_bytes());
         Ok(())
     }
 
@@ -455,7 +459,7 @@ mod tests {
 
     #[test]
     fn credentials_are_read_from_what_the_server_says() {
-        let mut asked = Asked { passes: vec![None] };
+        let mut asked = Asked { passes: vec![None], domains: vec!["a.test".to_owned()] };
         let at = || At { conn: 0, tag: 0, now: Instant::now() };
         let mut out = Vec::new();
         let service = "<service xmlns='urn:xmpp:extdisco:2' type='msrp' host='a.test' port='2855' username='9:a@a.test' password='x=='/>";

@@ -60,7 +60,8 @@ impl Grafts {
             return;
         }
         if zones.len() >= MOST
-            && let Some(first) = zones.iter().min_by_key(|(_, graft)| graft.until).map(|(zone, _)| zone.clone())
+            && let Some(first) =
+                zones.iter().min_by_key(|(_, graft)| graft.until).map(|(zone, _)| zone.clone())
         {
             zones.remove(&first);
         }
@@ -97,8 +98,17 @@ impl Grafts {
     }
 }
 
+/// Whether a name can stand in a text as it is: whoever has a zone of another name, and nobody else, does without.
+fn is_plain(zone: &Name) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    zone.iter().all(|label| label.as_slice().iter().all(plain))
+}
+
 /// What a delegation says, as anchors, if it is one that the validator does not follow and could; and its TTL.
 fn anchors(zone: &Name, message: &Message<Vec<u8>>) -> Option<(String, u32)> {
+    if !is_plain(zone) {
+        return None;
+    }
     let (mut text, mut least) = (String::new(), u32::MAX);
     for record in message.answer().ok()? {
         let record = record.ok()?;
@@ -121,4 +131,90 @@ fn anchors(zone: &Name, message: &Message<Vec<u8>>) -> Option<(String, u32)> {
         }
     }
     (!text.is_empty()).then_some((text, least))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::base::{MessageBuilder, Ttl};
+    use domain::rdata::{Rrsig, dnssec::Timestamp};
+
+    use super::*;
+    use domain::base::iana::Rtype;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// A reply with these delegations: algorithm, kind of digest; signed for 100 seconds.
+    fn reply(zone: &Name, owner: &Name, sets: &[(u8, u8)]) -> Message<Vec<u8>> {
+        let mut builder = MessageBuilder::new_vec().answer();
+        let ttl = Ttl::from_secs(3600);
+        for (algorithm, digest) in sets {
+            let ds = Ds::new(7, (*algorithm).into(), (*digest).into(), vec![0xab; 32]).unwrap();
+            builder.push((owner, ttl, ds)).unwrap();
+        }
+        let time = |seconds: u64| Timestamp::from(seconds as u32);
+        let signer = Name::root_vec();
+        let signature = Rrsig::new(
+            Rtype::DS,
+            13.into(),
+            1,
+            ttl,
+            time(NOW + 100),
+            time(NOW - 100),
+            9,
+            signer,
+            vec![0; 64],
+        );
+        builder.push((zone, ttl, signature.unwrap())).unwrap();
+        builder.into_message()
+    }
+
+    fn seen(zone: &str, owner: &str, sets: &[(u8, u8)]) -> Grafts {
+        let grafts = Grafts::default();
+        let (zone, owner) = (Name::vec_from_str(zone).unwrap(), Name::vec_from_str(owner).unwrap());
+        grafts.seen(&zone, &reply(&zone, &owner, sets), NOW);
+        grafts
+    }
+
+    /// Only what the validator does not follow and could check, of the zone that was asked about, and under a name that can be written down.
+    #[test]
+    fn what_is_grafted() {
+        for (zone, owner, sets, is) in [
+            ("z.test", "z.test", &[(15, 2)][..], true),
+            ("z.test", "Z.TEST", &[(14, 4), (15, 2)], true),
+            ("_a-1.test", "_a-1.test", &[(16, 2), (15, 2)], true),
+            ("z.test", "z.test", &[(13, 2)], false),
+            ("z.test", "z.test", &[(15, 2), (8, 2)], false),
+            ("z.test", "z.test", &[(16, 2)], false),
+            ("z.test", "z.test", &[(15, 1)], false),
+            ("z.test", "other.test", &[(15, 2)], false),
+            ("z.test", "z.test", &[], false),
+            ("a\\.b.test", "a\\.b.test", &[(15, 2)], false),
+            ("a\\010.test", "a\\010.test", &[(15, 2)], false),
+            ("a\\;.test", "a\\;.test", &[(15, 2)], false),
+        ] {
+            assert_eq!(seen(zone, owner, sets).open().len(), usize::from(is), "{zone} {owner} {sets:?}");
+        }
+    }
+
+    /// An anchor is what was proven, and no longer than its signature holds.
+    #[test]
+    fn grafts_are_proven_and_end() {
+        let grafts = seen("z.test", "z.test", &[(15, 2)]);
+        assert_eq!(grafts.anchors(NOW), (String::new(), u64::MAX), "not proven yet");
+        let zone = grafts.open().remove(0).0;
+        grafts.settle(&zone, true);
+        let (text, until) = grafts.anchors(NOW);
+        assert_eq!(text, format!("z.test. 0 IN DS 7 15 2 {}\n", "ab".repeat(32)));
+        assert_eq!(until, NOW + 100);
+        assert!(grafts.open().is_empty());
+        assert_eq!(grafts.anchors(NOW + 100), (String::new(), u64::MAX));
+        let refused = seen("z.test", "z.test", &[(15, 2)]);
+        refused.settle(&zone, false);
+        assert!(refused.open().is_empty());
+        for number in 0..MOST + 10 {
+            let zone = Name::vec_from_str(&format!("z{number}.test")).unwrap();
+            grafts.seen(&zone, &reply(&zone, &zone, &[(15, 2)]), NOW);
+        }
+        assert_eq!(grafts.open().len(), MOST);
+    }
 }

@@ -94,8 +94,10 @@ impl Checks {
         config.set_max_bogus_validity(Duration::from_secs(1));
         let (more, until) = grafts.anchors(now().as_secs());
         // They were read once already.
-        let anchors = TrustAnchors::from_u8(format!("{anchors}\n{more}").as_bytes())
-            .unwrap_or_else(|_| TrustAnchors::empty());
+        let mut anchors = TrustAnchors::from_u8(anchors.as_bytes()).unwrap_or_else(|_| TrustAnchors::empty());
+        if let Err(error) = anchors.add_u8(more.as_bytes()) {
+            tracing::error!(%error, "a delegation cannot be used as a trust anchor");
+        }
         let upstream = Upstream { exchange: Arc::clone(exchange), grafts: Arc::clone(grafts) };
         Arc::new(Self { context: ValidationContext::with_config(anchors, upstream, config), until })
     }
@@ -137,10 +139,7 @@ impl Validator {
     }
 
     /// What can be said of a reply, and for how many seconds its signatures hold. Never [`Security::Bogus`]: that is an error.
-    pub(super) async fn judge(
-        &self,
-        message: Message<Vec<u8>>,
-    ) -> Result<(Security, Option<u32>), DnsError> {
+    pub(super) async fn judge(&self, message: Message<Vec<u8>>) -> Result<(Security, Option<u32>), DnsError> {
         bounded(&message)?;
         let signed = reply::signed_for(&message, now().as_secs())?;
         let work = Arc::new(Work { questions: AtomicU32::new(MOST_QUESTIONS), failed: Mutex::default() });
@@ -222,11 +221,7 @@ impl SendRequest<RequestMessage<Vec<u8>>> for Upstream {
             let question = message.sole_question().ok()?;
             Some((question.qname().to_vec(), question.qtype()))
         });
-        Box::new(Request {
-            exchange: Arc::clone(&self.exchange),
-            grafts: Arc::clone(&self.grafts),
-            question,
-        })
+        Box::new(Request { exchange: Arc::clone(&self.exchange), grafts: Arc::clone(&self.grafts), question })
     }
 }
 

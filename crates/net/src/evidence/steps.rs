@@ -37,19 +37,9 @@ impl fmt::Display for Step {
             None => write!(f, ": {}", self.answer.join(", "))?,
         }
         if let Some(security) = self.security {
-            write!(f, " ({})", name(security))?;
+            write!(f, " ({})", security.name())?;
         }
         Ok(())
-    }
-}
-
-/// The word of RFC 4033 §5 for a state.
-const fn name(security: Security) -> &'static str {
-    match security {
-        Security::Secure => "secure",
-        Security::Insecure => "insecure",
-        Security::Indeterminate => "indeterminate",
-        Security::Bogus => "bogus",
     }
 }
 

@@ -14,6 +14,7 @@ mod whole;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use nuncio_xmpp::xml;
 use serde::{Deserialize, Serialize};
 
 use load::Read;
@@ -280,6 +281,28 @@ impl Default for Limits {
             subscription_requests: 200,
             directed_presence: 1_000,
             idle_accounts: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// What a peer may send before it has proven who it is.
+    pub(crate) fn before(&self) -> xml::Limits {
+        let least = xml::Limits::before_authentication();
+        xml::Limits {
+            stanza_bytes: self.before_login_bytes,
+            attributes: self.attributes.min(least.attributes),
+            ..least
+        }
+    }
+
+    /// What it may send after.
+    pub(crate) fn after(&self) -> xml::Limits {
+        xml::Limits {
+            stanza_bytes: self.stanza_bytes,
+            depth: self.depth,
+            attributes: self.attributes,
+            ..xml::Limits::default()
         }
     }
 }

@@ -182,3 +182,20 @@ fn the_step_of_who_hangs_up_is_told() {
         assert!(said.trim_end().lines().last().unwrap().contains(text), "{text}: {said}");
     }
 }
+
+/// Every member that `check --json` has stands in the manual.
+#[test]
+fn the_manual_names_every_member() {
+    let place = us(&["federation.hosts.\"them.example\" = \"127.0.0.1:9\""]);
+    with_certificate(&place);
+    let json: Value =
+        serde_json::from_slice(&place.run(&["check", "them.example", "--json"], "").stdout).unwrap();
+    let manual = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/manual/check.md");
+    let manual = std::fs::read_to_string(manual).unwrap();
+    for part in [&json, &json["servers"][0], &json["us"], &json["us"]["judgements"][0]] {
+        let members = part.as_object().unwrap();
+        for member in members.keys() {
+            assert!(manual.contains(&format!("*{member}*")), "*{member}* is not in check.md");
+        }
+    }
+}

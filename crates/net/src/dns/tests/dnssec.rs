@@ -268,7 +268,11 @@ async fn s3_16_zones_of_every_algorithm() {
                 let answer = resolver.family(name, false).await.unwrap();
                 assert_eq!((answer.records.len(), answer.security), (records, security), "{case}: {name}");
             }
-            assert_eq!(judged(resolver.tlsa("_5269._tcp.sec.above.test").await), Ok(Security::Secure), "{case}");
+            assert_eq!(
+                judged(resolver.tlsa("_5269._tcp.sec.above.test").await),
+                Ok(Security::Secure),
+                "{case}"
+            );
             assert_eq!(judged(resolver.tlsa("_1._tcp.sec.above.test").await), Ok(Security::Secure), "{case}");
             for name in
                 ["forged.sec.above.test", "naked.sec.above.test", "expired.sec.above.test", "bog.above.test"]
