@@ -113,7 +113,7 @@ class Kamailio(Subject):
         binary = shutil.which("kamailio", path="/usr/sbin:/usr/bin:/sbin:/bin")
         if binary is None:
             raise RuntimeError("no command kamailio: install the Debian packages kamailio and kamailio-tls-modules")
-        known = "".join(f'    if ($msrp(nexthop) =~ "^msrps://{one.name}[:/;]") '
+        known = "".join(f'    if ($msrp(nexthop) =~ "^msrps://{one.name}(:{one.port})?[/;]") '
                         f'{{ msrp_set_dst("msrps://{one.host}:{one.port};tcp", "tls:{self.host}:{self.port}"); }}\n' for one in (Neighbour(self.name, self.host, self.port), *self.neighbours))
         config = self.folder / "kamailio.cfg"
         config.write_text(CONFIG.format(host=self.host, port=self.port, clear=self.clear, folder=self.folder, name=self.name, password=self.password, known=known,
