@@ -266,7 +266,7 @@ impl Body {
     pub async fn save(self, to: PathBuf) -> io::Result<()> {
         blocking(move || {
             let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-            let folder = folder.unwrap_or(Path::new(".")).to_owned();
+            let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
             let (held, mut file) = match self.content {
                 Content::File(spool, file) if spool.path.parent() == Some(&*folder) => (spool, file),
                 Content::File(_spool, mut other) => {

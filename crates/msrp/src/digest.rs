@@ -140,6 +140,7 @@ impl Challenge {
             cnonce,
             opaque: self.opaque.clone(),
             nc,
+            uri: Some(uri.to_owned()),
         };
         (credentials, secret)
     }
@@ -179,6 +180,8 @@ pub struct Credentials {
     pub opaque: Option<String>,
     /// The how manieth use of the nonce this is, from 1.
     pub nc: u32,
+    /// The URI that they are for, as they say: only for relays that miss it, the rightmost of the To-Path is what counts (RFC 4976 §9.1).
+    pub uri: Option<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -210,6 +213,7 @@ impl Credentials {
             cnonce: get("cnonce").filter(|cnonce| !cnonce.is_empty())?,
             opaque: get("opaque"),
             nc: u32::from_str_radix(nc, 16).ok()?,
+            uri: get("uri"),
         })
     }
 
@@ -230,7 +234,12 @@ impl Credentials {
 impl fmt::Display for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (username, realm, nonce) = (Quoted(&self.username), Quoted(&self.realm), Quoted(&self.nonce));
-        write!(f, "Digest username={username}, realm={realm}, nonce={nonce}, qop=auth, nc={:08x}", self.nc)?;
+        write!(f, "Digest username={username}, realm={realm}, nonce={nonce}")?;
+        // The RFC's examples are without, but RFC 2617 §3.2.2 demands it, and so does Kamailio.
+        if let Some(uri) = &self.uri {
+            write!(f, ", uri={}", Quoted(uri))?;
+        }
+        write!(f, ", qop=auth, nc={:08x}", self.nc)?;
         write!(f, ", cnonce={}, response={}", Quoted(&self.cnonce), Quoted(&self.response))?;
         if let Some(opaque) = &self.opaque {
             write!(f, ", opaque={}", Quoted(opaque))?;

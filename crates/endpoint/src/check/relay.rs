@@ -144,6 +144,22 @@ pub(super) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "open-relay-hops",
+        rfc: "RFC 4976 §6.4",
+        requirement: "S1-L7",
+        demand: "nor if the third party is on the way to a fourth, as another relay is",
+        steps: &[
+            Open(C),
+            Send(
+                C,
+                "MSRP {t1} SEND|To-Path: {relay} {trap} {peer}|From-Path: {stranger}|Message-ID: {m1}|\
+                 Byte-Range: 1-5/5|Content-Type: text/plain||{body:hello}|-------{t1}$|",
+            ),
+            AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
+            Untouched { taken: false },
+        ],
+    },
+    Case {
         name: "open-relay-id",
         rfc: "RFC 4976 §6.4",
         requirement: "S1-L7",

@@ -190,7 +190,7 @@ async fn an_open_relay_is_named() {
     let verdicts = check(subject, |_| ()).await.expect("it is there");
     let failed = failed(&verdicts);
     let why = |name: &str| failed.iter().find(|(failed, _)| *failed == name).map(|(_, why)| why.as_str());
-    for name in ["open-relay", "open-relay-id"] {
+    for name in ["open-relay", "open-relay-hops", "open-relay-id"] {
         assert!(why(name).is_some_and(|why| why.starts_with("open relay: ")), "{name}: {failed:?}");
     }
     for name in ["auth-tls-only", "unknown-uri", "silence", "not-ours"] {
