@@ -41,7 +41,7 @@ pub(crate) async fn session(alice: &Endpoint, bob: &Endpoint, at: &Listening) ->
 pub(crate) async fn message(session: &mut Session) -> Message {
     match soon(session.next()).await {
         Some(Incoming::Message(message)) => message,
-        other => panic!("no message: {other:?}"),
+        other => unreachable!("no message: {other:?}"),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::common::{Authority, endpoint, listen, message, soon};
 fn lost(failed: Result<nuncio_endpoint::Session, SetupError>) -> Lost {
     match failed {
         Err(SetupError::Connect(ConnectError::Ended { end: End::Connection(lost), .. })) => lost,
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     }
 }
 
