@@ -19,6 +19,7 @@ pub trait Accounts: Send + Sync + 'static {
     /// clients vouches for it.
     fn by_certificate<'a>(&'a self, addresses: &'a [String]) -> Boxed<'a, Option<Account>>;
 
-    /// Somebody has named this user and did not know the password.
+    /// Somebody at this address has named this user and did not know the password. Not told of what comes through a relay that has proven its name: its address is that of
+    /// many (RFC 4976 §6.3).
     fn failed(&self, username: &str, peer: IpAddr);
 }

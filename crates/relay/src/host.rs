@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nuncio_msrp::Status;
 use nuncio_msrp::relay::{
-    Account, Answer, Closed, Command, Direction, Event, Flow, LinkId, Next, Piece, Question,
+    Account, Answer, Closed, Command, Direction, Event, Flow, LinkId, Next, Owner, Piece, Question,
 };
 use nuncio_net::Permit;
 use nuncio_net::listen::Counted;
@@ -17,6 +17,11 @@ use crate::hub::Hub;
 use crate::mailbox::{Mailbox, Put};
 use crate::metrics::{Login, Why};
 use crate::out::Dialed;
+
+/// As much as is logged of a name that somebody may have made up.
+fn brief(name: &str) -> String {
+    name.chars().take(64).collect()
+}
 
 /// Where the pieces of a SEND go that has begun.
 struct Way {
@@ -46,8 +51,12 @@ pub(crate) struct LinkHost {
     routed: Option<(u64, Time)>,
     /// For how long the credentials are good that were asked for last.
     asked: Option<Duration>,
+    /// Whether the URI that was asked for last belongs to the client at the other end, and to none behind it.
+    direct: bool,
     /// When the credentials end that were accepted last.
     until: Option<Time>,
+    /// Whether the peer is a relay that has proven its name.
+    relay: bool,
     why: Closed,
 }
 
@@ -80,7 +89,9 @@ impl LinkHost {
             ways: BTreeMap::new(),
             routed: None,
             asked: None,
+            direct: false,
             until: None,
+            relay: false,
             why: Closed::Cut,
         }
     }
@@ -160,15 +171,18 @@ impl LinkHost {
                 self.useful();
                 self.hub.metrics.logins.get_or_create(&Login { result: "granted" }).inc();
                 let until = self.asked.take().map(|good| self.hub.clock.now() + good);
-                self.hub.good_until(self.id, self.until, until);
-                self.until = until;
+                // Where it came through a relay the connection is that relay's, and others' too: the URI ends, the connection does not.
+                if self.direct {
+                    self.hub.good_until(self.id, self.until, until);
+                    self.until = until;
+                }
                 tracing::info!(link = self.id.0, peer = %self.peer, %account, "a URI of the MSRP relay was issued");
             }
             Event::Denied { username, wrong } => {
                 let result = if wrong { "wrong" } else { "forbidden" };
                 self.hub.metrics.logins.get_or_create(&Login { result }).inc();
-                tracing::info!(link = self.id.0, peer = %self.peer, username, wrong, "a login at the MSRP relay was refused");
-                if wrong {
+                tracing::info!(link = self.id.0, peer = %self.peer, username = %brief(&username), wrong, "a login at the MSRP relay was refused");
+                if wrong && !self.relay {
                     self.hub.accounts.failed(&username, self.peer);
                 }
             }
@@ -214,6 +228,7 @@ where
                     Ok(proof) => {
                         tracing::info!(link = self.id.0, peer = %self.peer, relay = %host, %proof, "a relay is proven");
                         self.hub.metrics.relays.inc();
+                        self.relay = true;
                         self.hub.registry.lock().proven(self.id, host);
                         self.useful();
                         true
@@ -235,6 +250,7 @@ where
             }
             Question::Issue { account, owner, client, seconds } => {
                 let now = self.hub.clock.now();
+                self.direct = matches!(owner, Owner::Link(_));
                 let mut registry = self.hub.registry.lock();
                 let issued = registry.issue(now, &account, owner, client, seconds, &*self.hub.entropy);
                 self.hub.count_uris(&registry);

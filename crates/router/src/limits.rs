@@ -136,19 +136,14 @@ impl Throttle {
 }
 
 impl crate::router::Router {
-    /// Whether there were too many failed logins from this address, or as `who`, at another service of the server that logs its accounts in. `who` is
-    /// counted by itself: whoever guesses there shuts nobody out here.
-    pub fn is_throttled(&self, peer: IpAddr, who: &str) -> bool {
+    /// Whether there were too many failed logins from this address, here or at another service of the server that logs its accounts in.
+    pub fn is_throttled(&self, peer: IpAddr) -> bool {
         self.throttle.is_over(&Culprit::address(peer))
-            || self.throttle.is_over(&Culprit::Account(who.to_owned()))
     }
 
-    /// One more failed login from this address, and as `who`, at another service of the server.
-    pub fn login_failed(&self, peer: IpAddr, who: Option<&str>) {
+    /// One more failed login from this address at another service of the server.
+    pub fn login_failed(&self, peer: IpAddr) {
         self.throttle.failed(Culprit::address(peer));
-        if let Some(who) = who {
-            self.throttle.failed(Culprit::Account(who.to_owned()));
-        }
     }
 
     /// Charges an address that is not logged in for something costly, by the same budget as its failed logins; `units` is how many of those

@@ -337,13 +337,15 @@ impl Registry {
         };
         // A client that writes to itself is no exception.
         if !from_owner || *second == issued.client {
-            return self.inward(first, second, 1, Some((previous, link)));
+            return self.inward(now, first, second, 1, Some((previous, link)));
         }
         if self.is_ours(second) {
             // Both clients use this relay: it is its own next hop, and from itself a request may only go to an owner.
             let third = to.uris().get(2).ok_or(RouteError::NoWay)?;
+            let until = issued.expires;
             self.valid(now, second)?;
-            return self.inward(second, third, 2, None);
+            let route = self.inward(now, second, third, 2, None)?;
+            return Ok(Route { until: route.until.min(until), ..route });
         }
         let (session, account, until) = (issued.number, Arc::clone(&issued.account), issued.expires);
         let known = issued.senders.iter().find(|(sender, _)| sender == second).map(|(_, link)| *link);
@@ -362,25 +364,29 @@ impl Registry {
     /// To the owner of a URI.
     fn inward(
         &mut self,
+        now: Time,
         uri: &Uri,
         next: &Uri,
         moved: usize,
         sender: Option<(&Uri, LinkId)>,
     ) -> Result<Route, RouteError> {
         let id = uri.session_id().ok_or(RouteError::Unknown)?;
-        let issued = self.issued.get_mut(id).ok_or(RouteError::Unknown)?;
+        let issued = self.issued.get(id).ok_or(RouteError::Unknown)?;
         let to_owner = match &issued.owner {
             Owner::Link(owner) => Next::Link(*owner),
             Owner::Relay(relay) => {
                 if next.host() != relay {
                     return Err(RouteError::NotAllowed);
                 }
-                match self.relays.get(relay).and_then(BTreeSet::first) {
-                    Some(link) => Next::Link(*link),
-                    None => Next::Connect { hop: next.hop().clone(), account: Arc::clone(&issued.account) },
+                let there = self.relays.get(relay).and_then(BTreeSet::first).copied();
+                match there.or_else(|| self.to_hop(next.hop())) {
+                    Some(link) => Next::Link(link),
+                    // Whoever has the URI has us connect, to a port of his choice: the owner's budget bounds it.
+                    None => self.connect(now, next.hop(), Arc::clone(&issued.account))?,
                 }
             }
         };
+        let issued = self.issued.get_mut(id).ok_or(RouteError::Unknown)?;
         if let Some((sender, link)) = sender {
             match issued.senders.iter().find(|(known, _)| known == sender) {
                 // S1-03; a relay may have several connections.
@@ -518,5 +524,30 @@ mod tests {
                 "{end}"
             );
         }
+    }
+
+    /// S1-L18: who has a URI of a client behind another relay may write that relay's name with any port; how often we connect there is bounded.
+    #[test]
+    fn a_stranger_has_us_connect_within_the_owners_budget_only() {
+        let entropy = Counter::default();
+        let uri = |text: &str| Uri::parse(text).expect("a URI");
+        let bounds = Bounds { connects_per_account: 2, ..Bounds::default() };
+        let mut registry = Registry::new("relay.example", 2855, Vec::new(), bounds).expect("a name");
+        registry.opened(LinkId(1), None);
+        let (far, client) = (uri("msrps://far.example:2855;tcp"), uri("msrps://client.example:1/abc;tcp"));
+        let owner = Owner::Relay(far.host().clone());
+        let token = registry.issue(Time::ZERO, "romeo", owner, client, 60, &entropy).expect("the first");
+        let mut ask = |next: &str| {
+            let to = Path::new(vec![token.clone(), uri(next)]).expect("two");
+            let from = Path::from(uri("msrps://stranger.example:1/s;tcp"));
+            registry.route(Time::ZERO, LinkId(1), &to, &from).map(|route| route.next)
+        };
+        for port in [1, 2] {
+            let next = ask(&format!("msrps://far.example:{port}/x;tcp"));
+            assert!(matches!(next, Ok(Next::Connect { .. })), "{next:?}");
+        }
+        assert_eq!(ask("msrps://far.example:3/x;tcp"), Err(RouteError::Budget));
+        assert_eq!(ask("msrps://far.example:4/x;ws"), Err(RouteError::NoWay));
+        assert_eq!(ask("msrps://victim.example:5/x;tcp"), Err(RouteError::NotAllowed));
     }
 }
