@@ -14,7 +14,7 @@ use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 
 use crate::connection::{self, Commands};
-use crate::error::{ConnectError, End, Lost, SetupError};
+use crate::error::{ConnectError, End, SetupError};
 use crate::listen::Listening;
 use crate::place::place;
 use crate::relay::{DISCARD, NOWHERE, Route};
@@ -315,10 +315,11 @@ impl Inner {
             Some(route) => self.claimed(route.commands().clone(), &agreement),
             None => self.connection(&hop, fingerprints, &agreement).await?,
         };
-        let Some(commands) = commands.filter(|it| it.urgent(Command::Open(Arc::clone(&agreement)))) else {
-            let lost = route.map_or(Lost::Cut, |route| route.commands().life.lost());
-            return Err(ConnectError::Ended { place, end: End::Connection(lost) });
-        };
+        let Some(commands) = commands else { return Err(ConnectError::Uri) };
+        if !commands.urgent(Command::Open(agreement)) {
+            // It was over before it could be used: whoever ended it has said why.
+            return Err(ConnectError::Ended { place, end: End::Connection(commands.life.lost()) });
+        }
         tracing::debug!(connection = commands.id.0, "a session is opened");
         session.through(route).opened(place).await
     }

@@ -11,6 +11,7 @@ mod forged;
 mod harness;
 mod kill;
 mod msrp;
+mod msrp_tools;
 mod operation;
 mod operator;
 mod raw;

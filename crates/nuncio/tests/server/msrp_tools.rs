@@ -1,0 +1,167 @@
+//! `nuncio msrp send`, `receive` and `check`.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use nuncio_net::OsEntropy;
+use nuncio_sansio::Entropy as _;
+use serde_json::Value;
+
+fn command(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nuncio"));
+    command.arg("msrp").args(words).current_dir(folder).env_remove("NUNCIO_PASSWORD").stdin(Stdio::null());
+    command
+}
+
+fn run(folder: &Path, words: &[&str]) -> Output {
+    command(folder, words).output().unwrap()
+}
+
+/// A receiver that has written its SDP to `bob.sdp`; what it says comes a line at a time.
+struct Receiver {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Receiver {
+    fn start(folder: &Path, words: &[&str]) -> Self {
+        let mut all = vec!["receive", "--json", "--timeout", "120"];
+        all.extend_from_slice(words);
+        let mut child = command(folder, &all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        std::fs::write(folder.join("bob.sdp"), told["sdp"].as_str().unwrap()).unwrap();
+        Self { child, said }
+    }
+
+    /// What it said until its end, and how it ended.
+    fn end(mut self) -> (Vec<Value>, Option<i32>) {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        let status = self.child.wait().unwrap().code();
+        (rest.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), status)
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A text, and files byte for byte under their names; over TLS by fingerprint and in clear. Nothing that is there is replaced.
+#[test]
+fn texts_and_files_arrive() {
+    for clear in [&[][..], &["--clear"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::create_dir(path.join("in")).unwrap();
+        std::fs::write(path.join("in/photo.bin"), "mine").unwrap();
+        let mut bytes = vec![0; 3_000_000];
+        OsEntropy.fill(&mut bytes);
+        std::fs::write(path.join("photo.bin"), &bytes).unwrap();
+        std::fs::write(path.join("empty.txt"), "").unwrap();
+
+        let receiver = Receiver::start(path, &[clear, &["--folder", "in", "--count", "2"]].concat());
+        let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--file", "photo.bin", "--file", "empty.txt"]);
+        assert_eq!((sent.status.code(), said(&sent)), (Some(0), String::new()));
+        let (told, status) = receiver.end();
+        assert_eq!(status, Some(0), "{told:?}");
+        assert_eq!(told[0]["file"], "in/photo-1.bin");
+        assert_eq!(std::fs::read(path.join("in/photo-1.bin")).unwrap(), bytes);
+        assert_eq!(std::fs::read(path.join("in/photo.bin")).unwrap(), b"mine");
+        assert_eq!(std::fs::read(path.join("in/empty.txt")).unwrap(), b"");
+        assert_eq!(std::fs::read_dir(path.join("in")).unwrap().count(), 3, "nothing temporary stays");
+
+        let receiver = Receiver::start(path, clear);
+        let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--json", "Hello, Bob"]);
+        assert_eq!(sent.status.code(), Some(0), "{}", said(&sent));
+        let answer: Value = serde_json::from_slice(&sent.stdout).unwrap();
+        assert_eq!((&answer["delivered"], &answer["messages"][0]["delivered"]), (&true.into(), &true.into()));
+        let (told, status) = receiver.end();
+        assert_eq!((told[0]["text"].as_str(), status), (Some("Hello, Bob"), Some(0)));
+        assert_eq!(told[0]["id"], answer["messages"][0]["id"]);
+    }
+}
+
+/// Status 1 and why: another certificate than was promised, a URI that nobody has any more, a type that is not taken, nobody there.
+#[test]
+fn what_fails_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let receiver = Receiver::start(path, &["--accept", "text/plain"]);
+    let sdp = std::fs::read_to_string(path.join("bob.sdp")).unwrap();
+    let other = format!("sha-256 {}", ["AB"; 32].join(":"));
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--fingerprint", &other, "x"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("none of the agreed fingerprints"), "{}", said(&sent));
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--type", "image/png", "x"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("does not accept this media type"), "{}", said(&sent));
+    // That has used the invitation up.
+    let (_, status) = receiver.end();
+    assert_eq!(status, Some(1), "the sender went before anything came");
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "x"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("no connection"), "{}", said(&sent));
+    // Nothing to judge the certificate by but a name, which it is not for.
+    let receiver = Receiver::start(path, &[]);
+    let sdp_now = std::fs::read_to_string(path.join("bob.sdp")).unwrap();
+    assert_ne!(sdp, sdp_now);
+    let uri = sdp_now.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().trim();
+    let sent = run(path, &["send", "--to", uri, "x"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("TLS failed"), "{}", said(&sent));
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "at last"]);
+    assert_eq!(sent.status.code(), Some(0), "{}", said(&sent));
+    assert_eq!(receiver.end().1, Some(0));
+}
+
+/// Status 2, before anything is said to anybody.
+#[test]
+fn wrong_use() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("no.sdp"), "v=0\r\nnot SDP\r\n").unwrap();
+    for words in [
+        &["send", "x"][..],
+        &["send", "--to", "nonsense", "x"],
+        &["send", "--to", "msrps://host.example:2855;tcp", "x"],
+        &["send", "--to-sdp", "no.sdp", "x"],
+        &["send", "--to-sdp", "missing.sdp", "x"],
+        &["send", "--to", "msrps://localhost:1/abc;tcp", "--fingerprint", "md5 AB", "x"],
+        &["send", "--to", "msrps://localhost:1/abc;tcp", "--file", "missing"],
+        &["send", "--to", "msrps://localhost:1/abc;tcp", "--relay", "relay.example", "x"],
+        &["receive", "--folder", "missing"],
+        &["receive", "--accept", "nonsense"],
+        &["receive", "--listen", "0.0.0.0:0"],
+        &["check"],
+        &["check", "msrps://:;"],
+        &["check", "localhost:1", "--user", "alice"],
+    ] {
+        let output = run(folder.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
+        assert!(!said(&output).is_empty());
+    }
+}
+
+/// Our own receiver passes every case; a table for people, an object for programs.
+#[test]
+fn a_receiver_is_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let words = ["--count", "1000000", "--max-size", "1000000", "--accept", "text/plain"];
+    let mut receiver = Receiver::start(path, &words);
+    let checked = run(path, &["check", "--sdp", "bob.sdp", "--json"]);
+    let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    let failed: Vec<_> =
+        told["cases"].as_array().unwrap().iter().filter(|case| case["result"] == "fail").collect();
+    assert_eq!((failed, checked.status.code()), (vec![], Some(0)));
+    assert!(told["passed"].as_u64().unwrap() > 30 && told["kind"] == "endpoint");
+    drop(receiver.child.kill());
+    drop(receiver.child.wait());
+    // Nobody is there: no verdict.
+    let checked = run(path, &["check", "--sdp", "bob.sdp"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(said(&checked).contains("no connection"), "{}", said(&checked));
+}
