@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("extensions", &["xmpp", "router"]),
     ("client", &["xmpp", "sansio", "stream", "dna", "net"]),
     ("endpoint", &["sansio", "msrp", "net"]),
-    ("load", &["xmpp", "sansio", "stream", "net", "client"]),
+    ("load", &["xmpp", "sansio", "stream", "msrp", "net", "client"]),
     (
         "nuncio",
         &[

@@ -89,7 +89,8 @@ fn tell(given: &Receive, invitation: &Invitation) -> anyhow::Result<()> {
     let sdp = invitation.sdp();
     if let Some(file) = &given.sdp {
         let failed = || format!("{} cannot be written", file.display());
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        let folder =
+            file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         // Whole or not at all, and for nobody else to read.
         let name = file.file_name().and_then(|name| name.to_str()).with_context(failed)?;
         let part = folder.join(format!(".{name}.part"));

@@ -53,7 +53,9 @@ impl Wire {
 
     /// From now on, for all connections that there are.
     fn set(&self, line: Line) {
-        self.lines.lock().unwrap().iter().for_each(|one| drop(one.send_replace(line)));
+        for one in &*self.lines.lock().unwrap() {
+            one.send_replace(line);
+        }
     }
 
     /// Connections that there were.
