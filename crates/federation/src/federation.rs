@@ -255,10 +255,8 @@ impl Federation {
                     self.then(&entry, then);
                 }
             }
-            Left::Former(former) => {
-                for entry in former.entries() {
-                    entry.hold(live);
-                }
+            Left::Former(mut former) => {
+                former.hold(live);
                 self.keep_former(*former);
             }
         }

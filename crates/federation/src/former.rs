@@ -56,6 +56,8 @@ pub(crate) struct Former {
     pub(crate) given: Vec<Given>,
     /// If we had opened it: nothing of its pair leaves by another way meanwhile.
     pub(crate) entry: Option<Arc<Entry>>,
+    /// The pairs that are held for it, also those of which the peer turns out to have had everything.
+    pub(crate) held: Vec<Arc<Entry>>,
     /// Of what it brought: what is not known to be durable yet.
     pub(crate) inbound: Vec<Ticket>,
     pub(crate) until: Instant,
@@ -74,9 +76,14 @@ impl Former {
         true
     }
 
-    /// The pairs of which nothing leaves until it is resumed or given up.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
-        self.given.iter().map(|given| &given.entry).chain(&self.entry)
+    /// Nothing leaves of its pairs until it is resumed or given up.
+    pub(crate) fn hold(&mut self, live: &Arc<Live>) {
+        for entry in self.given.iter().map(|given| &given.entry).chain(&self.entry) {
+            if !self.held.iter().any(|held| Arc::ptr_eq(held, entry)) {
+                entry.hold(live);
+                self.held.push(Arc::clone(entry));
+            }
+        }
     }
 
     /// The peer says what it has handled: the rest has certainly not arrived.
@@ -200,10 +207,8 @@ impl Federation {
 
     /// What it was given, and whatever waited for that, goes on.
     pub(crate) fn release_former(&self, former: Former, why: &str) {
-        let waits =
-            former.entry.filter(|entry| !former.given.iter().any(|one| Arc::ptr_eq(&one.entry, entry)));
         self.release(former.given, why);
-        if let Some(entry) = waits {
+        for entry in former.held {
             let then = entry.release(Vec::new());
             self.then(&entry, then);
         }

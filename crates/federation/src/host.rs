@@ -277,6 +277,7 @@ impl StreamHost {
             by,
             target: self.live.target.clone(),
             entry: self.live.target.as_ref().and_then(|_| self.federation.pairs.known(&pair)),
+            held: Vec::new(),
             pair,
             previous,
             given,
