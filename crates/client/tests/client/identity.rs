@@ -121,11 +121,14 @@ async fn a_policy_is_kept() {
     assert!(server.world.lock().unwrap().to.is_empty());
 }
 
+/// What is answered to a question: nothing where there is no such record.
+type Records = HashMap<(String, u8), Option<Vec<u8>>>;
+
 /// What a validating name server on loopback says.
 #[derive(Clone)]
 struct Dns {
     /// Names and types, and the data of their one record; none if that cannot be found out.
-    records: Arc<Mutex<HashMap<(String, u8), Option<Vec<u8>>>>>,
+    records: Arc<Mutex<Records>>,
     signed: bool,
     /// For how many seconds an answer holds.
     seconds: u8,
