@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nuncio_dna::Judgement;
-use nuncio_net::{HandshakeFailure, Options, Security, drive};
+use nuncio_net::{HandshakeFailure, Options, Security, Settings, drive};
 use nuncio_sansio::TlsFacts;
 use nuncio_stream::Start;
 use nuncio_stream::client::{self, Client, Command, End, Reason, Resumption};
@@ -228,9 +228,11 @@ impl Link {
                 server_name: inner.server_name.clone(),
             },
             direct_tls: spot.start == Start::DirectTls,
-            close_timeout: config.closing,
             handshake_failure: Some(Arc::clone(&failure)),
-            ..Options::new(inner.clock, Arc::clone(&inner.metrics))
+            ..Options::new(Arc::new(Settings {
+                close: config.closing,
+                ..Settings::new(inner.clock, Arc::clone(&inner.metrics))
+            }))
         };
         let machine = Gate::new(Client::new(settings, Arc::clone(&inner.entropy), inner.clock.now()));
         let (io, scissors) = Cut::new(io);

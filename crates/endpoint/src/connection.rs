@@ -13,7 +13,7 @@ use nuncio_msrp::sdp::Fingerprint;
 use nuncio_msrp::uri::Hop;
 use nuncio_msrp::{Ident, Scheme, Status};
 use nuncio_net::listen::{Counted, Incoming, Permit};
-use nuncio_net::{HandshakeFailure, Options, OsEntropy, Security};
+use nuncio_net::{HandshakeFailure, Options, OsEntropy, Security, Settings};
 use nuncio_sansio::Host;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
@@ -133,12 +133,12 @@ fn start(
     let life = Arc::new(Life::default());
     let id = inner.next_connection();
     let commands = Commands { id, urgent, data, life: Arc::clone(&life), login: Arc::default() };
-    let mut options = Options::new(inner.clock, Arc::clone(&inner.metrics));
+    let settings = Settings::new(inner.clock, Arc::clone(&inner.metrics));
+    let mut options = Options::new(Arc::new(Settings { handshake: inner.config.connect, ..settings }));
     options.peer = Some(peer);
     options.direct_tls = !matches!(security, Security::None);
     options.security = security;
     options.handshake_failure = Some(Arc::clone(&life.handshake));
-    options.handshake_timeout = inner.config.connect;
     let machine =
         Machine::new(Arc::clone(&inner.machine), Arc::new(OsEntropy), inner.clock.now()).promised(promised);
     let host = Connection {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nuncio_net::{Clock, Options, Security, drive};
+use nuncio_net::{Clock, Options, Security, Settings, drive};
 use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time, TlsFacts};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -105,11 +105,11 @@ impl Raw {
         let (tell, told) = mpsc::channel(QUEUE);
         let (acts, orders) = mpsc::unbounded_channel();
         let failure = Arc::new(OnceLock::new());
-        let mut options = Options::new(Clock::start(), Arc::default());
+        let settings = Settings::new(Clock::start(), Arc::default());
+        let mut options =
+            Options::new(Arc::new(Settings { handshake, close: Duration::from_secs(1), ..settings }));
         options.direct_tls = !matches!(security, Security::None);
         options.security = security;
-        options.handshake_timeout = handshake;
-        options.close_timeout = Duration::from_secs(1);
         options.handshake_failure = Some(Arc::clone(&failure));
         tokio::spawn(Box::pin(drive(stream, Wire::default(), Mouth { tell, acts: orders }, options)));
         Self { acts, told, failure }

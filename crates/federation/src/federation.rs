@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use nuncio_dna::dialback::Secret;
 use nuncio_dna::{Direction, Domain, Policy, Time};
 use nuncio_net::{
-    Clock, Collector, Incoming, Listener, NetMetrics, Options, RateLimit, Security, TlsHosts, drive,
+    Clock, Collector, Incoming, Listener, NetMetrics, Options, RateLimit, Security, Settings, TlsHosts, drive,
 };
 use nuncio_router::commands::Refused;
 use nuncio_router::store::{Fault, Ticket};
@@ -72,10 +72,9 @@ pub struct Federation {
     pub(crate) pairs: Pairs,
     pub(crate) turns: Turns,
     pub(crate) collector: Collector,
-    net: Arc<NetMetrics>,
+    settings: Arc<Settings>,
     secret: Secret,
     policy: ArcSwap<Policy>,
-    rate: Arc<RateLimit>,
     streams: Mutex<BTreeMap<u64, Arc<Live>>>,
     numbers: AtomicU64,
     history: Mutex<History>,
@@ -114,14 +113,19 @@ impl Federation {
             spool: Spool::new(router.store()),
             me: Weak::clone(me),
             policy: ArcSwap::from_pointee(config.policy.clone()),
-            rate: Arc::new(RateLimit::new(config.rate)),
+            settings: Arc::new(Settings {
+                handshake: config.handshake,
+                write_stall: config.write,
+                close: config.close,
+                rate: Some(Arc::new(RateLimit::new(config.rate))),
+                ..Settings::new(clock, net)
+            }),
             config,
             router,
             tls,
             entropy,
             clock,
             collector,
-            net,
             secret,
             metrics: FederationMetrics::default(),
             pairs: Pairs::default(),
@@ -198,14 +202,7 @@ impl Federation {
     }
 
     pub(crate) fn options(&self, peer: std::net::SocketAddr) -> Options {
-        Options {
-            peer: Some(peer),
-            handshake_timeout: self.config.handshake,
-            write_stall: self.config.write,
-            close_timeout: self.config.close,
-            rate: Some(Arc::clone(&self.rate)),
-            ..Options::new(self.clock, Arc::clone(&self.net))
-        }
+        Options { peer: Some(peer), ..Options::new(Arc::clone(&self.settings)) }
     }
 
     /// A new stream.

@@ -45,23 +45,19 @@ pub enum Security {
     },
 }
 
-/// How to run one connection.
+/// What is alike for all connections of a kind: they share it, for each of them is to be small.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct Settings {
     /// The clock.
     pub clock: Clock,
-    /// The peer, for the log.
-    pub peer: Option<SocketAddr>,
-    /// What TLS there is.
-    pub security: Security,
-    /// Whether TLS begins before the first byte (XEP-0368); the machine's first input is then [`Input::Tls`].
-    pub direct_tls: bool,
+    /// What is counted.
+    pub metrics: Arc<NetMetrics>,
     /// How long a TLS handshake may take.
-    pub handshake_timeout: Duration,
+    pub handshake: Duration,
     /// How long a peer may leave bytes unread without taking a single one of them.
     pub write_stall: Duration,
     /// How long to wait for the peer's end of a connection that is being closed, what is still to be written included.
-    pub close_timeout: Duration,
+    pub close: Duration,
     /// So many bytes waiting to be written, and the connection takes no command.
     pub out_watermark: usize,
     /// So many bytes waiting to be written, and nothing is read either: the machine's own answers to a peer that reads
@@ -70,10 +66,47 @@ pub struct Options {
     pub out_limit: usize,
     /// How fast a peer may send, in bytes. A faster one is slowed. Whoever keeps the other end of the `Arc` can change it.
     pub rate: Option<Arc<RateLimit>>,
-    /// What is counted.
-    pub metrics: Arc<NetMetrics>,
+}
+
+impl Settings {
+    /// The defaults: 10 s for a handshake, 60 s of stalled writing, 5 s for closing, 64 KiB waiting before commands stop, 1 MiB
+    /// before reading does, any rate.
+    #[must_use]
+    pub fn new(clock: Clock, metrics: Arc<NetMetrics>) -> Self {
+        Self {
+            clock,
+            metrics,
+            handshake: Duration::from_secs(10),
+            write_stall: Duration::from_secs(60),
+            close: Duration::from_secs(5),
+            out_watermark: 64 * 1024,
+            out_limit: 1024 * 1024,
+            rate: None,
+        }
+    }
+}
+
+/// How to run one connection.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it shares with others.
+    pub settings: Arc<Settings>,
+    /// The peer, for the log.
+    pub peer: Option<SocketAddr>,
+    /// What TLS there is.
+    pub security: Security,
+    /// Whether TLS begins before the first byte (XEP-0368); the machine's first input is then [`Input::Tls`].
+    pub direct_tls: bool,
     /// Where it is written why a TLS handshake failed, for whoever must tell a person. Default: nowhere.
     pub handshake_failure: Option<Arc<OnceLock<HandshakeFailure>>>,
+}
+
+impl Options {
+    /// Without TLS.
+    #[must_use]
+    pub const fn new(settings: Arc<Settings>) -> Self {
+        Self { settings, peer: None, security: Security::None, direct_tls: false, handshake_failure: None }
+    }
 }
 
 /// Why a TLS handshake failed.
@@ -83,28 +116,6 @@ pub struct HandshakeFailure {
     pub why: String,
     /// One side refused the other. Otherwise the connection broke, and the next attempt may succeed.
     pub refused: bool,
-}
-
-impl Options {
-    /// Without TLS, and with the defaults: 10 s for a handshake, 60 s of stalled writing, 5 s for closing, 64 KiB waiting before
-    /// commands stop, 1 MiB before reading does.
-    #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<NetMetrics>) -> Self {
-        Self {
-            clock,
-            peer: None,
-            security: Security::None,
-            direct_tls: false,
-            handshake_timeout: Duration::from_secs(10),
-            write_stall: Duration::from_secs(60),
-            close_timeout: Duration::from_secs(5),
-            out_watermark: 64 * 1024,
-            out_limit: 1024 * 1024,
-            rate: None,
-            metrics,
-            handshake_failure: None,
-        }
-    }
 }
 
 /// Why a connection ended.
@@ -133,7 +144,7 @@ pub struct Ended {
 ///
 /// The machine is drained once before the first input, so that one that speaks first does. An [`Eof`] is its last input from
 /// the peer: [`Eof::Reset`] also stands for a failed handshake, a peer that does not read, and a renegotiation. A machine
-/// that does not close within [`Options::close_timeout`] after it is closed by force.
+/// that does not close within [`Settings::close`] after it is closed by force.
 pub fn drive<Io, M, H>(
     io: Io,
     machine: M,
@@ -149,9 +160,9 @@ where
     // Made outside of the future, which then holds it once; what an async function is called with it would hold twice.
     let mut driver = Driver {
         machine,
-        wire: Wire::new(io, Arc::clone(&options.metrics)),
+        wire: Wire::new(io, Arc::clone(&options.settings.metrics)),
         host,
-        bucket: options.rate.as_ref().map(|limit| Bucket::full(limit.get(), now)),
+        bucket: options.settings.rate.as_ref().map(|limit| Bucket::full(limit.get(), now)),
         options,
         now,
         eof: None,
@@ -189,7 +200,7 @@ async fn contained<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Result<T
 }
 
 fn panicked(options: &Options, panic: &(dyn Any + Send)) -> Why {
-    options.metrics.panicked();
+    options.settings.metrics.panicked();
     tracing::error!(
         peer = options.peer.map(tracing::field::display),
         panic = message(panic),
@@ -266,7 +277,7 @@ where
             match turn {
                 Turn::Command(command) => self.machine.handle(self.time(), Input::Command(command)),
                 Turn::Got(Ok(Got::Bytes(count))) => {
-                    if let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.rate) {
+                    if let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.settings.rate) {
                         bucket.take(limit.get(), count as u64, self.now);
                     }
                 }
@@ -281,7 +292,7 @@ where
                 Turn::Timer => {}
             }
             if self.stalled() {
-                self.options.metrics.budget_hit(label::WRITE_STALL);
+                self.options.settings.metrics.budget_hit(label::WRITE_STALL);
                 tracing::info!(
                     peer = self.options.peer.map(tracing::field::display),
                     "the peer does not read; its connection is dropped"
@@ -293,13 +304,13 @@ where
     }
 
     fn time(&self) -> Time {
-        self.options.clock.time(self.now)
+        self.options.settings.clock.time(self.now)
     }
 
     /// The peer has attempted a renegotiation: drops the connection, writes nothing (S2-04), and tells the operator (S2-08).
     fn renegotiated(&mut self) {
         self.wire.kill();
-        self.options.metrics.renegotiation();
+        self.options.settings.metrics.renegotiation();
         tracing::warn!(
             peer = self.options.peer.map(tracing::field::display),
             "the peer attempted a TLS renegotiation; its connection was dropped"
@@ -309,7 +320,7 @@ where
     /// Tells the machine that the peer's direction is over; once.
     fn end(&mut self, eof: Eof) {
         if eof == Eof::Truncated {
-            self.options.metrics.truncated();
+            self.options.settings.metrics.truncated();
             tracing::info!(
                 peer = self.options.peer.map(tracing::field::display),
                 "the connection ended inside TLS without close_notify"
@@ -318,7 +329,7 @@ where
         if eof == Eof::Reset {
             self.wire.kill();
         }
-        let until = self.now + self.options.close_timeout;
+        let until = self.now + self.options.settings.close;
         if self.eof.is_none() {
             self.machine.handle(self.time(), Input::Eof(eof));
         }
@@ -351,7 +362,8 @@ where
                 match due {
                     Due::Asked(asked) => {
                         let answer = alongside(&mut self.wire, &mut self.now, asked).await;
-                        self.machine.handle(self.options.clock.time(self.now), Input::Answer(answer));
+                        self.machine
+                            .handle(self.options.settings.clock.time(self.now), Input::Answer(answer));
                     }
                     Due::Told(told) => alongside(&mut self.wire, &mut self.now, told).await,
                 }
@@ -363,16 +375,16 @@ where
 
     /// Waits for the next thing to happen, and writes meanwhile.
     async fn turn(&mut self, mut sleep: Pin<&mut Sleep>, socket_first: bool) -> Turn<M::Command> {
-        let mut until = self.deadline.and_then(|deadline| self.options.clock.instant(deadline));
+        let mut until = self.deadline.and_then(|deadline| self.options.settings.clock.instant(deadline));
         let mut by = |other: Option<Instant>| until = until.into_iter().chain(other).min();
         by(self.eof.map(|(_, until)| until));
         let mut may_read = self.eof.is_none() && self.machine.wants_bytes();
         if may_read
-            && let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.rate)
+            && let (Some(bucket), Some(limit)) = (self.bucket.as_mut(), &self.options.settings.rate)
             && let Err(wait) = bucket.ready(limit.get(), self.now)
         {
             if !std::mem::replace(&mut self.slowed, true) {
-                self.options.metrics.budget_hit(label::BYTES_PER_SECOND);
+                self.options.settings.metrics.budget_hit(label::BYTES_PER_SECOND);
             }
             may_read = false;
             by(Some(self.now + wait));
@@ -380,7 +392,7 @@ where
         self.slowed &= !may_read;
         let Self { machine, wire, host, options, now, .. } = self;
         let mut command = pin!(host.command());
-        let mut full = wire.waiting() >= options.out_watermark;
+        let mut full = wire.waiting() >= options.settings.out_watermark;
         // What this turn begins with, the last one has ended with.
         let mut woken = false;
         poll_fn(|cx| {
@@ -396,13 +408,13 @@ where
             }
             if wire.has_pending() {
                 let _written_or_not = wire.poll_flush(cx);
-                full = wire.waiting() >= options.out_watermark;
+                full = wire.waiting() >= options.settings.out_watermark;
             }
             if wire.write_broken() && !may_read {
                 return Poll::Ready(Turn::Got(Ok(Got::Eof(Eof::Reset))));
             }
-            if may_read && wire.waiting() < options.out_limit {
-                let time = options.clock.time(*now);
+            if may_read && wire.waiting() < options.settings.out_limit {
+                let time = options.settings.clock.time(*now);
                 if let Poll::Ready(got) =
                     wire.poll_read(cx, |bytes| machine.handle(time, Input::Bytes(bytes)))
                 {
@@ -416,7 +428,7 @@ where
                 return Poll::Ready(Turn::Command(command));
             }
             // Whatever waits to be written may have begun to wait just now.
-            let stall = wire.stalled_since().map(|since| since + options.write_stall);
+            let stall = wire.stalled_since().map(|since| since + options.settings.write_stall);
             if let Some(until) = until.into_iter().chain(stall).min() {
                 // Deadlines move away with every stanza. The sleep stays where it is, and wakes up once for nothing.
                 if sleep.deadline() > until || sleep.is_elapsed() {
@@ -433,7 +445,7 @@ where
     }
 
     fn stalled(&self) -> bool {
-        self.wire.stalled_since().is_some_and(|since| self.now >= since + self.options.write_stall)
+        self.wire.stalled_since().is_some_and(|since| self.now >= since + self.options.settings.write_stall)
     }
 
     /// Handshakes, and tells the machine what came of it.
@@ -448,12 +460,12 @@ where
 
     /// Everything sent so far goes out in clear, then comes the handshake. None if it failed.
     async fn secure(&mut self, kind: Kind, domain: Option<&str>) -> Option<TlsFacts> {
-        let metrics = &self.options.metrics;
+        let metrics = &self.options.settings.metrics;
         let peer = self.options.peer.map(tracing::field::display);
         if self.eof.is_some() {
             return None;
         }
-        let limit = Instant::now() + self.options.handshake_timeout;
+        let limit = Instant::now() + self.options.settings.handshake;
         let handshake = async {
             poll_fn(|cx| self.wire.poll_flush(cx)).await;
             if self.wire.inside_tls() || self.wire.write_broken() {
@@ -512,7 +524,7 @@ where
 
     /// Flushes, says `close_notify` if inside TLS, ends our direction, and waits for the peer's end (RFC 6120 §4.4); all in bounded time.
     async fn close(&mut self) {
-        let limit = Instant::now() + self.options.close_timeout;
+        let limit = Instant::now() + self.options.settings.close;
         let closing = async {
             self.wire.finish_writing().await;
             if self.eof.is_none() {

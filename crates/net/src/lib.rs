@@ -33,7 +33,7 @@ mod wire;
 mod tests;
 
 pub use clock::Clock;
-pub use driver::{Ended, HandshakeFailure, Options, Security, drive};
+pub use driver::{Ended, HandshakeFailure, Options, Security, Settings, drive};
 pub use entropy::OsEntropy;
 pub use evidence::{Collector, CollectorConfig, Place, Route, Wants};
 pub use https::{Https, HttpsConfig};

@@ -12,7 +12,7 @@ use nuncio_net::http::{HttpLimits, HttpServer, Reply, Routes};
 use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
 use nuncio_net::{
     Budget, BudgetLimits, Clock, Incoming, Listener, NetMetrics, Options, OsEntropy, Rate, RateLimit,
-    Security, TlsHosts, ca,
+    Security, Settings, TlsHosts, ca,
 };
 use nuncio_router::Router;
 use nuncio_router::host::Points;
@@ -172,12 +172,7 @@ struct Door {
     tls: Arc<TlsHosts>,
     stream: Arc<C2sConfig>,
     entropy: Arc<OsEntropy>,
-    clock: Clock,
-    metrics: Arc<NetMetrics>,
-    rate: Arc<RateLimit>,
-    handshake: Duration,
-    write: Duration,
-    close: Duration,
+    settings: Arc<Settings>,
 }
 
 impl Door {
@@ -186,17 +181,14 @@ impl Door {
         loop {
             let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
             let start = if direct { Start::DirectTls } else { Start::Tcp };
-            let machine = C2s::new(Arc::clone(&self.stream), self.entropy.clone(), start, self.clock.now());
+            let machine =
+                C2s::new(Arc::clone(&self.stream), self.entropy.clone(), start, self.settings.clock.now());
             let host = Client::new(Arc::clone(&self.router), peer.ip(), permit, counted);
             let options = Options {
                 peer: Some(peer),
                 security: Security::Server(Arc::clone(&self.tls)),
                 direct_tls: direct,
-                handshake_timeout: self.handshake,
-                write_stall: self.write,
-                close_timeout: self.close,
-                rate: Some(Arc::clone(&self.rate)),
-                ..Options::new(self.clock, Arc::clone(&self.metrics))
+                ..Options::new(Arc::clone(&self.settings))
             };
             // Nothing around it: the task is as large as its future, and there is one for each client.
             tokio::spawn(nuncio_net::drive(stream, machine, host, options));
@@ -363,15 +355,16 @@ pub(crate) async fn serve(
         tls,
         stream: Arc::new(stream_config(&config, router.points())),
         entropy: Arc::new(OsEntropy),
-        clock,
-        metrics,
-        rate: Arc::new(RateLimit::new(Rate {
-            per_second: config.limits.bytes_per_second.into(),
-            burst: u64::from(config.limits.bytes_per_second).max(config.limits.stanza_bytes as u64),
-        })),
-        handshake: Duration::from_secs(config.timeouts.login_seconds),
-        write: Duration::from_secs(config.timeouts.write_seconds),
-        close: Duration::from_secs(config.timeouts.close_seconds),
+        settings: Arc::new(Settings {
+            rate: Some(Arc::new(RateLimit::new(Rate {
+                per_second: config.limits.bytes_per_second.into(),
+                burst: u64::from(config.limits.bytes_per_second).max(config.limits.stanza_bytes as u64),
+            }))),
+            handshake: Duration::from_secs(config.timeouts.login_seconds),
+            write_stall: Duration::from_secs(config.timeouts.write_seconds),
+            close: Duration::from_secs(config.timeouts.close_seconds),
+            ..Settings::new(clock, metrics)
+        }),
     });
     let mut accepting = JoinSet::new();
     accepting.spawn(Arc::clone(&door).accept(starttls, false));

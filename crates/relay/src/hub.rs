@@ -13,7 +13,7 @@ use nuncio_msrp::relay::{
 };
 use nuncio_msrp::uri::{Hop, Host, Path};
 use nuncio_msrp::{Scheme, Status};
-use nuncio_net::{Clock, Collector, NetMetrics, Options, RateLimit, TlsHosts};
+use nuncio_net::{Clock, Collector, NetMetrics, Options, RateLimit, Settings, TlsHosts};
 use nuncio_sansio::{Entropy, Time};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
@@ -35,14 +35,13 @@ pub(crate) struct Hub {
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) clock: Clock,
-    pub(crate) net: Arc<NetMetrics>,
     pub(crate) metrics: RelayMetrics,
     /// Settings of the machines on TCP and TLS, and on WebSocket.
     pub(crate) stream: Arc<relay::Config>,
     pub(crate) message: Arc<relay::Config>,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) dials: Semaphore,
-    rate: Arc<RateLimit>,
+    settings: Arc<Settings>,
     links: Mutex<HashMap<LinkId, Arc<Mailbox>>>,
     numbers: AtomicU64,
     /// Connections that we made or are making.
@@ -75,8 +74,18 @@ impl Hub {
         pieces: Pieces,
     ) -> Arc<Self> {
         let Pieces { accounts, tls, collector, policy, entropy, clock, net } = pieces;
+        // What is read while a peer does not take its own answers would have to be kept: so nothing is (S1-L18).
+        let waiting = config.lane.max(16 * 1_024);
         Arc::new(Self {
-            rate: Arc::new(RateLimit::new(config.rate)),
+            settings: Arc::new(Settings {
+                handshake: config.handshake,
+                write_stall: config.write,
+                close: config.close,
+                out_watermark: waiting,
+                out_limit: waiting,
+                rate: Some(Arc::new(RateLimit::new(config.rate))),
+                ..Settings::new(clock, net)
+            }),
             config,
             accounts,
             tls,
@@ -84,7 +93,6 @@ impl Hub {
             policy: ArcSwap::from_pointee(policy),
             entropy,
             clock,
-            net,
             metrics: RelayMetrics::default(),
             stream: Arc::new(stream),
             message: Arc::new(message),
@@ -101,17 +109,7 @@ impl Hub {
     }
 
     pub(crate) fn options(&self) -> Options {
-        // What is read while a peer does not take its own answers would have to be kept: so nothing is (S1-L18).
-        let waiting = self.config.lane.max(16 * 1_024);
-        Options {
-            handshake_timeout: self.config.handshake,
-            write_stall: self.config.write,
-            close_timeout: self.config.close,
-            out_watermark: waiting,
-            out_limit: waiting,
-            rate: Some(Arc::clone(&self.rate)),
-            ..Options::new(self.clock, Arc::clone(&self.net))
-        }
+        Options::new(Arc::clone(&self.settings))
     }
 
     /// A new connection.

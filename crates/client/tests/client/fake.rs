@@ -13,7 +13,7 @@ use nuncio_client::{
     Client, ClientConfig, Event, Pace, Resolve, Resolved, Roots, Server, Service, Services, Session, Start,
 };
 use nuncio_net::tls::{HostFiles, PairFiles, Peers, TlsSettings};
-use nuncio_net::{Clock, NetMetrics, Options, OsEntropy, Security, TlsHosts, ca, drive};
+use nuncio_net::{Clock, Options, OsEntropy, Security, Settings, TlsHosts, ca, drive};
 use nuncio_sansio::Host;
 use nuncio_stream::c2s::{
     Answer, C2s, C2sConfig, Command, Domain, Enabled, Event as Heard, Question, ResumeFailed, Resumed,
@@ -239,7 +239,7 @@ async fn accept(
         let options = Options {
             security: Security::Server(Arc::clone(&tls)),
             direct_tls: start == Start::DirectTls,
-            ..Options::new(clock, Arc::new(NetMetrics::default()))
+            ..Options::new(Arc::new(Settings::new(clock, Arc::default())))
         };
         let machine = C2s::new(Arc::clone(&config), Arc::new(OsEntropy), start, clock.now());
         let mut seen = seen.clone();

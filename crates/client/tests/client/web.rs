@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use nuncio_net::{Clock, NetMetrics, Options, Security, TlsHosts, drive};
+use nuncio_net::{Clock, Options, Security, Settings, TlsHosts, drive};
 use nuncio_sansio::{Close, Host, Input, Machine, Output, Time};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -73,7 +73,7 @@ pub(crate) async fn serve(tls: Arc<TlsHosts>, path: &str, text: String) -> (Sock
             let options = Options {
                 security: Security::Server(Arc::clone(&tls)),
                 direct_tls: true,
-                ..Options::new(Clock::start(), Arc::new(NetMetrics::default()))
+                ..Options::new(Arc::new(Settings::new(Clock::start(), Arc::default())))
             };
             tokio::spawn(drive(io, answer, Nobody, options));
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use nuncio_dna::{Certificate, Direction, Judgement, Tls};
 use nuncio_net::evidence::{Step, steps};
-use nuncio_net::{Options, Security, dial, drive};
+use nuncio_net::{Options, Security, Settings, dial, drive};
 use nuncio_sansio::{Host, TlsFacts};
 use nuncio_stream::s2s::{
     Answer, By, Command, DialbackError, End, Event, NotResumed, Offers, Opening, Pair, Purpose, Question,
@@ -104,10 +104,12 @@ async fn open(
         peer: Some(peer),
         security: Security::Client { connector, server_name: claim.remote.as_str().to_owned() },
         direct_tls: target.direct_tls,
-        handshake_timeout: parts.config.handshake,
-        close_timeout: parts.config.close,
         handshake_failure: Some(Arc::clone(&handshake)),
-        ..Options::new(parts.clock, Arc::clone(&parts.net))
+        ..Options::new(Arc::new(Settings {
+            handshake: parts.config.handshake,
+            close: parts.config.close,
+            ..Settings::new(parts.clock, Arc::clone(&parts.net))
+        }))
     };
     let reached = Reached::default();
     let caller = Caller { mind, target, seen, handshake, reached, closing: false, closed: false };

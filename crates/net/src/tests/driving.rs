@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::toy::{Ear, Heard, Order, PLENTY, Toy, host};
 use crate::driver::Why;
-use crate::{Clock, Ended, NetMetrics, Options, Rate, RateLimit, drive};
+use crate::{Clock, Ended, NetMetrics, Options, Rate, RateLimit, Settings, drive};
 
 struct Run {
     peer: DuplexStream,
@@ -20,13 +20,13 @@ struct Run {
     task: JoinHandle<Ended>,
 }
 
-fn run(toy: Toy, pipe: usize, permits: usize, set: impl FnOnce(&mut Options)) -> Run {
+fn run(toy: Toy, pipe: usize, permits: usize, set: impl FnOnce(&mut Settings)) -> Run {
     let (peer, io) = duplex(pipe);
     let (host, ear) = host(permits);
     let metrics = Arc::new(NetMetrics::default());
-    let mut options = Options::new(Clock::start(), Arc::clone(&metrics));
-    set(&mut options);
-    let task = tokio::spawn(drive(io, toy, host, options));
+    let mut settings = Settings::new(Clock::start(), Arc::clone(&metrics));
+    set(&mut settings);
+    let task = tokio::spawn(drive(io, toy, host, Options::new(Arc::new(settings))));
     Run { peer, ear, metrics, task }
 }
 
@@ -104,9 +104,9 @@ async fn deadlines_come_even_while_a_write_is_stuck() {
 /// A slow reader fills its own queue, costs bounded memory, and loses its connection; whoever sends to it learns at once.
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_does_not_read_stops_the_commands() {
-    let mut run = run(Toy::default(), 16, PLENTY, |options| {
-        options.out_watermark = 4096;
-        options.write_stall = Duration::from_secs(20);
+    let mut run = run(Toy::default(), 16, PLENTY, |settings| {
+        settings.out_watermark = 4096;
+        settings.write_stall = Duration::from_secs(20);
     });
     let piece = Bytes::from(vec![b'x'; 1024]);
     let start = Instant::now();
@@ -127,9 +127,9 @@ async fn a_peer_that_does_not_read_stops_the_commands() {
 /// Requests of a peer that reads no answers: at last they are not read any more, so the answers cannot pile up.
 #[tokio::test(start_paused = true)]
 async fn answers_that_nobody_reads_do_not_pile_up() {
-    let mut run = run(Toy::default(), 16, PLENTY, |options| {
-        options.out_watermark = 1024;
-        options.out_limit = 4096;
+    let mut run = run(Toy::default(), 16, PLENTY, |settings| {
+        settings.out_watermark = 1024;
+        settings.out_limit = 4096;
     });
     let request = [[b'x'; 99].as_slice(), b"\n"].concat();
     let mut read = 0;
@@ -192,7 +192,7 @@ async fn bytes_stay_in_the_socket_while_the_machine_wants_none() {
 async fn a_fast_peer_is_slowed_until_its_rate_is_raised() {
     let rate = Arc::new(RateLimit::new(Rate { per_second: 1000, burst: 100 }));
     let limit = Arc::clone(&rate);
-    let mut run = run(Toy::default(), 100, PLENTY, |options| options.rate = Some(limit));
+    let mut run = run(Toy::default(), 100, PLENTY, |settings| settings.rate = Some(limit));
     let start = Instant::now();
     let mut text = vec![b'x'; 3000];
     text.push(b'\n');

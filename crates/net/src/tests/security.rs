@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 
 use super::toy::{Ear, Heard, Made, Openssl, Order, PLENTY, Toy, host};
 use crate::tls::{Connector, PairFiles, Roots, TlsHosts, TlsSettings, end_point_binding, xmpp_addresses};
-use crate::{Clock, NetMetrics, Options, Security, drive};
+use crate::{Clock, NetMetrics, Options, Security, Settings, drive};
 
 type Out = Output<String, Heard>;
 
@@ -42,13 +42,13 @@ pub(super) fn join(
 ) -> Ends {
     let (one, two) = duplex(4096);
     let metrics = Arc::new(NetMetrics::default());
-    let mut options = Options::new(Clock::start(), Arc::clone(&metrics));
+    let mut options = Options::new(Arc::new(Settings::new(Clock::start(), Arc::clone(&metrics))));
     options.direct_tls = direct;
     options.security = Security::Server(Arc::clone(hosts));
     let (server_host, server) = host(PLENTY);
     tokio::spawn(drive(one, Toy::default(), server_host, options.clone()));
     options.security = Security::Client { connector: Arc::clone(connector), server_name: name.to_owned() };
-    options.metrics = Arc::default();
+    options.settings = Arc::new(Settings::new(Clock::start(), Arc::default()));
     let (client_host, client) = host(PLENTY);
     tokio::spawn(drive(two, Toy::greeting(greeting), client_host, options));
     Ends { server, client, metrics }
@@ -268,7 +268,7 @@ async fn a_slow_handshake_ends() {
     let (mut peer, io) = duplex(1024);
     let (toy_host, mut ear) = host(PLENTY);
     let metrics = Arc::new(NetMetrics::default());
-    let mut options = Options::new(Clock::start(), Arc::clone(&metrics));
+    let mut options = Options::new(Arc::new(Settings::new(Clock::start(), Arc::clone(&metrics))));
     options.direct_tls = true;
     options.security = Security::Server(hosts(settings));
     tokio::spawn(drive(io, Toy::default(), toy_host, options));
@@ -295,7 +295,7 @@ async fn no_tls_at_all() {
     };
     let (mut peer, io) = duplex(1024);
     let (toy_host, mut ear) = host(PLENTY);
-    let mut options = Options::new(Clock::start(), Arc::default());
+    let mut options = Options::new(Arc::new(Settings::new(Clock::start(), Arc::default())));
     options.direct_tls = true;
     options.security = Security::Server(hosts(settings));
     tokio::spawn(drive(io, Toy::default(), toy_host, options));
@@ -319,7 +319,7 @@ fn s2_04_a_hello_request_ends_the_connection() {
     server.expect("ACCEPT");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let metrics = Arc::new(NetMetrics::default());
-    let mut options = Options::new(Clock::start(), Arc::clone(&metrics));
+    let mut options = Options::new(Arc::new(Settings::new(Clock::start(), Arc::clone(&metrics))));
     options.direct_tls = true;
     options.security = Security::Client { connector: believing(&a, None), server_name: "a.example".into() };
     let (toy_host, mut ear) = host(PLENTY);

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::{Clock, NetMetrics, Options, Security, TlsHosts, ca, drive};
+use crate::{Clock, NetMetrics, Options, Security, Settings, TlsHosts, ca, drive};
 
 /// What a test waits for at most. Only a failing test waits that long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -257,7 +257,7 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, ears) = channel();
-        let mut options = Options::new(Clock::start(), Arc::clone(&metrics));
+        let mut options = Options::new(Arc::new(Settings::new(Clock::start(), Arc::clone(&metrics))));
         options.security = Security::Server(tls);
         options.direct_tls = direct_tls;
         runtime.spawn(async move {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nuncio_client::Roots;
 use nuncio_net::tls::PairFiles;
-use nuncio_net::{Clock, Connector, NetMetrics, Options, Security, drive};
+use nuncio_net::{Clock, Connector, Options, Security, Settings, drive};
 use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -107,7 +107,7 @@ impl Raw {
         let options = Options {
             security: Security::Client { connector, server_name: "localhost".to_owned() },
             direct_tls: true,
-            ..Options::new(Clock::start(), Arc::new(NetMetrics::default()))
+            ..Options::new(Arc::new(Settings::new(Clock::start(), Arc::default())))
         };
         tokio::spawn(drive(io, Pipe::default(), Ends { heard: tell, say: told }, options));
         Self { say, heard, text: String::new() }

@@ -13,8 +13,8 @@ use nuncio_dna::{CertificateDer, Policy};
 use nuncio_msrp::digest::{Algorithm, Challenge};
 use nuncio_net::tls::{HostFiles, PairFiles, Peers, Roots, TlsSettings};
 use nuncio_net::{
-    Budget, BudgetLimits, Clock, Connector, Listener, NetMetrics, Options, OsEntropy, Security, TlsHosts, ca,
-    drive,
+    Budget, BudgetLimits, Clock, Connector, Listener, NetMetrics, Options, OsEntropy, Security, Settings,
+    TlsHosts, ca, drive,
 };
 use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
 use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time};
@@ -192,7 +192,7 @@ impl Stage {
         let options = Options {
             security: Security::Client { connector, server_name: self.name.clone() },
             direct_tls: true,
-            ..Options::new(Clock::start(), Arc::new(NetMetrics::default()))
+            ..Options::new(Arc::new(Settings::new(Clock::start(), Arc::default())))
         };
         tokio::spawn(drive(io, Pipe::default(), Ends { heard: tell, say: told }, options));
         Raw { say, heard, bytes: Vec::new() }
