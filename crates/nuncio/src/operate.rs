@@ -65,24 +65,40 @@ impl Operator {
     fn read_again(&self) -> anyhow::Result<String> {
         let config = config::check_files(self.place.config.as_deref(), self.place.data.as_deref())?;
         let (settings, local) = serve::tls_settings(&config, Local::Make)?;
-        if let Some(running) = &self.relay {
-            let policy = crate::msrp::policy(&config)?;
-            let settings = serve::msrp_tls(&config, &settings, local.as_ref())?;
-            running.tls.replace(settings).context("certificates of the MSRP relay")?;
-            running.relay.set_policy(policy);
+        // Everything is read before anything is replaced.
+        let relay = match &self.relay {
+            Some(running) => {
+                let policy = crate::msrp::policy(&config)?;
+                let settings = serve::msrp_tls(&config, &settings, local.as_ref())?;
+                let tls = running.tls.prepare(settings).context("certificates of the MSRP relay")?;
+                Some((&running.relay, tls, policy))
+            }
+            None => None,
+        };
+        let federation = match &self.federation {
+            Some((federation, tls)) => {
+                let policy = crate::federation::policy(&config)?;
+                let read = tls.prepare(crate::federation::tls_settings(&settings)).context("certificates")?;
+                Some((federation, tls, read, policy))
+            }
+            None => None,
+        };
+        let clients = self.tls.prepare(settings).context("certificates")?;
+        self.level.set(&config.log.level)?;
+        if let Some((relay, tls, policy)) = relay {
+            tls.commit();
+            relay.set_policy(policy);
         }
-        if let Some((federation, tls)) = &self.federation {
-            let policy = crate::federation::policy(&config)?;
+        if let Some((federation, tls, read, policy)) = federation {
             let before = tls.certificates();
-            tls.replace(crate::federation::tls_settings(&settings)).context("certificates")?;
+            read.commit();
             federation.set_policy(policy);
             if tls.certificates() != before {
                 // They believe us for what we have shown them.
                 federation.reset_streams(self.reset_window());
             }
         }
-        let warnings = self.tls.replace(settings).context("certificates")?;
-        self.level.set(&config.log.level)?;
+        let warnings = clients.commit();
         let mut said = format!(
             "{} certificates in use; the log's level is {}",
             self.tls.certificates().len(),

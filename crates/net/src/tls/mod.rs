@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, TrustAnchor};
 use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, ServerConfig};
@@ -202,6 +202,26 @@ pub struct TlsHosts {
     settings: Mutex<TlsSettings>,
 }
 
+/// Hosts that were read and are not in place yet: [`TlsHosts::prepare`].
+#[must_use]
+#[derive(Debug)]
+pub struct Replacement<'a> {
+    current: &'a ArcSwap<Hosts>,
+    own: MutexGuard<'a, TlsSettings>,
+    hosts: Hosts,
+    settings: TlsSettings,
+    warnings: Vec<Warning>,
+}
+
+impl Replacement<'_> {
+    /// Puts them in place. Gives what the operator should know of them.
+    pub fn commit(mut self) -> Vec<Warning> {
+        self.current.store(Arc::new(self.hosts));
+        *self.own = self.settings;
+        self.warnings
+    }
+}
+
 impl TlsHosts {
     /// Loads everything.
     ///
@@ -218,8 +238,9 @@ impl TlsHosts {
     /// # Errors
     /// As for [`TlsHosts::load`]; then everything stays as it was.
     pub fn reload(&self) -> Result<Vec<Warning>, TlsError> {
-        let settings = self.settings.lock();
-        self.exchange(&settings)
+        let own = self.settings.lock();
+        let settings = own.clone();
+        Ok(self.prepare_in(own, settings)?.commit())
     }
 
     /// Like [`TlsHosts::reload`], with other settings.
@@ -227,17 +248,26 @@ impl TlsHosts {
     /// # Errors
     /// As for [`TlsHosts::load`]; then everything stays as it was, settings included.
     pub fn replace(&self, settings: TlsSettings) -> Result<Vec<Warning>, TlsError> {
-        let mut own = self.settings.lock();
-        let warnings = self.exchange(&settings)?;
-        *own = settings;
-        Ok(warnings)
+        Ok(self.prepare(settings)?.commit())
     }
 
-    // The caller holds the lock of the settings, so exchanges come one after the other.
-    fn exchange(&self, settings: &TlsSettings) -> Result<Vec<Warning>, TlsError> {
-        let (hosts, warnings) = build(settings, Some(&self.current.load()))?;
-        self.current.store(Arc::new(hosts));
-        Ok(warnings)
+    /// Reads what [`TlsHosts::replace`] puts in place, for whoever replaces several things or none. Until it is committed or dropped nobody
+    /// else can exchange anything here.
+    ///
+    /// # Errors
+    /// As for [`TlsHosts::load`].
+    pub fn prepare(&self, settings: TlsSettings) -> Result<Replacement<'_>, TlsError> {
+        self.prepare_in(self.settings.lock(), settings)
+    }
+
+    // Whoever holds the lock of the settings keeps others from exchanging anything, ticket keys included.
+    fn prepare_in<'a>(
+        &'a self,
+        own: MutexGuard<'a, TlsSettings>,
+        settings: TlsSettings,
+    ) -> Result<Replacement<'a>, TlsError> {
+        let (hosts, warnings) = build(&settings, Some(&self.current.load()))?;
+        Ok(Replacement { current: &self.current, own, hosts, settings, warnings })
     }
 
     /// Forgets all ticket keys: no session that began before can be resumed (S0-28; RFC 6120 §4.9.3.16).
