@@ -222,10 +222,14 @@ impl Head {
     /// The response to this request (RFC 4975 §7.2): to a SEND it goes one hop, to anything else all the way back.
     pub fn response(&self, status: Status) -> Option<Self> {
         let to = if self.is_send() { self.from.only_first()? } else { self.from.clone() };
+        Some(Self::request(self.id, Method::Send, to, self.to.only_first()?).with_status(status))
+    }
+
+    /// This response with another status.
+    pub fn with_status(mut self, status: Status) -> Self {
         let comment = Some(status.comment()).filter(|comment| !comment.is_empty()).map(Into::into);
-        let mut head = Self::request(self.id, Method::Send, to, self.to.only_first()?);
-        head.start = Start::Response { status, comment };
-        Some(head)
+        self.start = Start::Response { status, comment };
+        self
     }
 
     /// The report on `range` of a message that came with this SEND (RFC 4975 §7.1.3, §7.1.4). None if the SEND has no Message-ID.
@@ -267,6 +271,13 @@ impl Head {
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), FieldError> {
         self.fields.push(Field::new(name, value)?);
         Ok(())
+    }
+
+    /// How many bytes of memory it holds beside itself, about.
+    pub fn text(&self) -> usize {
+        let fields =
+            self.fields.iter().map(|field| size_of::<Field>() + field.name.len() + field.value.len());
+        self.to.text() + self.from.text() + fields.sum::<usize>()
     }
 
     /// Writes everything that comes before the body, the empty line included if there is a body.

@@ -361,6 +361,11 @@ pub enum PathError {
 }
 
 impl Path {
+    /// How many bytes of memory it holds, about.
+    pub fn text(&self) -> usize {
+        self.0.iter().map(|uri| size_of::<Uri>() + uri.text.len()).sum()
+    }
+
     /// Reads URIs with one space between them; more spaces are tolerated.
     ///
     /// # Errors

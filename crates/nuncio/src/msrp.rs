@@ -9,7 +9,9 @@ use nuncio_dna::Policy;
 use nuncio_extensions::external_services::{self, Pass};
 use nuncio_net::tls::{HostFiles, PairFiles, Peers, TlsSettings};
 use nuncio_net::{Clock, Collector, Listener, NetMetrics, OsEntropy, Rate, TlsHosts};
-use nuncio_relay::{Account, Accounts, Algorithm, Bounds, Boxed, Expires, Parts, Relay, RelayConfig};
+use nuncio_relay::{
+    Account, Accounts, Algorithm, Bounds, Boxed, Expires, Parts, Relay, RelayConfig, SealKeys,
+};
 use nuncio_router::Router;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::jid::BareJid;
@@ -117,6 +119,7 @@ pub(crate) fn settings(config: &Config, port: u16, websocket: Option<u16>) -> an
             uris_per_account: msrp.uris_per_account,
             connects_per_account: msrp.connects_per_account,
             connects_per_host: msrp.connects_per_host,
+            links_per_account: msrp.connections_per_account,
             ..Bounds::default()
         },
         idle_own: Duration::from_secs(msrp.idle_seconds),
@@ -127,6 +130,8 @@ pub(crate) fn settings(config: &Config, port: u16, websocket: Option<u16>) -> an
         close: Duration::from_secs(config.timeouts.close_seconds),
         rate: Rate { per_second: rate, burst: rate.max(65_536) },
         lane: msrp.buffer_bytes,
+        waiting: msrp.buffers_bytes,
+        patience: Duration::from_secs(msrp.hold_seconds),
         outgoing: msrp.connections_out,
         relays,
         clear: msrp.clear,
@@ -155,7 +160,10 @@ pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
     let tls = Arc::new(tls);
     let port_of = |listener: &Listener| listener.addresses().first().map(std::net::SocketAddr::port);
     let port = port_of(listener).unwrap_or(2855);
-    let settings = settings(config, port, port_of(websocket))?;
+    let mut settings = settings(config, port, port_of(websocket))?;
+    let secret = router.secret_for("sealed URIs of the MSRP relay");
+    settings.seal =
+        <[u8; 32]>::try_from(&secret[..]).ok().and_then(|key| SealKeys::new([&key])).map(Arc::new);
     let host = settings.host.clone();
     let ports = std::iter::once((settings.port, "tcp")).chain(settings.websocket.map(|port| (port, "ws")));
     let ports = ports.collect();
@@ -189,7 +197,7 @@ struct Ours(Arc<Router>);
 
 impl Ours {
     /// Whether an account may use the relay; none if there is none.
-    async fn may(&self, account: &BareJid) -> Option<bool> {
+    async fn allows(&self, account: &BareJid) -> Option<bool> {
         match self.0.account(account).await {
             Ok(known) => known.filter(|known| !known.deleting).map(|known| !known.disabled),
             Err(fault) => {
@@ -210,7 +218,7 @@ impl Accounts for Ours {
             }
             let left = pass.expires.as_second().saturating_sub(self.0.now().as_second());
             let seconds = u32::try_from(left).ok().filter(|left| *left > 0)?;
-            let allowed = self.may(&account).await?;
+            let allowed = self.allows(&account).await?;
             let password = Zeroizing::new(pass.password);
             Some(Account { name: account.as_str().into(), password, allowed, seconds: Some(seconds) })
         })
@@ -226,10 +234,19 @@ impl Accounts for Ours {
             }
             // Of several nobody can say which is meant: AUTH names none.
             let [account] = ours.as_slice() else { return None };
-            let allowed = self.may(account).await?;
+            let allowed = self.allows(account).await?;
             // Nobody can know it, and nobody is asked for it.
             let password = Zeroizing::new(OsEntropy.token());
             Some(Account { name: account.as_str().into(), password, allowed, seconds: None })
+        })
+    }
+
+    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, bool> {
+        Box::pin(async move {
+            match BareJid::new(account) {
+                Ok(account) => self.allows(&account).await == Some(true),
+                Err(_) => false,
+            }
         })
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio_dna::{Pattern, posh};
 use nuncio_msrp::digest::Algorithm;
-use nuncio_msrp::relay::{Bounds, Expires};
+use nuncio_msrp::relay::{Bounds, Expires, SealKeys};
 use nuncio_net::{Rate, dial::Haste};
 
 /// Settings of a [`crate::Relay`].
@@ -20,6 +21,9 @@ pub struct RelayConfig {
     pub others: Vec<String>,
     /// The port under which WebSocket clients know it (RFC 7977), if there is one.
     pub websocket: Option<u16>,
+    /// What seals the URIs of clients behind other relays. Machines of the same name that share it know each other's, and each knows its own
+    /// when it starts again.
+    pub seal: Option<Arc<SealKeys>>,
     /// The hashes of challenges, the strongest first.
     pub algorithms: Vec<Algorithm>,
     /// For how long URIs are good, in seconds.
@@ -50,6 +54,10 @@ pub struct RelayConfig {
     pub rate: Rate,
     /// So many bytes of one session may wait for a slow connection before its sender is held.
     pub lane: usize,
+    /// So many bytes may wait for all connections together before every sender is held with its first one.
+    pub waiting: usize,
+    /// How long a session may be held on a connection that others share, behind a relay, until it is given up for them.
+    pub patience: Duration,
     /// Connections that the relay makes, at once.
     pub outgoing: usize,
     /// How addresses of a next hop are tried.
@@ -73,6 +81,7 @@ impl RelayConfig {
             port,
             others: Vec::new(),
             websocket: None,
+            seal: None,
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             expires: Expires { least: 60, default: 1_800, most: 86_400 },
             bounds: Bounds::default(),
@@ -88,6 +97,8 @@ impl RelayConfig {
             close: Duration::from_secs(5),
             rate: Rate::UNLIMITED,
             lane: 128 * 1_024,
+            waiting: 32 * 1_024 * 1_024,
+            patience: Duration::from_secs(10),
             outgoing: 10_000,
             haste: Haste::default(),
             relays: Vec::new(),

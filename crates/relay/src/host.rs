@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use nuncio_dna::Certificate;
 use nuncio_msrp::Status;
 use nuncio_msrp::relay::{
     Account, Answer, Closed, Command, Direction, Event, Flow, LinkId, Next, Owner, Piece, Question,
+    RouteError,
 };
 use nuncio_net::Permit;
 use nuncio_net::listen::Counted;
@@ -21,13 +23,6 @@ use crate::out::Dialed;
 /// As much as is logged of a name that somebody may have made up.
 fn brief(name: &str) -> String {
     name.chars().take(64).collect()
-}
-
-/// Where the pieces of a SEND go that has begun.
-struct Way {
-    to: Arc<Mailbox>,
-    /// When the URI expires on which it goes.
-    until: Time,
 }
 
 /// The host of one connection.
@@ -45,10 +40,8 @@ pub(crate) struct LinkHost {
     facts: Option<Box<TlsFacts>>,
     /// Whether nothing may be sent: the peer is not who it should be.
     unproven: bool,
-    /// SENDs from here that have begun.
-    ways: BTreeMap<Flow, Way>,
-    /// The session that was routed last, and until when it is good.
-    routed: Option<(u64, Time)>,
+    /// Where the pieces go of SENDs from here that have begun.
+    ways: BTreeMap<Flow, Arc<Mailbox>>,
     /// For how long the credentials are good that were asked for last.
     asked: Option<Duration>,
     /// Whether the URI that was asked for last belongs to the client at the other end, and to none behind it.
@@ -87,7 +80,6 @@ impl LinkHost {
             facts: None,
             unproven: false,
             ways: BTreeMap::new(),
-            routed: None,
             asked: None,
             direct: false,
             until: None,
@@ -103,6 +95,13 @@ impl LinkHost {
         }
     }
 
+    /// For how many seconds the certificate is still valid that the peer has shown.
+    fn certificate_left(&self) -> Option<u32> {
+        let leaf = self.facts.as_ref()?.peer_certificates.first()?;
+        let left = Certificate::read(leaf).ok()?.not_after.since(SystemTime::now().into());
+        Some(u32::try_from(left.as_secs()).unwrap_or(u32::MAX))
+    }
+
     fn account(&mut self, found: Option<Account>) -> Answer {
         self.asked = found
             .as_ref()
@@ -112,7 +111,6 @@ impl LinkHost {
     }
 
     fn piece(&mut self, flow: Flow, piece: Piece) {
-        let now = self.hub.clock.now();
         match &piece {
             Piece::Head(forwarded) => {
                 self.hub.metrics.sends.inc();
@@ -125,11 +123,7 @@ impl LinkHost {
                     self.hub.undelivered(&piece, &self.mail, Status::TIMEOUT);
                     return;
                 };
-                let until = match self.routed {
-                    Some((session, until)) if session == flow.session => until,
-                    _ => now,
-                };
-                self.ways.insert(flow, Way { to, until });
+                self.ways.insert(flow, to);
             }
             Piece::Data(bytes) => {
                 self.hub.metrics.body_bytes.inc_by(u64::try_from(bytes.len()).unwrap_or_default());
@@ -138,10 +132,7 @@ impl LinkHost {
         }
         let ended = matches!(piece, Piece::End(_));
         let Some(way) = self.ways.get(&flow) else { return };
-        // A URI ends in the middle of a message as well: what follows is refused with its next chunk.
-        let expired = way.until <= now && !ended;
-        let piece = if expired { Piece::End(nuncio_msrp::Flag::Abort) } else { piece };
-        let gone = match way.to.put(flow, piece, &self.mail) {
+        let gone = match way.put(flow, piece, &self.mail) {
             Put::Taken => false,
             Put::Full => {
                 self.hub.metrics.holds.inc();
@@ -152,7 +143,7 @@ impl LinkHost {
                 true
             }
         };
-        if ended || expired || gone {
+        if ended || gone {
             self.ways.remove(&flow);
         }
     }
@@ -215,10 +206,13 @@ where
     async fn ask(&mut self, question: Question) -> Answer {
         match question {
             Question::Route { to, from } => {
-                let route = self.hub.route(self.id, &to, &from);
-                if let Ok(route) = &route {
-                    self.useful();
-                    self.routed = Some((route.session, route.until));
+                let mut route = self.hub.route(self.id, &to, &from);
+                if matches!(route, Err(RouteError::Unknown)) && self.hub.adopt(&to).await {
+                    route = self.hub.route(self.id, &to, &from);
+                }
+                match &route {
+                    Ok(_) => self.useful(),
+                    Err(error) => self.hub.unroutable(*error),
                 }
                 Answer::Route(route)
             }
@@ -245,15 +239,24 @@ where
                 self.account(found)
             }
             Question::Certified { addresses } => {
-                let found = self.hub.accounts.by_certificate(&addresses).await;
+                // Nothing outlives the certificate that it was given for.
+                let found = match self.certificate_left() {
+                    None | Some(0) => None,
+                    left => self.hub.accounts.by_certificate(&addresses).await.map(|account| {
+                        let seconds = account.seconds.into_iter().chain(left).min();
+                        Account { seconds, ..account }
+                    }),
+                };
                 self.account(found)
             }
-            Question::Issue { account, owner, client, seconds } => {
-                let now = self.hub.clock.now();
+            Question::Issue { account, owner, from, seconds } => {
                 self.direct = matches!(owner, Owner::Link(_));
-                let mut registry = self.hub.registry.lock();
-                let issued = registry.issue(now, &account, owner, client, seconds, &*self.hub.entropy);
-                self.hub.count_uris(&registry);
+                let issued = self.hub.issue(&account, owner, from, seconds);
+                // What ended its account's sessions since the login may have come before there was this one.
+                if issued.is_ok() && !self.hub.accounts.may(&account).await {
+                    self.hub.end(&account);
+                    return Answer::Issued(Err(Status::FORBIDDEN));
+                }
                 Answer::Issued(issued)
             }
         }
@@ -280,7 +283,7 @@ where
     async fn closed(&mut self) {
         // The machine has ended what it knew of; what it could not end is ended here.
         for (flow, way) in std::mem::take(&mut self.ways) {
-            let _gone = way.to.put(flow, Piece::End(nuncio_msrp::Flag::Abort), &self.mail);
+            let _gone = way.put(flow, Piece::End(nuncio_msrp::Flag::Abort), &self.mail);
         }
         self.hub.good_until(self.id, self.until, None);
         self.hub.metrics.closed.get_or_create(&Why { why: why(self.why) }).inc();

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nuncio_dna::Policy;
-use nuncio_msrp::lanes::NoRoom;
 use nuncio_msrp::relay::{
-    self, Command, Direction, Frame, LinkId, Next, Piece, Registry, Route as Way, RouteError,
+    self, Command, Direction, Frame, LinkId, Next, Owner, Piece, Registry, Route as Way, RouteError,
 };
-use nuncio_msrp::uri::{Hop, Host, Path};
+use nuncio_msrp::uri::{Hop, Host, Path, Uri};
 use nuncio_msrp::{Scheme, Status};
 use nuncio_net::{Clock, Collector, NetMetrics, Options, RateLimit, Settings, TlsHosts};
 use nuncio_sansio::{Entropy, Time};
@@ -20,10 +19,12 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::accounts::Accounts;
 use crate::config::RelayConfig;
-use crate::mailbox::{Left, Mailbox};
+use crate::mailbox::{Left, Mailbox, NoRoom, Waiting};
 use crate::metrics::{self, RelayMetrics};
 use crate::out;
 
+/// So many bytes may be on their way into a socket. More waits in the mailbox, where it counts against a bound.
+const UNWRITTEN: usize = 32 * 1_024;
 /// Connections that are being made, at once.
 const DIALS: usize = 256;
 
@@ -43,6 +44,7 @@ pub(crate) struct Hub {
     pub(crate) dials: Semaphore,
     settings: Arc<Settings>,
     links: Mutex<HashMap<LinkId, Arc<Mailbox>>>,
+    waiting: Arc<Waiting>,
     numbers: AtomicU64,
     /// Connections that we made or are making.
     outgoing: AtomicUsize,
@@ -76,12 +78,14 @@ impl Hub {
         let Pieces { accounts, tls, collector, policy, entropy, clock, net } = pieces;
         // What is read while a peer does not take its own answers would have to be kept: so nothing is (S1-L18).
         let waiting = config.lane.max(16 * 1_024);
+        let metrics = RelayMetrics::default();
         Arc::new(Self {
+            waiting: Waiting::new(metrics.waiting_bytes.clone(), config.waiting),
             settings: Arc::new(Settings {
                 handshake: config.handshake,
                 write_stall: config.write,
                 close: config.close,
-                out_watermark: waiting,
+                out_watermark: UNWRITTEN,
                 out_limit: waiting,
                 rate: Some(Arc::new(RateLimit::new(config.rate))),
                 ..Settings::new(clock, net)
@@ -93,7 +97,7 @@ impl Hub {
             policy: ArcSwap::from_pointee(policy),
             entropy,
             clock,
-            metrics: RelayMetrics::default(),
+            metrics,
             stream: Arc::new(stream),
             message: Arc::new(message),
             registry: Mutex::new(registry),
@@ -113,19 +117,19 @@ impl Hub {
     }
 
     /// A new connection.
-    pub(crate) fn open(&self, hop: Option<Hop>) -> (LinkId, Arc<Mailbox>) {
-        self.open_in(&mut self.registry.lock(), hop)
+    pub(crate) fn open(&self) -> (LinkId, Arc<Mailbox>) {
+        self.open_in(&mut self.registry.lock(), None)
     }
 
-    fn open_in(&self, registry: &mut Registry, hop: Option<Hop>) -> (LinkId, Arc<Mailbox>) {
+    fn open_in(&self, registry: &mut Registry, made: Option<(Hop, Arc<str>)>) -> (LinkId, Arc<Mailbox>) {
         let id = LinkId(self.numbers.fetch_add(1, Ordering::Relaxed) + 1);
-        let mail = Mailbox::new(self.config.lane);
-        let direction = if hop.is_some() { Direction::Outbound } else { Direction::Inbound };
+        let mail = Mailbox::new(self.config.lane, Arc::clone(&self.waiting));
+        let direction = if made.is_some() { Direction::Outbound } else { Direction::Inbound };
         if direction == Direction::Outbound {
             self.outgoing.fetch_add(1, Ordering::Relaxed);
         }
         self.metrics.connections.get_or_create(&way(direction)).inc();
-        registry.opened(id, hop);
+        registry.opened(id, made);
         self.links.lock().insert(id, Arc::clone(&mail));
         if self.stopping.load(Ordering::Acquire) {
             mail.order(Command::Close);
@@ -219,26 +223,75 @@ impl Hub {
                 }
                 let (hop, account) = (hop.clone(), Arc::clone(account));
                 // At once, so that whoever comes next takes the same one.
-                let (id, _) = self.open_in(&mut registry, Some(hop.clone()));
+                let (id, _) = self.open_in(&mut registry, Some((hop.clone(), Arc::clone(&account))));
                 Ok((Way { next: Next::Link(id), ..route }, Some((id, hop, account))))
             }
         });
         drop(registry);
-        match found {
-            Ok((route, connect)) => {
-                if let Some((id, hop, account)) = connect {
-                    tokio::spawn(out::connect(Arc::clone(self), id, hop, account));
-                }
-                Ok(route)
-            }
-            Err(error) => {
-                self.metrics.unroutable.get_or_create(&metrics::Route { reason: reason(error) }).inc();
-                Err(error)
-            }
+        let (route, connect) = found?;
+        if let Some((id, hop, account)) = connect {
+            tokio::spawn(out::connect(Arc::clone(self), id, hop, account));
         }
+        Ok(route)
     }
 
-    pub(crate) fn count_uris(&self, registry: &Registry) {
+    /// A request was not passed on.
+    pub(crate) fn unroutable(&self, error: RouteError) {
+        self.metrics.unroutable.get_or_create(&metrics::Route { reason: reason(error) }).inc();
+    }
+
+    /// Whether a URI in this path was not known here, and is from now on: another machine of our name has sealed it, or this one before its last
+    /// start, and its account may still use the relay.
+    pub(crate) async fn adopt(&self, to: &Path) -> bool {
+        let mut any = false;
+        for uri in to.uris().iter().take(2) {
+            let now = self.clock.now();
+            let account = {
+                let mut registry = self.registry.lock();
+                registry.sealed(now, uri).filter(|_| registry.adopt(now, uri))
+            };
+            let Some(account) = account else { continue };
+            // In this order, as with a URI that is issued: what ends the account's sessions from now on ends this one as well.
+            if self.accounts.may(&account).await {
+                tracing::info!(%account, "a URI of the MSRP relay was known by its seal");
+                any = true;
+            } else {
+                self.end(&account);
+            }
+        }
+        any
+    }
+
+    /// A URI for an account.
+    pub(crate) fn issue(&self, account: &str, owner: Owner, from: Path, seconds: u32) -> Result<Uri, Status> {
+        let mut registry = self.registry.lock();
+        let issued = registry.issue(self.clock.now(), account, owner, from, seconds, &*self.entropy);
+        self.count_uris(&registry);
+        issued
+    }
+
+    /// An account may not use the relay any more: its URIs are void, and the connections of its clients end. Gives how many.
+    pub(crate) fn end(&self, account: &str) -> usize {
+        let links = {
+            let mut registry = self.registry.lock();
+            let links = registry.revoke(account);
+            self.count_uris(&registry);
+            links
+        };
+        for link in &links {
+            self.order(*link, Command::Close);
+        }
+        if !links.is_empty() {
+            tracing::info!(
+                account,
+                connections = links.len(),
+                "an account may not use the MSRP relay any more"
+            );
+        }
+        links.len()
+    }
+
+    fn count_uris(&self, registry: &Registry) {
         self.metrics.uris.set(i64::try_from(registry.len()).unwrap_or(i64::MAX));
     }
 
@@ -338,6 +391,7 @@ const fn reason(error: RouteError) -> &'static str {
     match error {
         RouteError::Unknown => "unknown",
         RouteError::NotAllowed => "not_allowed",
+        RouteError::Unproven => "unproven",
         RouteError::Elsewhere => "elsewhere",
         RouteError::NoWay => "no_way",
         RouteError::Budget => "budget",

@@ -24,5 +24,5 @@ pub use accounts::{Account, Accounts, Boxed};
 pub use config::RelayConfig;
 pub use metrics::{Login, RelayMetrics, Route, Way, Why};
 pub use nuncio_msrp::digest::Algorithm;
-pub use nuncio_msrp::relay::{Bounds, Expires};
+pub use nuncio_msrp::relay::{Bounds, Expires, SealKeys};
 pub use relay::{Parts, Relay, StartError};

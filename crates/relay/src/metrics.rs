@@ -32,6 +32,7 @@ metrics! {
     body_bytes: Counter = "Bytes of bodies that the MSRP relay passed on",
     requests: Counter = "Requests beside SEND, responses and reports that the MSRP relay passed on or made",
     unroutable: Family<Route, Counter> = "Requests that the MSRP relay refused to pass on, by why",
+    waiting_bytes: Gauge = "Bytes of memory, about, of what waits in the MSRP relay for its receivers",
     holds: Counter = "How often a sender was held because its receiver is slower",
     dials: Counter = "Connections that the MSRP relay tried to make",
     dial_failures: Family<Why, Counter> = "Connections that the MSRP relay could not make, by why",
@@ -54,7 +55,7 @@ const DIALS: [&str; 9] = [
     "no_certificate",
 ];
 /// Why a request is not passed on.
-const ROUTES: [&str; 5] = ["unknown", "not_allowed", "elsewhere", "no_way", "budget"];
+const ROUTES: [&str; 6] = ["unknown", "not_allowed", "unproven", "elsewhere", "no_way", "budget"];
 
 impl RelayMetrics {
     fn begin(&self) {

@@ -1,10 +1,10 @@
 //! The relay as whoever runs it sees it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nuncio_dna::Policy;
-use nuncio_msrp::relay::{self, Command, Direction, Framing, Link, NonceKey, Registry};
+use nuncio_msrp::relay::{self, Direction, Framing, Link, NonceKey, Registry};
 use nuncio_msrp::uri::{Hop, Host, UriError};
 use nuncio_msrp::{Scheme, Transport};
 use nuncio_net::listen::Incoming;
@@ -85,8 +85,13 @@ impl Relay {
                 others.push(hop(name, port, Transport::Ws)?);
             }
         }
-        let registry = Registry::new(&config.host, config.port, others, config.bounds)
+        let mut registry = Registry::new(&config.host, config.port, others, config.bounds)
             .map_err(|why| StartError::Host { name: config.host.clone(), why })?;
+        if let Some(keys) = &config.seal {
+            let origin = SystemTime::now().checked_sub(clock.now().since_origin());
+            let epoch = origin.and_then(|origin| origin.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+            registry = registry.sealing(Arc::clone(keys), epoch.as_secs());
+        }
         let nonces = Arc::new(NonceKey::new(&*entropy, config.nonce));
         let machine = |framing| relay::Config {
             framing,
@@ -94,6 +99,7 @@ impl Relay {
             probation: config.probation,
             idle_own: config.idle_own,
             idle_foreign: config.idle_foreign,
+            patience: config.patience,
             strikes: config.strikes,
             failures: config.failures,
             algorithms: config.algorithms.clone(),
@@ -131,7 +137,7 @@ impl Relay {
     ) -> (Link, TcpStream, LinkHost, nuncio_net::Options) {
         let Incoming { stream, peer, permit, counted, .. } = listener.accept().await;
         let hub = &self.hub;
-        let (id, mail) = hub.open(None);
+        let (id, mail) = hub.open();
         let (config, entropy) = (Arc::clone(config), Arc::clone(&hub.entropy));
         let machine = Link::new(id, Direction::Inbound, config, entropy, hub.clock.now());
         let host = LinkHost::incoming(Arc::clone(hub), (id, mail), peer.ip(), (permit, counted));
@@ -146,23 +152,7 @@ impl Relay {
 
     /// An account may not use the relay any more: its URIs are void, and the connections of its clients end. Gives how many.
     pub fn end(&self, account: &str) -> usize {
-        let links = {
-            let mut registry = self.hub.registry.lock();
-            let links = registry.revoke(account);
-            self.hub.count_uris(&registry);
-            links
-        };
-        for link in &links {
-            self.hub.order(*link, Command::Close);
-        }
-        if !links.is_empty() {
-            tracing::info!(
-                account,
-                connections = links.len(),
-                "an account may not use the MSRP relay any more"
-            );
-        }
-        links.len()
+        self.hub.end(account)
     }
 
     /// Sets what other hosts must prove, from now on.

@@ -75,6 +75,8 @@ pub(crate) struct WebSocket<M: Machine> {
     /// Whether a message of several frames has begun.
     fragmented: bool,
     out: VecDeque<Bytes>,
+    /// What the last ping has asked for.
+    pong: Option<Bytes>,
     close: Option<Close>,
 }
 
@@ -86,6 +88,7 @@ impl<M: Machine> WebSocket<M> {
             buffer: BytesMut::new(),
             fragmented: false,
             out: VecDeque::new(),
+            pong: None,
             close: None,
         }
     }
@@ -170,7 +173,10 @@ impl<M: Machine> WebSocket<M> {
 
     fn control(&mut self, now: Time, opcode: u8, payload: &[u8]) {
         match opcode {
-            PING => self.frame(PONG, payload),
+            PING => {
+                // Only the last of several has to be answered (RFC 6455 §5.5.3): so whoever sends many is not owed many.
+                self.pong = Some(payload.to_vec().into());
+            }
             CLOSE => {
                 self.end(Code::Normal);
                 self.inner.handle(now, Input::Eof(Eof::Clean));
@@ -227,6 +233,12 @@ impl<M: Machine> Machine for WebSocket<M> {
     }
 
     fn poll(&mut self, now: Time) -> Output<M::Question, M::Event> {
+        if self.out.is_empty()
+            && matches!(self.state, State::Open(_))
+            && let Some(payload) = self.pong.take()
+        {
+            self.frame(PONG, &payload);
+        }
         if let Some(bytes) = self.out.pop_front() {
             if self.out.is_empty() {
                 self.out = VecDeque::new();
@@ -535,6 +547,19 @@ mod tests {
             assert!(sent.ends_with(b"\x8a\x0eare you there?"), "the ping is answered");
             assert_eq!(socket.buffer.capacity(), 0, "nothing is held while it is idle");
         }
+    }
+
+    /// RFC 6455 §5.5.3: of many pings in a row the last is answered; a flood is not answered by a flood.
+    #[test]
+    fn the_last_ping_is_answered() {
+        let mut socket = opened();
+        let flood: Vec<u8> = (0..2_000_u16).flat_map(|number| frame(0x89, &number.to_be_bytes())).collect();
+        assert_eq!(say(&mut socket, &flood), (b"\x8a\x02\x07\xcf".to_vec(), None));
+        // Never between the header and the payload of a message.
+        socket.handle(Time::ZERO, Input::Command(b"message"[..].into()));
+        assert!(matches!(socket.poll(Time::ZERO), Output::Send(head) if head[..] == *b"\x82\x07"));
+        socket.handle(Time::ZERO, Input::Bytes(&frame(0x89, b"?")));
+        assert_eq!(drain(&mut socket).0, b"message\x8a\x01?");
     }
 
     #[test]

@@ -72,6 +72,10 @@ impl Accounts for One {
         Box::pin(async { None })
     }
 
+    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, bool> {
+        Box::pin(async { true })
+    }
+
     fn failed(&self, _username: &str, _peer: IpAddr) {}
 }
 

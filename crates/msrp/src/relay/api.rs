@@ -47,6 +47,10 @@ pub struct Config {
     pub idle_foreign: Duration,
     /// Requests that wait for a response.
     pub transactions: usize,
+    /// How many bytes of memory SENDs that wait for a response may hold, about.
+    pub transaction_bytes: usize,
+    /// How long a flow may be held on a connection that others share, behind a relay or where we connected, until it is given up for them.
+    pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed.
     pub strikes: u32,
     /// Failed logins after which the connection of a client is closed (RFC 4976 §6.3).
@@ -86,6 +90,8 @@ impl Config {
             idle_own: Duration::from_secs(3_600),
             idle_foreign: Duration::from_secs(300),
             transactions: 4_096,
+            transaction_bytes: 4 * 1_024 * 1_024,
+            patience: Duration::from_secs(10),
             strikes: 16,
             failures: 3,
             realm: None,
@@ -153,8 +159,8 @@ pub enum Question {
         account: Arc<str>,
         /// To whom it belongs.
         owner: Owner,
-        /// The client's own URI.
-        client: Uri,
+        /// The From-Path of the AUTH.
+        from: Path,
         /// For how many seconds.
         seconds: u32,
     },
@@ -182,6 +188,9 @@ pub struct Flow {
     pub session: u64,
 }
 
+/// What it costs that something waits, beside what it is.
+const WAITING: usize = 128;
+
 /// A piece of a SEND on its way through the relay: a head, any number of bodies, an end.
 #[derive(Clone, Debug)]
 pub enum Piece {
@@ -194,13 +203,14 @@ pub enum Piece {
 }
 
 impl Piece {
-    /// About how many bytes it holds, for [`crate::lanes::Lanes`].
+    /// About how many bytes of memory it holds while it waits, for [`crate::lanes::Lanes`].
     pub fn size(&self) -> usize {
-        match self {
-            Self::Head(_) => 512,
-            Self::Data(bytes) => bytes.len(),
-            Self::End(_) => 16,
-        }
+        WAITING
+            + match self {
+                Self::Head(forwarded) => size_of::<Forwarded>() + forwarded.head.text(),
+                Self::Data(bytes) => bytes.len(),
+                Self::End(_) => 0,
+            }
     }
 }
 
@@ -216,7 +226,7 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
-    /// The report of its failure to its origin, if it wants one (RFC 4976 §6.4.1): what a host sends back where there is no way on.
+    /// The report of its failure to its origin, if that wants one (RFC 4976 §6.4.1): what a host sends back where there is no way on.
     pub fn report(&self, status: Status, entropy: &dyn Entropy) -> Option<Frame> {
         let range = self.head.range.unwrap_or(ByteRange::EMPTY);
         Reporter::new(self)?.report(range, status, entropy)
@@ -224,7 +234,7 @@ impl Forwarded {
 }
 
 /// What is needed to report on a SEND long after it has gone.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Reporter {
     to: Path,
     from: Uri,
@@ -251,13 +261,18 @@ impl Reporter {
         })
     }
 
+    /// About how many bytes of memory it holds.
+    pub(super) fn size(&self) -> usize {
+        size_of::<Self>() + self.to.text() + self.from.as_str().len()
+    }
+
     pub(super) fn report(&self, range: ByteRange, status: Status, entropy: &dyn Entropy) -> Option<Frame> {
         let id = Ident::random(entropy);
         let mut head = Head::request(id, crate::Method::Report, self.to.clone(), self.from.clone().into());
         head.message_id = Some(self.message);
         head.range = Some(range);
         head.status = Some(crate::ReportStatus::of(status));
-        Some(Frame { head: Box::new(head), body: None, origin: None })
+        Some(Frame::new(Box::new(head)))
     }
 }
 
@@ -270,9 +285,16 @@ pub struct Frame {
     pub body: Option<Bytes>,
     /// Of a request that may be answered: where it came from.
     pub origin: Option<Origin>,
+    /// Of an answer to a login at a relay behind us, with credentials: whether they were right.
+    pub login: Option<bool>,
 }
 
 impl Frame {
+    /// One without a body, that nobody answers.
+    pub(super) const fn new(head: Box<Head>) -> Self {
+        Self { head, body: None, origin: None, login: None }
+    }
+
     /// The answer to a request that cannot go on, and to which connection it belongs: what a host sends back where there is no way.
     pub fn refused(&self, status: Status) -> Option<(LinkId, Self)> {
         let origin = self.origin.as_ref()?;
@@ -286,7 +308,7 @@ impl Frame {
             ..(*self.head).clone()
         };
         let head = Box::new(request.response(status)?);
-        Some((origin.link, Self { head, body: None, origin: None }))
+        Some((origin.link, Self::new(head)))
     }
 }
 
@@ -299,12 +321,14 @@ pub struct Origin {
     pub id: Ident,
     /// How many URIs of its From-Path are ours.
     pub moved: usize,
+    /// Whether it is an AUTH with credentials.
+    pub tries: bool,
 }
 
 impl Frame {
-    /// About how many bytes it has, for [`crate::lanes::Lanes`].
+    /// About how many bytes of memory it holds while it waits.
     pub fn size(&self) -> usize {
-        512 + self.body.as_ref().map_or(0, Bytes::len)
+        WAITING + size_of::<Head>() + self.head.text() + self.body.as_ref().map_or(0, Bytes::len)
     }
 
     /// Writes it.
@@ -326,12 +350,10 @@ pub enum Command {
     /// A whole frame for this connection.
     Frame(Frame),
     /// The lane of a flow that comes from this connection is full: nothing more is read until every held flow is let go. That is the
-    /// back-pressure.
+    /// back-pressure. On a connection that is shared it lasts [`Config::patience`].
     Hold(Flow),
     /// The lane has room again, or is no more.
     Resume(Flow),
-    /// A flow has ended in the middle of a SEND, because its source has: the next hop is told by `#`.
-    Cut(Flow),
     /// Closes the connection: its account was disabled, the server stops.
     Close,
 }

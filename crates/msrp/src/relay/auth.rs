@@ -16,7 +16,8 @@ use crate::uri::{Path, Uri};
 /// A request that waits for an answer of the host.
 pub(super) enum Pending {
     Route(Box<Head>),
-    Relay(Box<Head>),
+    /// For AUTH, or for something to be routed.
+    Relay(Box<Head>, bool),
     Credentials(Box<Head>, Box<Credentials>),
     Certified(Box<Head>),
     Issue(Box<Head>, Option<Shown>, Arc<str>, u32),
@@ -29,11 +30,16 @@ impl Link {
     pub(super) fn answer(&mut self, now: Time, answer: Answer) {
         match (self.pending.take(), answer) {
             (Some(Pending::Route(head)), Answer::Route(route)) => self.routed(now, head, route),
-            (Some(Pending::Relay(head)), Answer::Relay(proven)) => {
+            (Some(Pending::Relay(head, routed)), Answer::Relay(proven)) => {
                 if proven {
                     self.relay = head.from.first().map(|first| first.host().clone());
                 }
-                self.authenticate(now, head);
+                self.unproven = !proven;
+                if routed {
+                    self.route(head);
+                } else {
+                    self.authenticate(now, head);
+                }
             }
             (Some(Pending::Credentials(head, credentials)), Answer::Credentials(account)) => {
                 self.credentials(now, head, *credentials, account);
@@ -52,24 +58,28 @@ impl Link {
 
     /// An AUTH request for us.
     pub(super) fn auth(&mut self, now: Time, head: Box<Head>) {
-        let Some(tls) = &self.tls else {
-            // S1-06: never in clear.
+        // S1-06: never in clear.
+        if self.tls.is_none() || self.direction == Direction::Outbound {
             self.refuse(now, &head, Status::FORBIDDEN);
-            return;
-        };
-        if self.direction == Direction::Outbound {
-            self.refuse(now, &head, Status::FORBIDDEN);
-            return;
+        } else if self.may_prove() && head.from.len() > 1 {
+            self.prove(head, false);
+        } else {
+            self.authenticate(now, head);
         }
-        let chain = &tls.peer_certificates;
-        if let (None, false, Some(first), true) =
-            (&self.relay, chain.is_empty(), head.from.first(), head.from.len() > 1)
-        {
-            self.wire.ask(Question::Relay { chain: chain.clone(), host: first.host().clone() });
-            self.pending = Some(Pending::Relay(head));
-            return;
-        }
-        self.authenticate(now, head);
+    }
+
+    /// Whether the peer has shown a certificate that was not looked at yet. Once: to look for proofs of one name after another costs us more than
+    /// whoever names them.
+    pub(super) fn may_prove(&self) -> bool {
+        let shown = self.tls.as_ref().is_some_and(|tls| !tls.peer_certificates.is_empty());
+        self.relay.is_none() && !self.unproven && shown
+    }
+
+    /// Has the peer proven by whose name a request comes; then goes on with it.
+    pub(super) fn prove(&mut self, head: Box<Head>, routed: bool) {
+        let (Some(tls), Some(first)) = (&self.tls, head.from.first()) else { return };
+        self.wire.ask(Question::Relay { chain: tls.peer_certificates.clone(), host: first.host().clone() });
+        self.pending = Some(Pending::Relay(head, routed));
     }
 
     fn authenticate(&mut self, now: Time, head: Box<Head>) {
@@ -174,7 +184,7 @@ impl Link {
             }
         };
         let seconds = account.seconds.map_or(seconds, |left| left.min(seconds));
-        let (Some(first), Some(last)) = (head.from.first(), head.from.last()) else { return };
+        let Some(first) = head.from.first() else { return };
         let owner = match head.from.len() {
             1 => Owner::Link(self.id),
             _ => Owner::Relay(first.host().clone()),
@@ -182,7 +192,7 @@ impl Link {
         self.wire.ask(Question::Issue {
             account: Arc::clone(&account.name),
             owner,
-            client: if head.from.len() == 1 { last.clone() } else { first.clone() },
+            from: head.from.clone(),
             seconds,
         });
         self.pending = Some(Pending::Issue(head, shown, Arc::clone(&account.name), seconds));

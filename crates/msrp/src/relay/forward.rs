@@ -1,9 +1,11 @@
 //! What leaves a relay on a connection: SENDs in chunks, whole frames, and what comes of them (RFC 4976 §6.4).
 
-use bytes::Bytes;
-use nuncio_sansio::Time;
+use std::sync::Arc;
 
-use super::api::{Event, Flow, Forwarded, Frame, Framing, Origin, Piece, Reporter};
+use bytes::Bytes;
+use nuncio_sansio::{Close, Time};
+
+use super::api::{Closed, Event, Flow, Forwarded, Frame, Framing, Origin, Piece, Reporter};
 use super::registry::{LinkId, Next};
 use super::{Link, Status};
 use crate::digest::Challenge;
@@ -19,7 +21,7 @@ pub(super) type Origins = Transactions<Origin>;
 /// A SEND on its way out.
 pub(super) struct Outgoing {
     forwarded: Box<Forwarded>,
-    reporter: Option<Reporter>,
+    reporter: Option<Arc<Reporter>>,
     /// Where in its message the next byte stands.
     offset: u64,
     /// With [`Framing::Message`]: what is to be sent with the next piece.
@@ -36,7 +38,7 @@ pub(super) struct Out {
 
 /// A chunk that was sent, and waits for its response.
 pub(super) struct Sent {
-    reporter: Reporter,
+    reporter: Arc<Reporter>,
     range: Option<ByteRange>,
     source: LinkId,
 }
@@ -48,7 +50,7 @@ impl Link {
             Piece::Head(forwarded) => {
                 // What was not ended before is not continued.
                 self.end_flow(now, flow, Flag::Abort);
-                let reporter = Reporter::new(&forwarded);
+                let reporter = Reporter::new(&forwarded).map(Arc::new);
                 let offset = forwarded.head.range.map_or(0, ByteRange::offset);
                 self.flows.insert(flow, Outgoing { forwarded, reporter, offset, held: None });
             }
@@ -110,9 +112,7 @@ impl Link {
         self.wire.write(|out| open.chunk.end(flag, out));
         self.finish_frame();
         let Some(outgoing) = self.flows.get(&open.flow) else { return };
-        let length = outgoing.offset.saturating_sub(open.from);
-        let total = outgoing.reporter.as_ref().and_then(|reporter| reporter.total);
-        let range = ByteRange::at(open.from, Some(length), total).ok();
+        let range = outgoing.reporter.as_ref().and_then(|reporter| outgoing.range(open.from, reporter));
         self.begin(now, open.chunk.id(), open.flow, range);
     }
 
@@ -120,7 +120,15 @@ impl Link {
     fn begin(&mut self, now: Time, id: Ident, flow: Flow, range: Option<ByteRange>) {
         let reporter = self.flows.get(&flow).and_then(|outgoing| outgoing.reporter.clone());
         let Some(reporter) = reporter else { return };
-        if let Some(oldest) = self.sent.begin(now, id, Sent { reporter, range, source: flow.source }) {
+        let sent = Sent { reporter, range, source: flow.source };
+        if self.sent_bytes + sent.size() > self.config.transaction_bytes {
+            // Paths of that length are somebody's attack on our memory: what becomes of them is not followed.
+            self.silent(&sent);
+            return;
+        }
+        self.sent_bytes += sent.size();
+        if let Some(oldest) = self.sent.begin(now, id, sent) {
+            self.sent_bytes -= oldest.size();
             self.silent(&oldest);
         }
     }
@@ -159,10 +167,7 @@ impl Link {
     /// A whole frame for this connection.
     pub(super) fn frame(&mut self, now: Time, mut frame: Frame) {
         self.interrupt(now);
-        let response = frame.head.method().is_none();
-        if response {
-            self.forwarded_failure(now, &frame.head);
-        } else {
+        if frame.head.method().is_some() {
             // RFC 4976 §6.4: identifiers of two connections may be alike.
             loop {
                 frame.head.id = Ident::random(&*self.entropy);
@@ -178,21 +183,16 @@ impl Link {
         }
         self.wire.write(|out| frame.write(out));
         self.finish_frame();
+        if let Some(right) = frame.login {
+            self.login_behind(now, right);
+        }
     }
 
     /// RFC 4976 §6.3: a client that tries passwords at a relay behind us is cut off as well.
-    fn forwarded_failure(&mut self, now: Time, response: &Head) {
-        let failed = matches!(response.start, Start::Response { status: Status::UNAUTHORIZED, .. });
-        if failed {
-            let stale =
-                response.all_fields("WWW-Authenticate").filter_map(Challenge::parse).any(|it| it.stale);
-            // The first challenge is no failure: one more is granted for it.
-            if !stale {
-                self.forwarded_failures += 1;
-                if self.forwarded_failures > self.config.failures {
-                    self.count_failure(now);
-                }
-            }
+    fn login_behind(&mut self, now: Time, right: bool) {
+        self.forwarded_failures = if right { 0 } else { self.forwarded_failures + 1 };
+        if self.forwarded_failures >= self.config.failures && self.relay.is_none() {
+            self.close(now, Closed::Failures, Close::Orderly);
         }
     }
 
@@ -200,6 +200,7 @@ impl Link {
     pub(super) fn response(&mut self, _now: Time, mut head: Head) {
         let Start::Response { status, .. } = head.start else { return };
         if let Some(sent) = self.sent.answer(&head.id) {
+            self.sent_bytes -= sent.size();
             if !status.is_success() {
                 self.report(&sent, status);
             }
@@ -212,17 +213,17 @@ impl Link {
             if let Some(outgoing) = self.flows.get_mut(&flow)
                 && let Some(reporter) = outgoing.reporter.take()
             {
-                let length = outgoing.offset.saturating_sub(from);
-                let range = ByteRange::at(from, Some(length), reporter.total).ok();
+                let range = outgoing.range(from, &reporter);
                 self.report(&Sent { reporter, range, source: flow.source }, status);
             }
             return;
         }
         let Some(origin) = self.origins.answer(&head.id) else { return };
         let Some((to, from)) = head.to.moved(origin.moved, &head.from) else { return };
+        let login = origin.tries.then(|| verdict(status, &head)).flatten();
         head.id = origin.id;
         (head.to, head.from) = (to, from);
-        let frame = Frame { head: Box::new(Head { content_type: None, ..head }), body: None, origin: None };
+        let frame = Frame { login, ..Frame::new(Box::new(Head { content_type: None, ..head })) };
         self.wire.event(Event::Frame { next: Next::Link(origin.link), frame });
     }
 
@@ -242,6 +243,7 @@ impl Link {
 
     pub(super) fn expire_sent(&mut self, now: Time) {
         while let Some(sent) = self.sent.expired(now) {
+            self.sent_bytes -= sent.size();
             self.silent(&sent);
         }
         while self.origins.expired(now).is_some() {}
@@ -250,15 +252,46 @@ impl Link {
     /// The connection is over: what it has not answered has failed.
     pub(super) fn fail_all(&mut self, now: Time) {
         for flow in self.flows.keys().copied().collect::<Vec<_>>() {
+            // What was not even sent whole is a problem that we know of: who asked for `partial` hears of it too (RFC 4976 §6.4.1).
+            if let Some(outgoing) = self.flows.get_mut(&flow)
+                && let Some(reporter) = outgoing.reporter.take()
+            {
+                let begin = outgoing.forwarded.head.range.map_or(0, ByteRange::offset);
+                let range = outgoing.range(begin, &reporter);
+                self.report(&Sent { reporter, range, source: flow.source }, Status::TIMEOUT);
+            }
             self.end_flow(now, flow, Flag::Abort);
         }
+        self.sent_bytes = 0;
         for sent in self.sent.drain().collect::<Vec<_>>() {
             self.silent(&sent);
         }
     }
 }
 
+/// Whether credentials that were tried at a relay behind us were right; none if that does not show.
+fn verdict(status: Status, response: &Head) -> Option<bool> {
+    let stale = || response.all_fields("WWW-Authenticate").filter_map(Challenge::parse).any(|it| it.stale);
+    match status {
+        Status::UNAUTHORIZED if !stale() => Some(false),
+        status if status.is_success() => Some(true),
+        _ => None,
+    }
+}
+
+impl Sent {
+    /// About how many bytes of memory it holds.
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.reporter.size()
+    }
+}
+
 impl Outgoing {
+    /// What has gone out since this byte of the message.
+    fn range(&self, from: u64, reporter: &Reporter) -> Option<ByteRange> {
+        ByteRange::at(from, Some(self.offset.saturating_sub(from)), reporter.total).ok()
+    }
+
     /// The head of the next chunk.
     fn head(&self, id: Ident) -> Head {
         let mut head = self.forwarded.head.clone();

@@ -20,6 +20,7 @@ mod auth;
 mod forward;
 mod nonce;
 mod registry;
+mod seal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use self::auth::Pending;
 use self::forward::{Origins, Out, Outgoing, Sent};
 pub use self::nonce::NonceKey;
 use self::nonce::Used;
-pub use self::registry::{Bounds, LinkId, Next, Owner, Registry, Route, RouteError};
+pub use self::registry::{Bounds, Life, LinkId, Lives, Next, Owner, Registry, Route, RouteError};
+pub use self::seal::SealKeys;
 use crate::head::{FailureReport, Flag, Head, Method, end_line};
 use crate::parse::{Item, Parser};
 use crate::status::Status;
@@ -47,6 +49,8 @@ enum Timer {
     Probation,
     /// Until something comes or goes.
     Idle,
+    /// Until a flow has been held for too long.
+    Held,
 }
 
 /// The frame that is being read.
@@ -55,10 +59,20 @@ enum Reading {
     Nothing,
     /// What comes until its end is of no interest.
     Swallow,
-    /// A SEND that is passed on in pieces. The response to it is due at its end.
-    Send { flow: Flow, response: Option<Box<Head>> },
+    /// A SEND that is passed on in pieces.
+    Send(Passing),
     /// Something else, which is passed on as a whole.
     Whole { next: Next, head: Box<Head>, moved: usize, body: BytesMut },
+}
+
+/// A SEND that is being read.
+struct Passing {
+    flow: Flow,
+    lives: Lives,
+    /// The response to it, unless nobody wants any.
+    response: Option<Box<Head>>,
+    /// Whether it is answered also if all is well.
+    strict: bool,
 }
 
 /// One connection of a relay.
@@ -76,6 +90,8 @@ pub struct Link {
     reading: Reading,
     /// The request that waits for an answer of the host.
     pending: Option<Pending>,
+    /// The peer has come under the name of a relay, and has not proven it.
+    unproven: bool,
     used: Used,
     /// SENDs that go out on this connection.
     flows: BTreeMap<Flow, Outgoing>,
@@ -85,8 +101,12 @@ pub struct Link {
     sent: Transactions<Sent>,
     /// Other requests that went out and may be answered.
     origins: Origins,
-    /// Flows from here whose lanes are full.
-    held: BTreeSet<Flow>,
+    /// Flows from here whose lanes are full, and since when.
+    held: BTreeMap<Flow, Time>,
+    /// Flows from here that were held for too long, and are refused until their lanes have room.
+    shut: BTreeSet<Flow>,
+    /// How much memory `sent` holds.
+    sent_bytes: usize,
     /// A client of ours has authenticated on this connection.
     own: bool,
     failures: u32,
@@ -121,12 +141,15 @@ impl Link {
             relay: None,
             reading: Reading::Nothing,
             pending: None,
+            unproven: false,
             used: Used::default(),
             flows: BTreeMap::new(),
             open: None,
             sent: Transactions::new(config.response, config.transactions),
             origins: Origins::new(config.response, config.transactions),
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
+            shut: BTreeSet::new(),
+            sent_bytes: 0,
             own: false,
             failures: 0,
             forwarded_failures: 0,
@@ -217,6 +240,10 @@ impl Link {
             self.refuse(now, &head, Status::FORBIDDEN);
             return;
         }
+        self.route(head);
+    }
+
+    fn route(&mut self, head: Box<Head>) {
         self.wire.ask(Question::Route { to: head.to.clone(), from: head.from.clone() });
         self.pending = Some(Pending::Route(head));
     }
@@ -224,12 +251,16 @@ impl Link {
     fn routed(&mut self, now: Time, head: Box<Head>, route: Result<Route, RouteError>) {
         let route = match route {
             Ok(route) => route,
+            Err(RouteError::Unproven) if self.may_prove() => {
+                self.prove(head, true);
+                return;
+            }
             Err(error) => {
                 self.refuse(now, &head, error.status());
                 return;
             }
         };
-        let Route { next, moved, session, .. } = route;
+        let Route { next, moved, session, lives } = route;
         let Some((to, from)) = head.to.moved(moved, &head.from) else {
             self.refuse(now, &head, Status::NO_SESSION);
             return;
@@ -239,18 +270,25 @@ impl Link {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
         }
-        // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
-        let response = head.response(Status::OK).filter(|_| head.failure_report == FailureReport::Yes);
         let flow = Flow { source: self.id, session };
+        if self.shut.contains(&flow) {
+            self.refuse(now, &head, Status::TIMEOUT);
+            return;
+        }
+        // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
+        let response = head.response(Status::OK).filter(|_| head.failure_report != FailureReport::No);
+        let strict = head.failure_report == FailureReport::Yes;
         let piece = Piece::Head(Box::new(Forwarded { next, head: Head { to, from, ..*head }, moved }));
         self.wire.event(Event::Piece { flow, piece });
-        self.reading = Reading::Send { flow, response: response.map(Box::new) };
+        self.reading = Reading::Send(Passing { flow, lives, response: response.map(Box::new), strict });
     }
 
     fn data(&mut self, now: Time, bytes: Bytes) {
         match &mut self.reading {
-            Reading::Send { flow, .. } => {
-                self.wire.event(Event::Piece { flow: *flow, piece: Piece::Data(bytes) });
+            // A URI ends in the middle of a message as well.
+            Reading::Send(passing) if passing.lives.are_over(now) => self.give_up(now, Status::NO_SESSION),
+            Reading::Send(passing) => {
+                self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::Data(bytes) });
             }
             Reading::Whole { body, .. } if body.len() + bytes.len() <= self.config.limits.other_body => {
                 body.extend_from_slice(&bytes);
@@ -268,9 +306,9 @@ impl Link {
     fn end(&mut self, now: Time, flag: Flag) {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Nothing | Reading::Swallow => {}
-            Reading::Send { flow, response } => {
+            Reading::Send(Passing { flow, response, strict, .. }) => {
                 self.wire.event(Event::Piece { flow, piece: Piece::End(flag) });
-                if let Some(response) = response {
+                if let Some(response) = response.filter(|_| strict) {
                     self.write_head(now, &response);
                 }
             }
@@ -278,12 +316,57 @@ impl Link {
                 let Some((to, from)) = head.to.moved(moved, &head.from) else { return };
                 // RFC 4975 §7.1.2: nobody answers a report.
                 let answered = head.method() != Some(&Method::Report);
-                let origin = answered.then_some(Origin { link: self.id, id: head.id, moved });
+                let tries = head.method() == Some(&Method::Auth) && head.field("Authorization").is_some();
+                let origin = answered.then_some(Origin { link: self.id, id: head.id, moved, tries });
                 let body = head.content_type.is_some().then(|| body.freeze());
                 let head = Box::new(Head { to, from, ..*head });
-                self.wire.event(Event::Frame { next, frame: Frame { head, body, origin } });
+                self.wire.event(Event::Frame { next, frame: Frame { body, origin, ..Frame::new(head) } });
             }
         }
+    }
+
+    /// What follows of the SEND that is being read does not pass: its next hop and its previous one are told, the rest is read and dropped.
+    fn give_up(&mut self, now: Time, status: Status) {
+        let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Swallow) else { return };
+        self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
+        if let Some(response) = passing.response {
+            self.write_head(now, &response.with_status(status));
+        }
+    }
+
+    fn hold(&mut self, now: Time, flow: Flow) {
+        self.held.entry(flow).or_insert(now);
+        // A client that has only its own connection to fill slows nobody else.
+        if self.relay.is_some() || self.direction == Direction::Outbound {
+            self.watch_held();
+        }
+    }
+
+    fn resume(&mut self, flow: Flow) {
+        self.held.remove(&flow);
+        self.shut.remove(&flow);
+    }
+
+    fn watch_held(&mut self) {
+        match self.held.values().min() {
+            Some(since) => self.timers.set(Timer::Held, *since + self.config.patience),
+            None => self.timers.clear(Timer::Held),
+        }
+    }
+
+    /// Who shares this connection has waited long enough for those who do not read.
+    fn shut_held(&mut self, now: Time) {
+        let patience = self.config.patience;
+        let over: Vec<_> =
+            self.held.iter().filter(|(_, since)| **since + patience <= now).map(|(flow, _)| *flow).collect();
+        for flow in over {
+            self.held.remove(&flow);
+            self.shut.insert(flow);
+            if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
+                self.give_up(now, Status::TIMEOUT);
+            }
+        }
+        self.watch_held();
     }
 
     /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
@@ -343,8 +426,8 @@ impl Link {
         }
         self.closing = true;
         // What is on its way in will not be complete: its next hop is told.
-        if let Reading::Send { flow, .. } = std::mem::replace(&mut self.reading, Reading::Nothing) {
-            self.wire.event(Event::Piece { flow, piece: Piece::End(Flag::Abort) });
+        if let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Nothing) {
+            self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
         }
         self.fail_all(now);
         self.pending = None;
@@ -358,6 +441,7 @@ impl Link {
             match timer {
                 Timer::Probation => self.close(now, Closed::Probation, Close::Orderly),
                 Timer::Idle => self.close(now, Closed::Idle, Close::Orderly),
+                Timer::Held => self.shut_held(now),
             }
         }
         self.expire_sent(now);
@@ -390,9 +474,8 @@ impl Machine for Link {
                 match command {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
                     Command::Frame(frame) => self.frame(now, frame),
-                    Command::Hold(flow) => drop(self.held.insert(flow)),
-                    Command::Resume(flow) => drop(self.held.remove(&flow)),
-                    Command::Cut(flow) => self.piece(now, flow, Piece::End(Flag::Abort)),
+                    Command::Hold(flow) => self.hold(now, flow),
+                    Command::Resume(flow) => self.resume(flow),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nuncio_sansio::{Entropy, Time};
 
+use super::seal::{Content, SealKeys};
 use crate::status::Status;
 use crate::uri::{Hop, Host, Path, Scheme, Transport, Uri, UriError};
 
@@ -17,6 +19,45 @@ pub struct LinkId(pub u64);
 
 /// Senders that are remembered for one URI: a peer, its relays, and those of an earlier attempt.
 const SENDERS: usize = 16;
+
+/// Until when a URI is good. Whatever goes over it shares this: a renewal and a revocation hold in the middle of a message, too.
+#[derive(Debug)]
+pub struct Life(AtomicU64);
+
+impl Life {
+    fn new(until: Time) -> Arc<Self> {
+        let life = Self(AtomicU64::new(0));
+        life.renew(until);
+        Arc::new(life)
+    }
+
+    fn renew(&self, until: Time) {
+        let nanos = u64::try_from(until.since_origin().as_nanos()).unwrap_or(u64::MAX);
+        self.0.store(nanos, Ordering::Release);
+    }
+
+    fn end(&self) {
+        self.renew(Time::ZERO);
+    }
+
+    fn until(&self) -> Time {
+        Time::from_origin(Duration::from_nanos(self.0.load(Ordering::Acquire)))
+    }
+}
+
+/// The lives of the URIs of ours that a request goes over: one, or two where both clients use this relay.
+#[derive(Clone, Debug)]
+pub struct Lives(Arc<Life>, Option<Arc<Life>>);
+
+impl Lives {
+    /// Whether one of them has expired or was revoked: nothing more of the request passes.
+    pub fn are_over(&self, now: Time) -> bool {
+        std::iter::once(&self.0).chain(&self.1).any(|life| life.until() <= now)
+    }
+}
+
+/// So many times as often as to one of its ports connections are made to a host.
+const PORTS: usize = 4;
 
 /// To whom a URI belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +83,7 @@ pub enum Next {
 }
 
 /// The way of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Route {
     /// Where it goes.
     pub next: Next,
@@ -50,8 +91,8 @@ pub struct Route {
     pub moved: usize,
     /// The number of its session in this relay: requests with the same one keep their order, others need not wait for them.
     pub session: u64,
-    /// When the URI expires on which it goes: nothing of it passes later.
-    pub until: Time,
+    /// For how long it may go.
+    pub lives: Lives,
 }
 
 /// Why a request goes nowhere.
@@ -63,6 +104,9 @@ pub enum RouteError {
     /// It neither comes from the owner of the URI nor goes to it (S1-L7).
     #[error("neither from nor to the owner of the URI")]
     NotAllowed,
+    /// It comes under the name of the relay to which the URI belongs, and that is not proven on this connection.
+    #[error("the relay has not proven its name")]
+    Unproven,
     /// The sender speaks on another connection already (S1-03).
     #[error("the sender is on another connection")]
     Elsewhere,
@@ -80,7 +124,7 @@ impl RouteError {
         match self {
             Self::Unknown | Self::NoWay => Status::NO_SESSION,
             // Whoever may not use a URI does not learn that there is one.
-            Self::NotAllowed => Status::NO_SESSION,
+            Self::NotAllowed | Self::Unproven => Status::NO_SESSION,
             Self::Elsewhere => Status::OTHER_CONNECTION,
             Self::Budget => Status::FORBIDDEN,
         }
@@ -94,8 +138,11 @@ pub struct Bounds {
     pub uris_per_account: usize,
     /// Connections that the relay makes on behalf of one account, in [`Bounds::window`] (RFC 4975 §14.5, S1-L18).
     pub connects_per_account: usize,
-    /// Connections that the relay makes to one host, in [`Bounds::window`].
+    /// Connections that the relay makes to one port of one host, in [`Bounds::window`]; to all its ports four times as many. By port, so that
+    /// who aims at ports where nobody listens does not soon cut off the relay that stands at another.
     pub connects_per_host: usize,
+    /// Connections that the relay has made on behalf of one account, at the same time.
+    pub links_per_account: usize,
     /// The time over which connections are counted.
     pub window: Duration,
 }
@@ -106,6 +153,7 @@ impl Default for Bounds {
             uris_per_account: 256,
             connects_per_account: 30,
             connects_per_host: 60,
+            links_per_account: 64,
             window: Duration::from_secs(60),
         }
     }
@@ -116,23 +164,36 @@ struct Issued {
     number: u64,
     account: Arc<str>,
     owner: Owner,
-    /// The owner's own URI.
-    client: Uri,
-    expires: Time,
+    /// The From-Path of the AUTH that it was issued for. Its first URI is the next one on the way to the owner.
+    from: Path,
+    life: Arc<Life>,
     /// Who has sent to it, on which connection: answers go back there.
     senders: Vec<(Uri, LinkId)>,
+}
+
+impl Issued {
+    fn is_next(&self, uri: &Uri) -> bool {
+        self.from.first() == Some(uri)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Link {
     /// The relay at the other end, if it has proven its name.
     relay: Option<Host>,
-    /// Where we connected to.
-    hop: Option<Hop>,
+    /// Where we connected to, and on whose behalf.
+    made: Option<(Hop, Arc<str>)>,
     /// The session ids of the URIs that belong to it.
     owns: BTreeSet<Box<str>>,
     /// Those that senders on it have written to.
     wrote: BTreeSet<Box<str>>,
+}
+
+/// With what URIs are sealed.
+#[derive(Debug)]
+struct Seal {
+    keys: Arc<SealKeys>,
+    epoch: u64,
 }
 
 /// A hop but for its port, which may have been looked up.
@@ -151,14 +212,18 @@ pub struct Registry {
     bounds: Bounds,
     issued: BTreeMap<Box<str>, Issued>,
     expiry: BTreeSet<(Time, Box<str>)>,
-    counts: BTreeMap<Arc<str>, usize>,
+    /// The URIs of each account.
+    accounts: BTreeMap<Arc<str>, BTreeSet<Box<str>>>,
     links: BTreeMap<LinkId, Link>,
+    /// How many connections there are that we made on behalf of each account.
+    made: BTreeMap<Arc<str>, usize>,
     /// The connections that we made, by where they lead.
     places: BTreeMap<Place, BTreeSet<LinkId>>,
     /// The connections of relays that have proven their names.
     relays: BTreeMap<Host, BTreeSet<LinkId>>,
     numbers: u64,
-    connects: VecDeque<(Time, Arc<str>, Host)>,
+    seal: Option<Seal>,
+    connects: VecDeque<(Time, Arc<str>, Hop)>,
 }
 
 impl Registry {
@@ -180,13 +245,23 @@ impl Registry {
             bounds,
             issued: BTreeMap::new(),
             expiry: BTreeSet::new(),
-            counts: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             links: BTreeMap::new(),
+            made: BTreeMap::new(),
             places: BTreeMap::new(),
             relays: BTreeMap::new(),
             numbers: 0,
+            seal: None,
             connects: VecDeque::new(),
         })
+    }
+
+    /// Seals the URIs of clients behind other relays, so that whoever has these keys, and the name and port of this relay, knows them. `epoch`:
+    /// when [`Time::ZERO`] was, in seconds since 1970.
+    #[must_use]
+    pub fn sealing(mut self, keys: Arc<SealKeys>, epoch: u64) -> Self {
+        self.seal = Some(Seal { keys, epoch });
+        self
     }
 
     /// Whether a URI names this relay: a port may be missing (RFC 4976 §8).
@@ -199,12 +274,13 @@ impl Registry {
         &self.ours
     }
 
-    /// A connection has begun, or is about to: `hop` if we make it.
-    pub fn opened(&mut self, link: LinkId, hop: Option<Hop>) {
-        if let Some(hop) = &hop {
+    /// A connection has begun, or is about to. If we make it: where to, and on whose behalf.
+    pub fn opened(&mut self, link: LinkId, made: Option<(Hop, Arc<str>)>) {
+        if let Some((hop, account)) = &made {
             self.places.entry(place(hop)).or_default().insert(link);
+            *self.made.entry(Arc::clone(account)).or_default() += 1;
         }
-        self.links.insert(link, Link { hop, ..Link::default() });
+        self.links.insert(link, Link { made, ..Link::default() });
     }
 
     /// The other end of a connection has proven by TLS to be this host (RFC 4976 §9.2, S1-L14).
@@ -216,8 +292,14 @@ impl Registry {
     /// A connection is over, and with it the URIs of its client.
     pub fn closed(&mut self, link: LinkId) {
         let Some(over) = self.links.remove(&link) else { return };
-        if let Some(hop) = &over.hop {
+        if let Some((hop, account)) = &over.made {
             remove(&mut self.places, &place(hop), link);
+            if let Some(count) = self.made.get_mut(account) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.made.remove(account);
+                }
+            }
         }
         if let Some(relay) = &over.relay {
             remove(&mut self.relays, relay, link);
@@ -232,10 +314,9 @@ impl Registry {
         }
     }
 
-    /// An account may not use the relay any more: its URIs are void. Gives the connections of its clients.
+    /// An account may not use the relay any more: its URIs are void, also for what is under way. Gives the connections of its clients.
     pub fn revoke(&mut self, account: &str) -> Vec<LinkId> {
-        let theirs = self.issued.iter().filter(|(_, issued)| &*issued.account == account);
-        let ids: Vec<_> = theirs.map(|(id, _)| id.clone()).collect();
+        let ids = self.accounts.get(account).cloned().unwrap_or_default();
         let links: BTreeSet<_> = ids
             .iter()
             .filter_map(|id| match self.forget(id)?.owner {
@@ -248,11 +329,12 @@ impl Registry {
 
     fn forget(&mut self, id: &str) -> Option<Issued> {
         let issued = self.issued.remove(id)?;
-        self.expiry.remove(&(issued.expires, id.into()));
-        if let Some(count) = self.counts.get_mut(&issued.account) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.counts.remove(&issued.account);
+        self.expiry.remove(&(issued.life.until(), id.into()));
+        issued.life.end();
+        if let Some(ids) = self.accounts.get_mut(&issued.account) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.accounts.remove(&issued.account);
             }
         }
         let owner = match &issued.owner {
@@ -288,8 +370,8 @@ impl Registry {
         self.issued.is_empty()
     }
 
-    /// Issues a URI with 128 unpredictable bits (RFC 4976 §6.3 asks for 64; S1-L5), for `client`, the last URI of whose AUTH's From-Path
-    /// this is.
+    /// Issues a URI with 128 unpredictable bits (RFC 4976 §6.3 asks for 64; S1-L5) for an AUTH with this From-Path. Whoever asks again
+    /// with the same path keeps the URI that it has, for the new time: its sessions go on.
     ///
     /// # Errors
     /// The account has as many as it may: 403.
@@ -298,29 +380,111 @@ impl Registry {
         now: Time,
         account: &str,
         owner: Owner,
-        client: Uri,
+        from: Path,
         seconds: u32,
         entropy: &dyn Entropy,
     ) -> Result<Uri, Status> {
         self.purge(now);
-        let account: Arc<str> = account.into();
-        if self.counts.get(&account).is_some_and(|count| *count >= self.bounds.uris_per_account) {
+        let expires = now + Duration::from_secs(seconds.into());
+        let theirs = self.accounts.get(account);
+        let same = theirs.into_iter().flatten().find_map(|id| {
+            let issued = self.issued.get(id)?;
+            (issued.owner == owner && issued.from == from).then_some((id, issued))
+        });
+        if let Some((id, issued)) = same {
+            self.expiry.remove(&(issued.life.until(), id.clone()));
+            issued.life.renew(expires);
+            self.expiry.insert((expires, id.clone()));
+            return self.uri(id);
+        }
+        if theirs.is_some_and(|theirs| theirs.len() >= self.bounds.uris_per_account) {
             return Err(Status::FORBIDDEN);
         }
-        let (host, port) = &self.base;
-        let uri = Uri::of_session(Scheme::Msrps, host, *port, &Transport::Tcp, entropy)
-            .map_err(|_| Status::FORBIDDEN)?;
-        let id: Box<str> = uri.session_id().unwrap_or_default().into();
-        let expires = now + Duration::from_secs(seconds.into());
+        let account: Arc<str> = account.into();
+        let sealed = match &owner {
+            Owner::Relay(_) => self.seal(&account, &from, expires, entropy),
+            Owner::Link(_) => None,
+        };
+        let (id, uri) = match sealed {
+            Some(sealed) => sealed,
+            None => {
+                let id = entropy.token();
+                let uri = self.uri(&id)?;
+                (id, uri)
+            }
+        };
+        self.insert(id.into(), account, owner, from, expires);
+        Ok(uri)
+    }
+
+    /// None without a key, and where the URI would be longer than URIs may be.
+    fn seal(
+        &self,
+        account: &Arc<str>,
+        from: &Path,
+        expires: Time,
+        entropy: &dyn Entropy,
+    ) -> Option<(String, Uri)> {
+        let seal = self.seal.as_ref()?;
+        let content = Content {
+            account: Arc::clone(account),
+            next: from.first()?.clone(),
+            expires: seal.epoch.saturating_add(expires.since_origin().as_secs()),
+        };
+        let id = seal.keys.seal(&self.name(), &content, entropy)?;
+        let uri = self.uri(&id).ok()?;
+        Some((id, uri))
+    }
+
+    fn insert(&mut self, id: Box<str>, account: Arc<str>, owner: Owner, from: Path, expires: Time) {
         self.numbers += 1;
-        *self.counts.entry(Arc::clone(&account)).or_default() += 1;
+        self.accounts.entry(Arc::clone(&account)).or_default().insert(id.clone());
         self.expiry.insert((expires, id.clone()));
         if let Owner::Link(link) = &owner {
             self.links.entry(*link).or_default().owns.insert(id.clone());
         }
-        let issued = Issued { number: self.numbers, account, owner, client, expires, senders: Vec::new() };
+        let life = Life::new(expires);
+        let issued = Issued { number: self.numbers, account, owner, from, life, senders: Vec::new() };
         self.issued.insert(id, issued);
-        Ok(uri)
+    }
+
+    /// Whose a URI is that is not known here, but sealed with one of our keys, and still good. If that account may still use the relay, it is to
+    /// be adopted.
+    pub fn sealed(&self, now: Time, uri: &Uri) -> Option<Arc<str>> {
+        self.opened_seal(now, uri).map(|(content, _)| content.account)
+    }
+
+    /// Takes a sealed URI for one that was issued here: another machine has issued it, or this one before its last start. False if there is
+    /// nothing to adopt, or the account has as many as it may.
+    pub fn adopt(&mut self, now: Time, uri: &Uri) -> bool {
+        let Some((content, expires)) = self.opened_seal(now, uri) else { return false };
+        let count = self.accounts.get(&content.account).map_or(0, BTreeSet::len);
+        let Some(id) = uri.session_id().filter(|_| count < self.bounds.uris_per_account) else {
+            return false;
+        };
+        let owner = Owner::Relay(content.next.host().clone());
+        self.insert(id.into(), content.account, owner, content.next.into(), expires);
+        true
+    }
+
+    fn opened_seal(&self, now: Time, uri: &Uri) -> Option<(Content, Time)> {
+        let seal = self.seal.as_ref()?;
+        let id = uri.session_id().filter(|id| self.is_ours(uri) && !self.issued.contains_key(*id))?;
+        let content = seal.keys.open(&self.name(), id)?;
+        let expires = Time::ZERO + Duration::from_secs(content.expires.saturating_sub(seal.epoch));
+        (expires > now).then_some((content, expires))
+    }
+
+    /// What seals are for.
+    fn name(&self) -> String {
+        let (host, port) = &self.base;
+        format!("{host}:{port}")
+    }
+
+    fn uri(&self, id: &str) -> Result<Uri, Status> {
+        let (host, port) = &self.base;
+        let (scheme, transport) = (Scheme::Msrps.as_str(), Transport::Tcp.as_str());
+        Uri::parse(&format!("{scheme}://{host}:{port}/{id};{transport}")).map_err(|_| Status::FORBIDDEN)
     }
 
     /// Where a request goes that came on `link` (RFC 4976 §6.4).
@@ -333,32 +497,37 @@ impl Registry {
         let issued = self.valid(now, first)?;
         let from_owner = match &issued.owner {
             Owner::Link(owner) => *owner == link,
-            Owner::Relay(relay) => self.is_relay(link, relay) && previous.host() == relay,
+            Owner::Relay(relay) if previous.host() != relay => false,
+            Owner::Relay(relay) if self.is_relay(link, relay) => true,
+            // Perhaps it is; and what goes to the owner is nobody's secret way.
+            Owner::Relay(_) if !issued.is_next(second) => return Err(RouteError::Unproven),
+            Owner::Relay(_) => false,
         };
         // A client that writes to itself is no exception.
-        if !from_owner || *second == issued.client {
+        if !from_owner || issued.is_next(second) {
             return self.inward(now, first, second, 1, Some((previous, link)));
         }
         if self.is_ours(second) {
             // Both clients use this relay: it is its own next hop, and from itself a request may only go to an owner.
             let third = to.uris().get(2).ok_or(RouteError::NoWay)?;
-            let until = issued.expires;
+            let life = Arc::clone(&issued.life);
             self.valid(now, second)?;
             let route = self.inward(now, second, third, 2, None)?;
-            return Ok(Route { until: route.until.min(until), ..route });
+            return Ok(Route { lives: Lives(route.lives.0, Some(life)), ..route });
         }
-        let (session, account, until) = (issued.number, Arc::clone(&issued.account), issued.expires);
+        let (session, account) = (issued.number, Arc::clone(&issued.account));
+        let lives = Lives(Arc::clone(&issued.life), None);
         let known = issued.senders.iter().find(|(sender, _)| sender == second).map(|(_, link)| *link);
         let next = match known.or_else(|| self.to_hop(second.hop())) {
             Some(link) => Next::Link(link),
             None => self.connect(now, second.hop(), account)?,
         };
-        Ok(Route { next, moved: 1, session, until })
+        Ok(Route { next, moved: 1, session, lives })
     }
 
     fn valid(&self, now: Time, uri: &Uri) -> Result<&Issued, RouteError> {
         let id = uri.session_id().filter(|_| self.is_ours(uri)).ok_or(RouteError::Unknown)?;
-        self.issued.get(id).filter(|issued| issued.expires > now).ok_or(RouteError::Unknown)
+        self.issued.get(id).filter(|issued| issued.life.until() > now).ok_or(RouteError::Unknown)
     }
 
     /// To the owner of a URI.
@@ -375,13 +544,13 @@ impl Registry {
         let to_owner = match &issued.owner {
             Owner::Link(owner) => Next::Link(*owner),
             Owner::Relay(relay) => {
-                if next.host() != relay {
+                // Whoever has the URI writes the rest of the path: it leads to where the owner came from, and nowhere else.
+                if issued.from.first().is_none_or(|first| first.hop() != next.hop()) {
                     return Err(RouteError::NotAllowed);
                 }
                 let there = self.relays.get(relay).and_then(BTreeSet::first).copied();
                 match there.or_else(|| self.to_hop(next.hop())) {
                     Some(link) => Next::Link(link),
-                    // Whoever has the URI has us connect, to a port of his choice: the owner's budget bounds it.
                     None => self.connect(now, next.hop(), Arc::clone(&issued.account))?,
                 }
             }
@@ -403,7 +572,8 @@ impl Registry {
                 }
             }
         }
-        Ok(Route { next: to_owner, moved, session: issued.number, until: issued.expires })
+        let lives = Lives(Arc::clone(&issued.life), None);
+        Ok(Route { next: to_owner, moved, session: issued.number, lives })
     }
 
     fn is_relay(&self, link: LinkId, relay: &Host) -> bool {
@@ -414,7 +584,7 @@ impl Registry {
     fn to_hop(&self, hop: &Hop) -> Option<LinkId> {
         let links = self.places.get(&place(hop))?;
         let leads = |link: &&LinkId| {
-            let port = self.links.get(link).and_then(|link| link.hop.as_ref()?.port);
+            let port = self.links.get(link).and_then(|link| link.made.as_ref()?.0.port);
             port == hop.port || port.is_none() || hop.port.is_none()
         };
         links.iter().find(leads).copied()
@@ -429,11 +599,17 @@ impl Registry {
             self.connects.pop_front();
         }
         let by_account = self.connects.iter().filter(|(_, by, _)| *by == account).count();
-        let to_host = self.connects.iter().filter(|(.., host)| *host == hop.host).count();
-        if by_account >= self.bounds.connects_per_account || to_host >= self.bounds.connects_per_host {
+        let to_hop = self.connects.iter().filter(|(.., to)| to == hop).count();
+        let to_host = self.connects.iter().filter(|(.., to)| to.host == hop.host).count();
+        let open = self.made.get(&account).copied().unwrap_or_default();
+        if by_account >= self.bounds.connects_per_account
+            || to_hop >= self.bounds.connects_per_host
+            || to_host >= self.bounds.connects_per_host.saturating_mul(PORTS)
+            || open >= self.bounds.links_per_account
+        {
             return Err(RouteError::Budget);
         }
-        self.connects.push_back((now, Arc::clone(&account), hop.host.clone()));
+        self.connects.push_back((now, Arc::clone(&account), hop.clone()));
         Ok(Next::Connect { hop: hop.clone(), account })
     }
 }
@@ -459,95 +635,4 @@ fn remove<K: Ord>(index: &mut BTreeMap<K, BTreeSet<LinkId>>, key: &K, link: Link
 }
 
 #[cfg(test)]
-mod tests {
-    use nuncio_sansio::pair::Counter;
-
-    use super::*;
-
-    /// Whatever comes and goes, nothing stays behind; and what is forgotten by one index is forgotten by all.
-    #[test]
-    fn nothing_outlives_its_connection_or_its_time() {
-        let entropy = Counter::default();
-        let uri = |text: &str| Uri::parse(text).expect("a URI");
-        let path =
-            |uris: &[&Uri]| Path::new(uris.iter().map(|uri| (*uri).clone()).collect()).expect("not empty");
-        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
-        for end in ["links first", "time first", "accounts first"] {
-            let mut registry =
-                Registry::new("relay.example", 2855, Vec::new(), Bounds::default()).expect("a name");
-            let far = uri("msrps://far.example:2855;tcp");
-            for link in 0..8 {
-                registry.opened(LinkId(link), (link >= 6).then(|| far.hop().clone()));
-            }
-            registry.proven(LinkId(5), far.host().clone());
-            let client = uri("msrps://client.example:1/abc;tcp");
-            for number in 0..20 {
-                let owner = match number % 5 {
-                    4 => Owner::Relay(far.host().clone()),
-                    link => Owner::Link(LinkId(link)),
-                };
-                let account = if number % 2 == 0 { "even" } else { "odd" };
-                let token = registry
-                    .issue(at(number), account, owner, client.clone(), 60, &entropy)
-                    .expect("few enough");
-                for sender in [4, 6, number % 5] {
-                    let from = uri(&format!("msrps://sender.example:1/s{sender};tcp"));
-                    let next = if number % 5 == 4 { &far } else { &client };
-                    let route =
-                        registry.route(at(number), LinkId(sender), &path(&[&token, next]), &path(&[&from]));
-                    assert!(route.is_ok(), "{route:?}");
-                }
-            }
-            assert_eq!(registry.len(), 20);
-            match end {
-                "time first" => {
-                    assert_eq!(registry.purge(at(65)), Some(at(66)));
-                    assert_eq!((registry.len(), registry.purge(at(200))), (14, None));
-                }
-                "accounts first" => {
-                    assert_eq!(registry.revoke("even").len(), 4);
-                    assert_eq!(registry.len(), 10);
-                    assert_eq!(registry.revoke("odd").len(), 4);
-                }
-                _ => {}
-            }
-            for link in 0..8 {
-                registry.closed(LinkId(link));
-            }
-            registry.purge(at(200));
-            assert!(
-                registry.issued.is_empty() && registry.expiry.is_empty() && registry.counts.is_empty(),
-                "{end}"
-            );
-            assert!(
-                registry.links.is_empty() && registry.places.is_empty() && registry.relays.is_empty(),
-                "{end}"
-            );
-        }
-    }
-
-    /// S1-L18: who has a URI of a client behind another relay may write that relay's name with any port; how often we connect there is bounded.
-    #[test]
-    fn a_stranger_has_us_connect_within_the_owners_budget_only() {
-        let entropy = Counter::default();
-        let uri = |text: &str| Uri::parse(text).expect("a URI");
-        let bounds = Bounds { connects_per_account: 2, ..Bounds::default() };
-        let mut registry = Registry::new("relay.example", 2855, Vec::new(), bounds).expect("a name");
-        registry.opened(LinkId(1), None);
-        let (far, client) = (uri("msrps://far.example:2855;tcp"), uri("msrps://client.example:1/abc;tcp"));
-        let owner = Owner::Relay(far.host().clone());
-        let token = registry.issue(Time::ZERO, "romeo", owner, client, 60, &entropy).expect("the first");
-        let mut ask = |next: &str| {
-            let to = Path::new(vec![token.clone(), uri(next)]).expect("two");
-            let from = Path::from(uri("msrps://stranger.example:1/s;tcp"));
-            registry.route(Time::ZERO, LinkId(1), &to, &from).map(|route| route.next)
-        };
-        for port in [1, 2] {
-            let next = ask(&format!("msrps://far.example:{port}/x;tcp"));
-            assert!(matches!(next, Ok(Next::Connect { .. })), "{next:?}");
-        }
-        assert_eq!(ask("msrps://far.example:3/x;tcp"), Err(RouteError::Budget));
-        assert_eq!(ask("msrps://far.example:4/x;ws"), Err(RouteError::NoWay));
-        assert_eq!(ask("msrps://victim.example:5/x;tcp"), Err(RouteError::NotAllowed));
-    }
-}
+mod tests;

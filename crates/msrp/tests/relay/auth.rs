@@ -49,9 +49,12 @@ fn a_client_gets_a_uri() {
         let uri = one.use_path.first().expect("one").clone();
         assert_eq!((uri.host().to_string().as_str(), uri.port()), ("relay.example", Some(2855)));
         assert_eq!(uri.session_id().map(str::len), Some(26), "128 bits");
-        let two = granted(&mut world, client, login(RELAY, ALICE, "alice")).expect("granted");
+        let again = granted(&mut world, client, login(RELAY, ALICE, "alice")).expect("granted");
+        assert_eq!(one.use_path, again.use_path, "a session that goes on keeps its URI");
+        let other = ALICE.replace("98cjs", "98cjt");
+        let two = granted(&mut world, client, login(RELAY, &other, "alice")).expect("granted");
         assert_ne!(one.use_path, two.use_path, "one URI a session");
-        assert_eq!(world.relays[relay].log, ["authorized alice", "authorized alice"]);
+        assert_eq!(world.relays[relay].log, ["authorized alice"; 3]);
         // A client that will not use MD5 does not.
         let strict = granted(&mut world, client, Login { md5: false, ..login(RELAY, ALICE, "alice") });
         assert_eq!(strict.is_ok(), !md5_only);

@@ -3,6 +3,7 @@
 mod attacks;
 mod auth;
 mod forwarding;
+mod limits;
 mod world;
 
 use std::sync::Arc;

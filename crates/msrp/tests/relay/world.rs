@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nuncio_msrp::endpoint::{self, ConnectionId, Directory, Endpoint, Session};
-use nuncio_msrp::lanes::Lanes;
+use nuncio_msrp::lanes::{self, Lanes};
 use nuncio_msrp::relay::{
-    Account, Answer, Bounds, Command, Config, Direction, Event, Flow, Link, LinkId, Next, NonceKey, Piece,
-    Question, Registry,
+    Account, Answer, Bounds, Command, Config, Direction, Event, Flow, Frame, Link, LinkId, Next, NonceKey,
+    Piece, Question, Registry,
 };
 use nuncio_sansio::pair::{Counter, Script, Side, facts};
 use nuncio_sansio::{ClientCertificate, Entropy, Eof, Machine as _, Time, TlsFacts};
@@ -125,8 +125,8 @@ impl World {
                     }))
                 }
                 Question::Certified { .. } => Answer::Credentials(None),
-                Question::Issue { account, owner, client, seconds } => {
-                    Answer::Issued(registry.issue(now, &account, owner, client, seconds, &*seed))
+                Question::Issue { account, owner, from, seconds } => {
+                    Answer::Issued(registry.issue(now, &account, owner, from, seconds, &*seed))
                 }
             }
         });
@@ -139,7 +139,7 @@ impl World {
             side.secured(now, tls);
         }
         hub.links.insert(id, side);
-        hub.lanes.insert(id, Lanes::new(4_096, 65_536));
+        hub.lanes.insert(id, Lanes::new(lanes::Bounds { quantum: 4_096, lane: 65_536, total: 1 << 20 }));
         id
     }
 
@@ -290,7 +290,7 @@ impl World {
             let hub = &mut self.relays[relay];
             let mut free = Vec::new();
             for (link, lanes) in &mut hub.lanes {
-                while let Some((command, room)) = lanes.pop() {
+                while let Some((command, _, room)) = lanes.pop(false) {
                     moved = true;
                     free.extend(room);
                     if let Some(side) = hub.links.get_mut(link) {
@@ -319,7 +319,7 @@ impl World {
                         None => {
                             let report = forwarded.report(nuncio_msrp::Status::TIMEOUT, &Counter::default());
                             if let Some(report) = report {
-                                self.queue(relay, source, Command::Frame(report), None);
+                                self.frame(relay, source, report);
                             }
                         }
                     }
@@ -329,12 +329,12 @@ impl World {
                     _ => self.relays[relay].flows.get(&flow).copied(),
                 };
                 if let Some(to) = to {
-                    self.queue(relay, to, Command::Piece(flow, piece), Some(flow));
+                    self.queue(relay, to, flow, piece);
                 }
             }
             Event::Frame { next, frame } => {
                 if let Some(to) = self.resolve(relay, next) {
-                    self.queue(relay, to, Command::Frame(frame), None);
+                    self.frame(relay, to, frame);
                 }
             }
             Event::Authorized { account } => self.relays[relay].log.push(format!("authorized {account}")),
@@ -348,21 +348,17 @@ impl World {
         }
     }
 
-    fn queue(&mut self, relay: usize, link: LinkId, command: Command, flow: Option<Flow>) {
+    fn frame(&mut self, relay: usize, link: LinkId, frame: Frame) {
+        let now = self.now;
+        if let Some(side) = self.relays[relay].links.get_mut(&link) {
+            side.command(now, Command::Frame(frame));
+        }
+    }
+
+    fn queue(&mut self, relay: usize, link: LinkId, flow: Flow, piece: Piece) {
         let Some(lanes) = self.relays[relay].lanes.get_mut(&link) else { return };
-        let size = match &command {
-            Command::Piece(_, piece) => piece.size(),
-            Command::Frame(frame) => frame.size(),
-            _ => 0,
-        };
-        let full = match flow {
-            Some(flow) => lanes.push(flow, command, size).then_some(flow),
-            None => {
-                assert!(lanes.push_urgent(command, size).is_ok(), "the peers of these tests read");
-                None
-            }
-        };
-        if let Some(flow) = full {
+        let size = piece.size();
+        if lanes.push(flow, Command::Piece(flow, piece), size, false) {
             self.held += 1;
             let now = self.now;
             if let Some(side) = self.relays[relay].links.get_mut(&flow.source) {
@@ -373,9 +369,9 @@ impl World {
     }
 
     fn resolve(&mut self, relay: usize, next: Next) -> Option<LinkId> {
-        let hop = match next {
+        let (hop, account) = match next {
             Next::Link(link) => return Some(link),
-            Next::Connect { hop, .. } => hop,
+            Next::Connect { hop, account } => (hop, account),
         };
         // The first piece has it connect, those that came before the answer find it.
         let host = hop.host.to_string();
@@ -400,7 +396,7 @@ impl World {
             return None;
         };
         let link = self.link(relay, Direction::Outbound, Some(facts()));
-        self.relays[relay].registry.borrow_mut().opened(link, Some(hop));
+        self.relays[relay].registry.borrow_mut().opened(link, Some((hop, account)));
         self.wires.push((End::Relay(relay, link), there));
         Some(link)
     }

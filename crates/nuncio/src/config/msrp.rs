@@ -47,14 +47,20 @@ pub(crate) struct Msrp {
     pub(crate) uris_per_account: usize,
     /// Connections a minute on behalf of one account.
     pub(crate) connects_per_account: usize,
-    /// Connections a minute to one host.
+    /// Connections a minute to one port of one host; to all its ports four times as many.
     pub(crate) connects_per_host: usize,
+    /// Connections that the relay makes on behalf of one account, at once.
+    pub(crate) connections_per_account: usize,
     /// Connections that the relay makes, at once.
     pub(crate) connections_out: usize,
     /// Bytes a second that one connection may send; 0 for any.
     pub(crate) bytes_per_second: u32,
     /// Bytes of one session that wait for a slow reader before its sender is held.
     pub(crate) buffer_bytes: usize,
+    /// Bytes that wait for all readers together before each sender is held at once.
+    pub(crate) buffers_bytes: usize,
+    /// How long one session may hold up others that come through the same relay, until it is given up.
+    pub(crate) hold_seconds: u64,
     /// Whether next hops may be reached in clear.
     pub(crate) clear: bool,
     /// If not empty, only these relays may log clients in.
@@ -86,9 +92,12 @@ impl Default for Msrp {
             uris_per_account: 256,
             connects_per_account: 30,
             connects_per_host: 60,
+            connections_per_account: 64,
             connections_out: 10_000,
             bytes_per_second: 0,
             buffer_bytes: 131_072,
+            buffers_bytes: 33_554_432,
+            hold_seconds: 10,
             clear: false,
             relays: Vec::new(),
             authorities: Vec::new(),
@@ -129,11 +138,14 @@ pub(super) fn problems(config: &Config) -> Vec<(&'static str, String, String)> {
         ("msrp.uris_per_account", msrp.uris_per_account),
         ("msrp.connects_per_account", msrp.connects_per_account),
         ("msrp.connects_per_host", msrp.connects_per_host),
+        ("msrp.connections_per_account", msrp.connections_per_account),
         ("msrp.connections_out", msrp.connections_out),
     ] {
         between(key, value as u64, 1, 1_000_000);
     }
     between("msrp.buffer_bytes", msrp.buffer_bytes as u64, 16_384, 16 << 20);
+    between("msrp.buffers_bytes", msrp.buffers_bytes as u64, 1 << 20, 1 << 40);
+    between("msrp.hold_seconds", msrp.hold_seconds, 1, 3_600);
     let mut say = |key, what: String, remedy: &str| found.push((key, what, remedy.to_owned()));
     if msrp.algorithms.is_empty() {
         say("msrp.algorithms", "is empty".to_owned(), "take `sha-256`, or `sha-256` and `md5`");

@@ -175,12 +175,27 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("msrp.peer_idle_seconds", "Silence after which any other connection is closed."),
     opt("msrp.uris_per_account", "URIs that one account may have at once."),
     opt("msrp.connects_per_account", "Connections a minute that the relay makes on behalf of one account."),
-    opt("msrp.connects_per_host", "Connections a minute that the relay makes to one host."),
+    opt(
+        "msrp.connects_per_host",
+        "Connections a minute that the relay makes to one port of one host; to all its ports four times as many.",
+    ),
+    opt(
+        "msrp.connections_per_account",
+        "Connections that the relay has made on behalf of one account, at once.",
+    ),
     opt("msrp.connections_out", "Connections that the relay has made, at once."),
     opt("msrp.bytes_per_second", "Bytes a second that one connection may send; it is slowed. 0 for any."),
     opt(
         "msrp.buffer_bytes",
         "Bytes of one session that wait for a slow reader before its sender is held, 16384 to 16777216.",
+    ),
+    opt(
+        "msrp.buffers_bytes",
+        "Bytes that wait for all slow readers together, at least 1048576. Beyond them each sender is held with its first piece.",
+    ),
+    opt(
+        "msrp.hold_seconds",
+        "How long a session with a slow reader may hold up others that come through the same relay, before it is given up with 408.",
     ),
     opt("msrp.clear", "Whether next hops whose URI is `msrp:` are connected to, in clear."),
     opt("msrp.relays", "If not empty, only these relays may log clients in: `relay.example`, `*.example`."),

@@ -43,6 +43,16 @@ async fn wrong_passwords() {
     assert_eq!(stage.accounts.0.lock().unwrap().len(), 3, "his password was right");
 }
 
+/// Show 4: an account that is disabled while it logs in gets nothing, although its URI came too late to be revoked with the others.
+#[tokio::test]
+async fn a_login_does_not_race_a_disabling() {
+    let stage = Begun::alone(|_| {});
+    let mut frank = Client::new(stage.connect(None).await, "frank", stage.uri());
+    let answer = frank.login("frank", "frank's password").await;
+    assert!(answer.contains(" 403 "), "{answer}");
+    assert!(stage.metric("uris") < 0.5);
+}
+
 /// Show 4: what was begun with credentials ends with them; so does what an account has that may no longer.
 #[tokio::test]
 async fn sessions_end_with_their_credentials() {

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 /// What a test waits for at most. Only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Alice and Bob have passwords; Carol's credentials end at once; Dave may not; Erin has a certificate.
+/// Alice and Bob have passwords; Carol's credentials end at once; Dave may not; Frank is disabled just after his login.
 pub(crate) struct Known(pub(crate) Mutex<Vec<String>>);
 
 fn account(name: &str, password: &str) -> Account {
@@ -41,12 +41,16 @@ fn account(name: &str, password: &str) -> Account {
 
 impl Accounts for Known {
     fn by_name<'a>(&'a self, username: &'a str, _: IpAddr) -> Boxed<'a, Option<Account>> {
-        let known = ["alice", "bob", "carol", "dave"].contains(&username);
+        let known = ["alice", "bob", "carol", "dave", "frank"].contains(&username);
         Box::pin(async move { known.then(|| account(username, &format!("{username}'s password"))) })
     }
 
     fn by_certificate<'a>(&'a self, addresses: &'a [String]) -> Boxed<'a, Option<Account>> {
         Box::pin(async move { addresses.first().map(|address| account(address, "")) })
+    }
+
+    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, bool> {
+        Box::pin(async move { account != "frank" })
     }
 
     fn failed(&self, username: &str, _: IpAddr) {
