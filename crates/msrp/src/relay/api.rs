@@ -49,7 +49,7 @@ pub struct Config {
     pub transactions: usize,
     /// How many bytes of memory SENDs that wait for a response may hold, about.
     pub transaction_bytes: usize,
-    /// How long a flow may be held on a connection that others share, behind a relay or where we connected, until it is given up for them.
+    /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them.
     pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed.
     pub strikes: u32,

@@ -101,6 +101,8 @@ pub struct Link {
     sent: Transactions<Sent>,
     /// Other requests that went out and may be answered.
     origins: Origins,
+    /// What comes here comes through another relay: the connection is that of several.
+    shared: bool,
     /// Flows from here whose lanes are full, and since when.
     held: BTreeMap<Flow, Time>,
     /// Flows from here that were held for too long, and are refused until their lanes have room.
@@ -147,6 +149,7 @@ impl Link {
             open: None,
             sent: Transactions::new(config.response, config.transactions),
             origins: Origins::new(config.response, config.transactions),
+            shared: false,
             held: BTreeMap::new(),
             shut: BTreeSet::new(),
             sent_bytes: 0,
@@ -266,6 +269,7 @@ impl Link {
             return;
         };
         self.succeeded();
+        self.shared |= head.from.len() > 1;
         if !head.is_send() {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
@@ -336,8 +340,8 @@ impl Link {
 
     fn hold(&mut self, now: Time, flow: Flow) {
         self.held.entry(flow).or_insert(now);
-        // A client that has only its own connection to fill slows nobody else.
-        if self.relay.is_some() || self.direction == Direction::Outbound {
+        // Who has only its own connection to fill slows nobody else.
+        if self.shared {
             self.watch_held();
         }
     }
