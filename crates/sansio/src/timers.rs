@@ -19,15 +19,21 @@ impl<T: Copy + PartialEq> Timers<T> {
     pub fn set(&mut self, timer: T, at: Time) {
         match self.0.iter_mut().find(|(name, _)| *name == timer) {
             Some(slot) => slot.1 = at,
-            None => self.0.push((timer, at)),
+            None => self.add(timer, at),
         }
     }
 
     /// Arms `timer` unless it is armed already.
     pub fn set_if_idle(&mut self, timer: T, at: Time) {
         if self.get(timer).is_none() {
-            self.0.push((timer, at));
+            self.add(timer, at);
         }
+    }
+
+    fn add(&mut self, timer: T, at: Time) {
+        // There are many machines, with few timers each.
+        self.0.reserve_exact(1);
+        self.0.push((timer, at));
     }
 
     /// Disarms `timer`.
