@@ -185,6 +185,10 @@ fn verdict(case: &Case, goal: Goal, table: &Table, cores: usize) -> Verdict {
             let found = ratio(nuncio, value(key, Kind::Nuncio));
             (format!("at most {most} x {key}"), found, most)
         }
+        Goal::OfRelayOf(key, most) => {
+            let found = ratio(nuncio, value(key, Kind::Relay));
+            (format!("at most {most} x the relay of {key}"), found, most)
+        }
         Goal::RateOfCase(key, least) => {
             let rate = |key| of(key, Kind::Nuncio).and_then(|figures| figures.rate);
             let found = ratio(rate(case.key), rate(key));
@@ -304,6 +308,9 @@ mod tests {
             (Goal::OfCase("base", 2.0), Some(2.0), Some(true)),
             (Goal::OfCase("base", 1.2), Some(2.0), Some(false)),
             (Goal::OfCase("nothing", 1.2), None, None),
+            (Goal::OfRelayOf("chat", 1.25), Some(1.25), Some(true)),
+            (Goal::OfRelayOf("chat", 1.2), Some(1.25), Some(false)),
+            (Goal::OfRelayOf("base", 4.0), None, None),
             // The generator costs nothing here, so that twice the rate is possible.
             (Goal::RateOfCase("base", 0.25), Some(0.5), Some(true)),
             (Goal::RateOfCase("base", 0.9), Some(0.5), Some(false)),

@@ -334,6 +334,8 @@ fn receive_file(
                 let parts = std::mem::take(&mut pending);
                 match head.content_type.as_deref() {
                     Some(LAST) => return Ok(received),
+                    // Even a short one may come in two chunks, where the file's turn has come between.
+                    Some(SHORT) if flag == Flag::More => {}
                     Some(SHORT) => {
                         // Nobody may be left who wants to hear.
                         let _told = head.message_id.map(|id| told.send((id, now)));
