@@ -7,7 +7,7 @@ use nuncio_sansio::Entropy as _;
 
 use super::conversation::Frame;
 use super::random;
-use super::world::{Login, Stop, Who, World, fail, session, skip};
+use super::world::{Login, Stop, Who, World, fail, session};
 
 /// What was sent for a login.
 pub(super) struct Sent {
@@ -22,7 +22,7 @@ impl World {
             Login::Bare | Login::Wrong => Some(("nobody".to_owned(), OsEntropy.token().into())),
             _ => None,
         }) else {
-            return Err(skip("it needs a login (--user)"));
+            return Err(self.no_login());
         };
         let expires = match login {
             Login::For(seconds) => format!("Expires: {seconds}|"),

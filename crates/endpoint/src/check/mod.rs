@@ -36,11 +36,11 @@ pub struct Subject {
     pub max_size: Option<u64>,
     /// The URI that an endpoint expects us to have; a random one if none.
     pub from: Option<Uri>,
-    /// The fingerprints of an endpoint's certificate. None: its name counts.
+    /// The fingerprints of its certificate. None: its name counts.
     pub fingerprints: Vec<Fingerprint>,
     /// Who is believed to vouch for names.
     pub roots: Roots,
-    /// User and password for a relay.
+    /// User and password for a relay. They are used only if it proves its name, or has one of the fingerprints.
     pub login: Option<(String, Zeroizing<String>)>,
     /// How long an answer may take.
     pub patience: Duration,
@@ -103,6 +103,9 @@ pub struct Verdict {
 /// Why nothing was checked.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
+    /// There is a login for an `msrp:` URI.
+    #[error("credentials are sent over TLS only: an msrps URI is wanted")]
+    Clear,
     /// TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] ConnectError),
@@ -133,6 +136,7 @@ pub(crate) struct Case {
 pub async fn check(subject: Subject, mut tell: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, CheckError> {
     let relay = subject.is_relay();
     let mut world = World::new(subject).await?;
+    world.guard().await;
     let mut verdicts = Vec::new();
     for case in if relay { relay::CASES } else { endpoint::CASES } {
         world.begin(relay);

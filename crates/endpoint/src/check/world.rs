@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nuncio_msrp::{Flag, Method, Scheme, Uri};
 use nuncio_net::tls::{Believe, Connector, OwnCertificate};
 use nuncio_net::{OsEntropy, Security};
-use nuncio_sansio::Entropy as _;
+use nuncio_sansio::{Entropy as _, TlsFacts};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, Instant, timeout};
 
@@ -124,6 +124,8 @@ pub(super) struct World {
     address: SocketAddr,
     by_name: Result<Arc<Connector>, String>,
     anybody: Arc<Connector>,
+    /// Why the login that was given is not used.
+    withheld: Option<String>,
     /// Where what is relayed without permission would go.
     trap: TcpListener,
     trap_uri: String,
@@ -142,6 +144,9 @@ impl World {
     pub(super) async fn new(subject: Subject) -> Result<Self, CheckError> {
         let own = OwnCertificate::self_signed("check.invalid")?;
         let to = subject.path.first().cloned().ok_or(crate::ConnectError::Uri)?;
+        if subject.login.is_some() && to.scheme() == Scheme::Msrp {
+            return Err(CheckError::Clear);
+        }
         let stream = Box::pin(place::connect(to.hop(), subject.patience)).await?;
         let address = stream.peer_addr()?;
         let here = stream.local_addr()?.ip();
@@ -154,6 +159,7 @@ impl World {
             address,
             by_name: by_name.map(Arc::new).map_err(|error| error.to_string()),
             anybody: Arc::new(Connector::showing(&own, Believe::Anybody)?),
+            withheld: None,
             trap,
             trap_uri,
             names: Names::new(),
@@ -164,6 +170,24 @@ impl World {
             lines: Vec::new(),
             subject,
         })
+    }
+
+    /// A login is for whoever proves the name in the URI, or has the fingerprint that was given (RFC 4976 §9.1, S1-04): else the cases that want it do not
+    /// apply.
+    pub(super) async fn guard(&mut self) {
+        if self.subject.login.is_none() || !self.subject.fingerprints.is_empty() {
+            return;
+        }
+        if let Err(Stop::Fail(why) | Stop::Skip(why)) = self.handshake_by_name().await {
+            self.subject.login = None;
+            self.withheld =
+                Some(format!("it does not prove its name, so that the login was kept back: {why}"));
+        }
+    }
+
+    /// What stops a case that wants a login.
+    pub(super) fn no_login(&self) -> Stop {
+        skip(self.withheld.as_deref().unwrap_or("it needs a login (--user)"))
     }
 
     /// A new case: new names, and new connections if they are not to be kept.
@@ -231,7 +255,7 @@ impl World {
 
     async fn step(&mut self, step: Step) -> Result<(), Stop> {
         match step {
-            Step::NeedsLogin if self.subject.login.is_none() => Err(skip("it needs a login (--user)")),
+            Step::NeedsLogin if self.subject.login.is_none() => Err(self.no_login()),
             Step::NeedsTls if self.to.scheme() == Scheme::Msrp => Err(skip("the URI is not msrps")),
             Step::NeedsLogin | Step::NeedsTls => Ok(()),
             Step::Needs(holds, why) => {
@@ -311,8 +335,13 @@ impl World {
         if self.connections.get(&who).is_some_and(|known| !known.is_over()) {
             return Ok(());
         }
+        // Whoever may be told a login proves himself in every connection: by his name, or below by a fingerprint.
+        let connector = match self.subject.login.is_some() && self.subject.fingerprints.is_empty() {
+            true => self.by_name.as_ref().map_err(|why| fail(why.clone()))?,
+            false => &self.anybody,
+        };
+        let security = if tls { self.security(connector) } else { Security::None };
         let stream = self.connect().await?;
-        let security = if tls { self.security(&self.anybody) } else { Security::None };
         let raw = Raw::run(stream, security, self.subject.patience);
         let mut made = Conversation::new(raw);
         if tls {
@@ -671,15 +700,17 @@ impl World {
         if !self.subject.fingerprints.is_empty() {
             return Err(skip("it is known by its fingerprint"));
         }
-        let connector = match &self.by_name {
-            Ok(connector) => Arc::clone(connector),
-            Err(why) => return Err(skip(why)),
-        };
-        let stream = self.connect().await?;
-        let raw = Raw::run(stream, self.security(&connector), self.subject.patience);
-        let facts = Conversation::new(raw).secured(self.until()).await.map_err(fail)?;
+        let facts = self.handshake_by_name().await?;
         self.lines.push(format!("A< {:?}, {}", facts.version, facts.suite));
         Ok(())
+    }
+
+    /// Connects to whoever proves the name in the URI, and says nothing.
+    async fn handshake_by_name(&self) -> Result<Box<TlsFacts>, Stop> {
+        let connector = self.by_name.as_ref().map_err(|why| skip(why))?;
+        let stream = self.connect().await?;
+        let raw = Raw::run(stream, self.security(connector), self.subject.patience);
+        Conversation::new(raw).secured(self.until()).await.map_err(fail)
     }
 }
 

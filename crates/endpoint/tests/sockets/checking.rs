@@ -1,21 +1,19 @@
 //! The checker: on our endpoint, on our relay, and on a relay that carries anything for anybody.
 
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nuncio_endpoint::Peer;
 use nuncio_endpoint::Way;
-use nuncio_endpoint::check::{Outcome, Subject, Verdict, check};
+use nuncio_endpoint::check::{CheckError, Outcome, Subject, Verdict, check};
 use nuncio_msrp::media::AcceptTypes;
+use nuncio_msrp::sdp::{Fingerprint, Hash};
 use nuncio_msrp::{Item, Limits, Method, Parser, Path};
-use nuncio_net::tls::{HostFiles, Peers, TlsHosts, TlsSettings};
-use nuncio_net::{Budget, BudgetLimits, Clock, Listener, NetMetrics, OsEntropy};
-use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
+use nuncio_net::tls::OwnCertificate;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::common::{Authority, endpoint, listen};
+use crate::stage::{Begun, Stage};
 
 /// What failed, and why.
 fn failed(verdicts: &[Verdict]) -> Vec<(&'static str, String)> {
@@ -54,81 +52,66 @@ async fn our_endpoint_passes() {
     assert_eq!(not_applicable(&verdicts), ["certificate"]);
 }
 
-/// One user, with one password.
-struct One;
+/// A relay with which every case can be tried: it answers soon for whom the RFC gives 30 seconds, and connects to whoever is near, in clear as well.
+fn relay() -> Stage {
+    Begun::alone(|config| {
+        config.response = Duration::from_secs(2);
+        config.clear = true;
+    })
+}
 
-impl Accounts for One {
-    fn by_name<'a>(&'a self, username: &'a str, _peer: IpAddr) -> Boxed<'a, Option<Account>> {
-        let known = (username == "alice").then(|| Account {
-            name: "alice".into(),
-            password: "secret of alice".to_owned().into(),
-            allowed: true,
-            seconds: None,
-        });
-        Box::pin(async move { known })
+fn subject(relay: &Stage) -> Subject {
+    let path = Path::parse(&relay.uri(), 1).expect("a path");
+    Subject {
+        roots: relay.authority.roots(),
+        login: Some(("alice".to_owned(), "secret of alice".to_owned().into())),
+        ..Subject::new(path)
     }
-
-    fn by_certificate<'a>(&'a self, _addresses: &'a [String]) -> Boxed<'a, Option<Account>> {
-        Box::pin(async { None })
-    }
-
-    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, bool> {
-        Box::pin(async { true })
-    }
-
-    fn failed(&self, _username: &str, _peer: IpAddr) {}
 }
 
 /// Show 2 of the issue: all pass on our relay, with credentials and without.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_relay_passes() {
-    let authority = Authority::new("localhost");
-    let settings = TlsSettings {
-        hosts: vec![HostFiles {
-            domain: "localhost".to_owned(),
-            pairs: vec![authority.pair()],
-            ..HostFiles::default()
-        }],
-        default: Some("localhost".to_owned()),
-        peers: Peers::Relays,
-        ..TlsSettings::default()
-    };
-    let (tls, _warnings) = TlsHosts::load(settings).expect("certificates");
-    let net = Arc::new(NetMetrics::default());
-    let budget = Budget::new(BudgetLimits::default(), Arc::clone(&net));
-    let listener =
-        Listener::bind("msrp", &["127.0.0.1:0".parse().expect("an address")], 64, budget).expect("a port");
-    let port = listener.addresses()[0].port();
-    let mut config = RelayConfig::new("localhost", port);
-    // What the RFC gives 30 seconds to, shown sooner.
-    config.response = Duration::from_secs(2);
-    config.networks = vec![("127.0.0.0".parse().expect("an address"), 8)];
-    config.clear = true;
-    let relay = Relay::start(Parts {
-        config,
-        accounts: Arc::new(One),
-        tls: Arc::new(tls),
-        collector: None,
-        policy: nuncio_dna::Policy::default(),
-        entropy: Arc::new(OsEntropy),
-        clock: Clock::start(),
-        net,
-    })
-    .expect("a relay");
-    let accepting = tokio::spawn(Arc::clone(&relay).accept(listener));
-    let path = Path::parse(&format!("msrps://localhost:{port};tcp"), 1).expect("a path");
-    let subject = Subject {
-        roots: authority.roots(),
-        login: Some(("alice".to_owned(), "secret of alice".to_owned().into())),
-        ..Subject::new(path)
-    };
+    let relay = relay();
+    let subject = subject(&relay);
     let verdicts = check(subject.clone(), |_| ()).await.expect("it is there");
     assert_eq!(failed(&verdicts), []);
     assert_eq!(not_applicable(&verdicts), [""; 0]);
     let alone = check(Subject { login: None, ..subject }, |_| ()).await.expect("it is there");
     assert_eq!(failed(&alone), []);
     assert!(not_applicable(&alone).contains(&"forwarding"));
-    accepting.abort();
+}
+
+/// RFC 4976 §9.1, S1-04: a relay that proves nothing is checked, and is told nothing of a login; a fingerprint proves it as well as a name does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_for_a_proven_relay_only() {
+    let (relay, other) = (relay(), Authority::new("other.example"));
+    let subject = Subject { roots: other.roots(), grace: Duration::from_millis(100), ..subject(&relay) };
+    let verdicts = check(subject.clone(), |_| ()).await.expect("it is there");
+    let names: Vec<_> = failed(&verdicts).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["certificate"]);
+    let kept_back = verdicts.iter().find(|it| it.name == "login").map(|it| it.outcome.clone());
+    assert!(
+        matches!(&kept_back, Some(Outcome::NotApplicable(why)) if why.contains("kept back")),
+        "{kept_back:?}"
+    );
+    assert!(!relay.accounts.asked().contains(&"alice".to_owned()), "{:?}", relay.accounts.asked());
+
+    let wrong = Fingerprint::of(Hash::Sha256, b"another certificate");
+    let mistaken = Subject { fingerprints: vec![wrong], ..subject.clone() };
+    let verdicts = check(mistaken, |_| ()).await.expect("it is there");
+    assert!(failed(&verdicts).iter().any(|(name, _)| *name == "login"));
+    assert!(!relay.accounts.asked().contains(&"alice".to_owned()), "{:?}", relay.accounts.asked());
+
+    let shown = OwnCertificate::read(&relay.authority.pair()).expect("a certificate").der();
+    let known = Subject { fingerprints: vec![Fingerprint::of(Hash::Sha256, &shown)], ..subject };
+    let verdicts = check(known, |_| ()).await.expect("it is there");
+    assert_eq!(failed(&verdicts), []);
+    assert!(relay.accounts.asked().contains(&"alice".to_owned()));
+
+    let path = Path::parse(&format!("msrp://127.0.0.1:{};tcp", relay.port), 1).expect("a path");
+    let clear = Subject { login: Some(("alice".to_owned(), "x".to_owned().into())), ..Subject::new(path) };
+    assert!(matches!(check(clear, |_| ()).await, Err(CheckError::Clear)), "RFC 4976 §9.1: not in clear");
 }
 
 /// A relay as many are: it asks for credentials and does not need them.

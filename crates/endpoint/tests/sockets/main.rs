@@ -3,5 +3,6 @@
 mod checking;
 mod common;
 mod sessions;
+mod stage;
 mod tls;
 mod transfer;

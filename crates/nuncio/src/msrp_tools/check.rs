@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nuncio_endpoint::Peer;
 use nuncio_endpoint::check::{Outcome, Subject, Verdict, check};
-use nuncio_endpoint::msrp::{Path, Uri};
+use nuncio_endpoint::msrp::{Path, Scheme, Uri};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -74,6 +74,9 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
     subject.roots = roots(&given.trust.ca);
     subject.patience = Duration::from_secs(given.timeout);
     if let Some(user) = &given.user {
+        if subject.path.first().is_none_or(|uri| uri.scheme() != Scheme::Msrps) {
+            return Err(wrong("credentials are sent over TLS only: msrps is wanted"));
+        }
         let login = Login {
             relay: Vec::new(),
             user: None,

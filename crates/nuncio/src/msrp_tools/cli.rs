@@ -140,13 +140,14 @@ pub(crate) struct Check {
     /// An endpoint, by its SDP.
     #[arg(long, value_name = "FILE", conflicts_with = "target")]
     pub(crate) sdp: Option<PathBuf>,
-    /// The fingerprint of an endpoint's certificate, where no SDP says it.
+    /// The fingerprint of its certificate, where no SDP says it: then its name does not count.
     #[arg(long, value_name = "FINGERPRINT")]
     pub(crate) fingerprint: Vec<String>,
     /// The URI that an endpoint expects us to have.
     #[arg(long, value_name = "URI")]
     pub(crate) from: Option<String>,
-    /// A user of the relay: without one, what it does for its users cannot be tried.
+    /// A user of the relay: without one, what it does for its users cannot be tried. The login is for a relay that proves its name, or has the fingerprint
+    /// that was given, and for nobody else.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
     /// Read the password from the first line of this file; without this and the next option it is taken from the environment

@@ -143,6 +143,11 @@ fn wrong_use() {
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
         assert!(!said(&output).is_empty());
     }
+    // RFC 4976 §9.1: not even read.
+    let words = ["check", "msrp://localhost:1;tcp", "--user", "alice", "--password-stdin"];
+    let output = run(folder.path(), &words);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("over TLS only"), "{}", said(&output));
 }
 
 /// Our own receiver passes every case; a table for people, an object for programs.

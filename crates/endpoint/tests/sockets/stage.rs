@@ -1,0 +1,166 @@
+//! Relays that run beside a test, and who may log in there.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use nuncio_dna::Policy;
+use nuncio_net::tls::{HostFiles, Peers, TlsHosts, TlsSettings};
+use nuncio_net::{Budget, BudgetLimits, Clock, Listener, NetMetrics, OsEntropy};
+use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
+
+use crate::common::Authority;
+
+/// What endpoints call every relay here: the only name that all systems look up.
+pub(crate) const NEAR: &str = "localhost";
+
+/// Who may log in, and who has tried.
+pub(crate) struct Known {
+    /// Password, and for how many seconds it is good.
+    users: Mutex<BTreeMap<String, (String, Option<u32>)>>,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Known {
+    fn new() -> Self {
+        let known = Self { users: Mutex::default(), asked: Mutex::default() };
+        known.set("alice", "secret of alice", None);
+        known.set("bob", "secret of bob", None);
+        known
+    }
+
+    /// From now on this is the user's password, good for so many seconds after a login.
+    pub(crate) fn set(&self, user: &str, password: &str, seconds: Option<u32>) {
+        self.users.lock().expect("a lock").insert(user.to_owned(), (password.to_owned(), seconds));
+    }
+
+    /// Whose credentials have come, one after the other.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("a lock").clone()
+    }
+}
+
+impl Accounts for Known {
+    fn by_name<'a>(&'a self, username: &'a str, _peer: IpAddr) -> Boxed<'a, Option<Account>> {
+        self.asked.lock().expect("a lock").push(username.to_owned());
+        let known = self.users.lock().expect("a lock").get(username).cloned();
+        let account = known.map(|(password, seconds)| Account {
+            name: username.into(),
+            password: password.into(),
+            allowed: true,
+            seconds,
+        });
+        Box::pin(async move { account })
+    }
+
+    fn by_certificate<'a>(&'a self, _addresses: &'a [String]) -> Boxed<'a, Option<Account>> {
+        Box::pin(async { None })
+    }
+
+    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, bool> {
+        Box::pin(async { true })
+    }
+
+    fn failed(&self, _username: &str, _peer: IpAddr) {}
+}
+
+/// A name's certificates, and the port where the relay will be.
+pub(crate) struct Begun {
+    name: String,
+    authority: Authority,
+    listener: Listener,
+    net: Arc<NetMetrics>,
+}
+
+/// A relay that runs.
+pub(crate) struct Stage {
+    pub(crate) accounts: Arc<Known>,
+    pub(crate) authority: Authority,
+    pub(crate) port: u16,
+    accepting: tokio::task::AbortHandle,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Begun {
+    pub(crate) fn new(name: &str) -> Self {
+        let net = Arc::new(NetMetrics::default());
+        let budget = Budget::new(BudgetLimits::default(), Arc::clone(&net));
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let listener = Listener::bind("msrp", &[any], 64, budget).expect("a port");
+        Self { name: name.to_owned(), authority: Authority::new(name), listener, net }
+    }
+
+    fn port(&self) -> u16 {
+        self.listener.addresses()[0].port()
+    }
+
+    /// Settings by which it knows where others are.
+    pub(crate) fn config(&self, others: &[&Self]) -> RelayConfig {
+        let mut config = RelayConfig::new(&self.name, self.port());
+        if self.name != NEAR {
+            config.others = vec![NEAR.to_owned()];
+        }
+        config.networks = vec![("127.0.0.0".parse().expect("an address"), 8)];
+        config.hosts = others.iter().map(|it| (it.name.clone(), it.listener.addresses()[0])).collect();
+        config
+    }
+
+    /// Believes the authorities of others.
+    pub(crate) fn policy(others: &[&Self]) -> Policy {
+        let mut policy = Policy::default();
+        for other in others {
+            let anchor = other.authority.roots().certificates().expect("an authority").remove(0);
+            policy.trust.add_anchor(&anchor).expect("an anchor");
+        }
+        policy
+    }
+
+    pub(crate) fn start(self, config: RelayConfig, policy: Policy) -> Stage {
+        let port = self.port();
+        let settings = TlsSettings {
+            hosts: vec![HostFiles {
+                domain: self.name.clone(),
+                pairs: vec![self.authority.pair()],
+                ..HostFiles::default()
+            }],
+            default: Some(self.name),
+            peers: Peers::Relays,
+            ..TlsSettings::default()
+        };
+        let (tls, _warnings) = TlsHosts::load(settings).expect("certificates");
+        let accounts = Arc::new(Known::new());
+        let relay = Relay::start(Parts {
+            config,
+            accounts: Arc::clone(&accounts) as Arc<dyn Accounts>,
+            tls: Arc::new(tls),
+            collector: None,
+            policy,
+            entropy: Arc::new(OsEntropy),
+            clock: Clock::start(),
+            net: self.net,
+        })
+        .expect("a relay");
+        let accepting = tokio::spawn(relay.accept(self.listener)).abort_handle();
+        Stage { accounts, authority: self.authority, port, accepting }
+    }
+
+    /// One relay alone, with these settings.
+    pub(crate) fn alone(settings: impl FnOnce(&mut RelayConfig)) -> Stage {
+        let begun = Self::new(NEAR);
+        let mut config = begun.config(&[]);
+        settings(&mut config);
+        begun.start(config, Self::policy(&[]))
+    }
+}
+
+impl Stage {
+    /// The relay, as it is configured by those who use it.
+    pub(crate) fn uri(&self) -> String {
+        format!("msrps://{NEAR}:{};tcp", self.port)
+    }
+}
