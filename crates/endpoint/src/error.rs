@@ -63,6 +63,17 @@ pub enum ConnectError {
     Uri,
 }
 
+/// Why fingerprints that were named say nothing of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unjudged {
+    /// There is no TLS, hence no certificate.
+    #[error("without TLS there is no certificate that a fingerprint could be of")]
+    Clear,
+    /// The certificate that is seen is a relay's, which is judged by its name (RFC 6135 §4.3).
+    #[error("with a relay between, its certificate is seen and not the peer's: a fingerprint says nothing")]
+    Relay,
+}
+
 /// Why a session could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
@@ -78,6 +89,9 @@ pub enum SetupError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// Fingerprints were named that cannot be judged.
+    #[error(transparent)]
+    Unjudged(#[from] Unjudged),
     /// Nobody could come: there is neither a listener nor a relay.
     #[error("nobody could connect: there is neither a listener nor a relay")]
     Unreachable,

@@ -66,7 +66,9 @@ use tokio::sync::watch;
 pub use nuncio_msrp as msrp;
 
 pub use self::config::Config;
-pub use self::error::{Broken, ConnectError, End, Lost, RelayError, SendError, SetupError, StartError, Why};
+pub use self::error::{
+    Broken, ConnectError, End, Lost, RelayError, SendError, SetupError, StartError, Unjudged, Why,
+};
 pub use self::listen::Listening;
 pub use self::place::PORT;
 pub use self::relay::{RelayAccount, Route};

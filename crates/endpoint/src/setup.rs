@@ -14,7 +14,7 @@ use tokio::net::lookup_host;
 use tokio::sync::mpsc;
 
 use crate::connection::{self, Commands};
-use crate::error::{ConnectError, End, SetupError};
+use crate::error::{ConnectError, End, SetupError, Unjudged};
 use crate::listen::Listening;
 use crate::place::place;
 use crate::relay::{DISCARD, NOWHERE, Route};
@@ -40,8 +40,11 @@ pub enum Way<'a> {
 pub struct Peer {
     /// The path of its SDP: the next hop first, its own URI last.
     pub path: Path,
-    /// The fingerprints of its SDP. None: a TLS server is judged by its name.
+    /// The fingerprints of its SDP, unless it is behind a relay; or those that our user knows. None: a TLS server is judged by its name.
     pub fingerprints: Vec<Fingerprint>,
+    /// The fingerprints have to be judged: nobody is spoken to through a relay of ours, where they say nothing. Those of an SDP are for whoever connects
+    /// directly (RFC 6135 §4.3).
+    pub insists: bool,
     /// What it accepts.
     pub accepts: AcceptTypes,
     /// The longest message it accepts, in bytes.
@@ -49,13 +52,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Whoever has this path, which ends with a URI that has a session id.
+    /// Whoever has this path, which ends with a URI that has a session id. Fingerprints that are added to it have to be judged.
     ///
     /// # Errors
     /// It is malformed.
     pub fn at(path: &str) -> Result<Self, SetupError> {
         let path = Path::parse(path, URIS)?;
-        Ok(Self { path, fingerprints: Vec::new(), accepts: AcceptTypes::any(), max_size: None })
+        let accepts = AcceptTypes::any();
+        Ok(Self { path, fingerprints: Vec::new(), insists: true, accepts, max_size: None })
     }
 
     /// Whoever wrote this session description.
@@ -67,9 +71,11 @@ impl Peer {
         if description.port == 0 {
             return Err(sdp::Rejected::Peer.into());
         }
+        let relayed = description.path.len() > 1;
         Ok(Self {
             path: description.path,
-            fingerprints: description.fingerprints,
+            fingerprints: if relayed { Vec::new() } else { description.fingerprints },
+            insists: false,
             accepts: description.accept_types,
             max_size: description.max_size,
         })
@@ -151,7 +157,7 @@ impl Endpoint {
     /// Invites whoever is given what this returns, and has one of these certificates, if any are given.
     ///
     /// # Errors
-    /// Nobody could come: `way` is [`Way::Direct`].
+    /// Nobody could come: `way` is [`Way::Direct`]; or the certificates could not be seen, or are known by SHA-1 alone.
     pub fn invite_only(
         &self,
         way: Way<'_>,
@@ -161,16 +167,17 @@ impl Endpoint {
             return Err(SetupError::Unreachable);
         }
         let local = self.local(&way, false)?;
+        let fingerprints = match local.uri.scheme() {
+            _ if fingerprints.is_empty() => fingerprints,
+            _ if local.relays.is_some() => return Err(Unjudged::Relay.into()),
+            Scheme::Msrp => return Err(Unjudged::Clear.into()),
+            Scheme::Msrps => strong(&fingerprints, self.inner.config.sha1)?,
+        };
         let uri = local.uri.clone();
         let description = sdp::offer(local).description;
         let route = route(way);
         let (shared, inbox) = self.inner.enter(&uri);
-        let invited = crate::Invited {
-            id: shared.id,
-            local: uri.clone(),
-            // Behind a relay it is the relay's certificate that is seen (RFC 6135 §4.3).
-            fingerprints: if route.is_some() { Vec::new() } else { fingerprints },
-        };
+        let invited = crate::Invited { id: shared.id, local: uri.clone(), fingerprints };
         self.inner.book.lock().invited.insert(uri.session_id().unwrap_or_default().into(), invited);
         Ok(Invitation { description, session: Session::new(&self.inner, shared, inbox), route })
     }
@@ -178,15 +185,18 @@ impl Endpoint {
     /// Goes to a peer that has invited us: connects, and binds the session.
     ///
     /// # Errors
-    /// No connection, no TLS, or the session was over at once.
+    /// No connection, no TLS, the session was over at once, or the peer has fingerprints that cannot be judged.
     pub async fn join(&self, peer: &Peer, way: Way<'_>) -> Result<Session, SetupError> {
         let first = peer.path.first().ok_or(ConnectError::Uri)?;
         let clear = first.scheme() == Scheme::Msrp;
         let local = self.local(&way, clear)?;
         let relayed = local.relays.is_some() || peer.path.len() > 1;
-        let fingerprints = match relayed || clear {
-            true => Vec::new(),
-            false => strong(&peer.fingerprints, self.inner.config.sha1)?,
+        let fingerprints = match (relayed, clear) {
+            _ if peer.fingerprints.is_empty() => Vec::new(),
+            (true, _) if peer.insists => return Err(Unjudged::Relay.into()),
+            (true, _) => Vec::new(),
+            (false, true) => return Err(Unjudged::Clear.into()),
+            (false, false) => strong(&peer.fingerprints, self.inner.config.sha1)?,
         };
         let path = match &local.relays {
             Some(relays) => relays.then(&peer.path),
@@ -357,9 +367,9 @@ impl Inner {
 }
 
 /// The fingerprints that count (S1-R6).
-fn strong(all: &[Fingerprint], sha1: bool) -> Result<Vec<Fingerprint>, SetupError> {
+pub(crate) fn strong(all: &[Fingerprint], sha1: bool) -> Result<Vec<Fingerprint>, sdp::Rejected> {
     let kept: Vec<_> = all.iter().filter(|it| sha1 || it.hash() != sdp::Hash::Sha1).cloned().collect();
-    if kept.is_empty() && !all.is_empty() { Err(sdp::Rejected::Weak.into()) } else { Ok(kept) }
+    if kept.is_empty() && !all.is_empty() { Err(sdp::Rejected::Weak) } else { Ok(kept) }
 }
 
 fn route(way: Way<'_>) -> Option<Route> {

@@ -195,8 +195,9 @@ fn fingerprints() {
     assert_eq!(answer(&bob, &weak, &nobody).map(drop), Err(Rejected::Weak));
     let tolerant = Local { sha1: true, ..bob.clone() };
     assert_eq!(answer(&tolerant, &weak, &nobody).map(|(_, agreed)| prints(&agreed)), Ok(vec![Hash::Sha1]));
-    let md5 = with("a=fingerprint:md5 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\n", direct);
-    assert!(md5.fingerprints.is_empty(), "RFC 8122 §5");
+    let md5 = "a=fingerprint:md5 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\n";
+    let besides = with(&(md5.to_owned() + &line(Hash::Sha256)), direct);
+    assert_eq!(besides.fingerprints.len(), 1, "RFC 8122 §5");
     let relayed = with(&line(Hash::Sha256), &format!("msrps://relay.example.com:9000/hj;tcp {direct}"));
     let (_, agreed) = answer(&bob, &relayed, &nobody).expect("acceptable");
     assert!(agreed.fingerprints.is_empty(), "RFC 6135 §4.3");
@@ -211,6 +212,44 @@ fn fingerprints() {
     assert_eq!(shown.get_attribute_values("fingerprint").count(), 1);
 }
 
+/// RFC 8122 §5, RFC 4975 §14.4: what is promised and cannot be judged is refused, and not forgotten; neither is it guessed whether TLS is meant.
+#[test]
+fn promises_that_cannot_be_kept() {
+    let der = b"a certificate";
+    let good = format!("a=fingerprint:{}\n", Fingerprint::of(Hash::Sha256, der));
+    let md5 = "a=fingerprint:md5 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\n";
+    let told = |session: &str, port: u16, proto: &str, scheme: &str, lines: &str| {
+        read(&format!(
+            "{HEAD}{session}m=message {port} {proto} *\na=accept-types:*\n\
+             a=path:{scheme}://alice.example.com:7394/abc;tcp\n{lines}"
+        ))
+        .map(|description| description.fingerprints.len())
+    };
+    let (tls, clear) = ("TCP/TLS/MSRP", "TCP/MSRP");
+    for (session, port, proto, scheme, lines, expected) in [
+        ("", 7394, tls, "msrps", "", Ok(0)),
+        ("", 7394, tls, "msrps", &*good, Ok(1)),
+        ("", 7394, tls, "msrp", &*good, Err(SdpError::Mixed)),
+        ("", 7394, tls, "msrp", "", Err(SdpError::Mixed)),
+        ("", 7394, clear, "msrps", "", Err(SdpError::Mixed)),
+        ("", 7394, clear, "msrp", "", Ok(0)),
+        ("", 7394, clear, "msrp", &*good, Err(SdpError::Fingerprints)),
+        ("", 7394, tls, "msrps", md5, Err(SdpError::Fingerprints)),
+        ("", 7394, tls, "msrps", "a=fingerprint:sha-256 AB\n", Err(SdpError::Fingerprints)),
+        (md5, 7394, tls, "msrps", "", Err(SdpError::Fingerprints)),
+        // Of the whole session, for media that have TLS or DTLS.
+        (&*good, 7394, clear, "msrp", "", Ok(0)),
+        // Whoever rejects may say anything.
+        ("", 0, tls, "msrp", md5, Ok(0)),
+    ] {
+        assert_eq!(
+            told(session, port, proto, scheme, lines),
+            expected,
+            "{session}{port} {proto} {scheme} {lines}"
+        );
+    }
+}
+
 /// RFC 6714 §4.2 to §4.4: when a middlebox's address is used, when not, and when to offer again.
 #[test]
 fn connection_establishment_for_media_anchoring() {
@@ -220,8 +259,9 @@ fn connection_establishment_for_media_anchoring() {
     };
     let described = |address: &str, port: u16, extra: &str, relay: bool| {
         let relay = if relay { "msrps://relay.example.com:9000/hj;tcp " } else { "" };
+        let proto = if relay.is_empty() { "TCP/MSRP" } else { "TCP/TLS/MSRP" };
         read(&format!(
-            "{}m=message {port} TCP/MSRP *\na=accept-types:*\na=path:{relay}msrp://alice.example.com:7394/abc;tcp\n{extra}",
+            "{}m=message {port} {proto} *\na=accept-types:*\na=path:{relay}msrp://alice.example.com:7394/abc;tcp\n{extra}",
             HEAD.replace("c=IN IP4 alice.example.com", &format!("c=IN IP4 {address}"))
         ))
         .expect("readable")

@@ -38,6 +38,8 @@ pub struct Subject {
     pub from: Option<Uri>,
     /// The fingerprints of its certificate. None: its name counts.
     pub fingerprints: Vec<Fingerprint>,
+    /// Whether fingerprints by SHA-1 count (S1-R6).
+    pub sha1: bool,
     /// Who is believed to vouch for names.
     pub roots: Roots,
     /// User and password for a relay. They are used only if it proves its name, or has one of the fingerprints.
@@ -58,6 +60,7 @@ impl Subject {
             max_size: None,
             from: None,
             fingerprints: Vec::new(),
+            sha1: false,
             roots: Roots::System,
             login: None,
             patience: Duration::from_secs(10),
@@ -106,6 +109,12 @@ pub enum CheckError {
     /// There is a login for an `msrp:` URI.
     #[error("credentials are sent over TLS only: an msrps URI is wanted")]
     Clear,
+    /// Fingerprints were named that cannot be judged.
+    #[error(transparent)]
+    Unjudged(#[from] crate::Unjudged),
+    /// Fingerprints were named that count nothing.
+    #[error(transparent)]
+    Weak(#[from] nuncio_msrp::sdp::Rejected),
     /// TLS cannot be used.
     #[error(transparent)]
     Tls(#[from] ConnectError),

@@ -15,8 +15,9 @@ use super::conversation::{Came, Conversation, Frame};
 use super::hello::{self, Old, Said};
 use super::login::Sent;
 use super::{CheckError, Subject};
-use crate::place;
 use crate::raw::{Got, Raw};
+use crate::setup::strong;
+use crate::{Unjudged, place};
 
 /// Connections of a case, by what they stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -141,11 +142,20 @@ pub(super) struct World {
 const TRAP: Duration = Duration::from_millis(500);
 
 impl World {
-    pub(super) async fn new(subject: Subject) -> Result<Self, CheckError> {
+    pub(super) async fn new(mut subject: Subject) -> Result<Self, CheckError> {
         let own = OwnCertificate::self_signed("check.invalid")?;
         let to = subject.path.first().cloned().ok_or(crate::ConnectError::Uri)?;
         if subject.login.is_some() && to.scheme() == Scheme::Msrp {
             return Err(CheckError::Clear);
+        }
+        if !subject.fingerprints.is_empty() {
+            if to.scheme() == Scheme::Msrp {
+                return Err(Unjudged::Clear.into());
+            }
+            if subject.path.len() > 1 {
+                return Err(Unjudged::Relay.into());
+            }
+            subject.fingerprints = strong(&subject.fingerprints, subject.sha1)?;
         }
         let stream = Box::pin(place::connect(to.hop(), subject.patience)).await?;
         let address = stream.peer_addr()?;

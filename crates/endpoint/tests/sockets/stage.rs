@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use nuncio_dna::Policy;
+use nuncio_endpoint::RelayAccount;
+use nuncio_msrp::Uri;
 use nuncio_net::tls::{HostFiles, Peers, TlsHosts, TlsSettings};
 use nuncio_net::{Budget, BudgetLimits, Clock, Listener, NetMetrics, OsEntropy};
 use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
@@ -162,5 +164,16 @@ impl Stage {
     /// The relay, as it is configured by those who use it.
     pub(crate) fn uri(&self) -> String {
         format!("msrps://{NEAR}:{};tcp", self.port)
+    }
+
+    /// The account of a user there.
+    pub(crate) fn account(&self, user: &str) -> RelayAccount {
+        RelayAccount {
+            relay: Uri::parse(&self.uri()).expect("a URI"),
+            username: user.to_owned(),
+            password: format!("secret of {user}").into(),
+            expires: None,
+            md5: false,
+        }
     }
 }

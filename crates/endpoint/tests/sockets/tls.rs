@@ -1,9 +1,10 @@
 //! Whom TLS connects to: by fingerprint, by name, not at all.
 
-use nuncio_endpoint::{ConnectError, End, Lost, Outgoing, Peer, SetupError, Way};
-use nuncio_msrp::sdp::{Fingerprint, Hash};
+use nuncio_endpoint::{ConnectError, End, Lost, Outgoing, Peer, SetupError, Unjudged, Way};
+use nuncio_msrp::sdp::{Fingerprint, Hash, Rejected};
 
 use crate::common::{Authority, endpoint, listen, message, soon};
+use crate::stage::Begun;
 
 fn lost(failed: Result<nuncio_endpoint::Session, SetupError>) -> Lost {
     match failed {
@@ -61,7 +62,7 @@ async fn sha1_by_a_switch() {
         let joined = soon(alice.join(&peer, Way::Direct)).await;
         assert_eq!(joined.is_ok(), sha1, "{joined:?}");
         if !sha1 {
-            assert!(matches!(joined, Err(SetupError::Rejected(nuncio_msrp::sdp::Rejected::Weak))));
+            assert!(matches!(joined, Err(SetupError::Rejected(Rejected::Weak))));
         }
     }
     drop(at);
@@ -89,6 +90,59 @@ async fn sha1_by_a_switch() {
         }
         out
     }
+}
+
+/// RFC 8122 §6.2, RFC 6135 §4.3, S1-R6: fingerprints that were named are judged, or an error; those of an SDP are for whoever connects directly.
+#[tokio::test]
+async fn a_fingerprint_is_judged_or_an_error() {
+    let relay = Begun::alone(|_| ());
+    let alice = endpoint(|config| config.roots = relay.authority.roots());
+    let account = relay.account("alice");
+    let strong = alice.fingerprint();
+    let weak = Fingerprint::of(Hash::Sha1, b"a certificate");
+    let (tls, clear) = (listen(&alice, "127.0.0.1", true), listen(&alice, "127.0.0.1", false));
+    let only = |way, fingerprint: &Fingerprint| alice.invite_only(way, vec![fingerprint.clone()]).map(drop);
+    assert!(only(Way::Listening(&tls), &strong).is_ok());
+    let refused = only(Way::Listening(&tls), &weak);
+    assert!(matches!(refused, Err(SetupError::Rejected(Rejected::Weak))), "{refused:?}");
+    let refused = only(Way::Listening(&clear), &strong);
+    assert!(matches!(refused, Err(SetupError::Unjudged(Unjudged::Clear))), "{refused:?}");
+    let route = soon(alice.route(std::slice::from_ref(&account))).await.expect("a route");
+    let refused = only(Way::Relays(route), &strong);
+    assert!(matches!(refused, Err(SetupError::Unjudged(Unjudged::Relay))), "{refused:?}");
+
+    let direct = format!("msrps://localhost:{}/abcdefgh;tcp", relay.port);
+    for (path, through, expected) in [
+        (direct.replace("msrps", "msrp"), false, Unjudged::Clear),
+        (format!("{direct} msrps://peer.invalid:9/abcdefgh;tcp"), false, Unjudged::Relay),
+        (direct.clone(), true, Unjudged::Relay),
+    ] {
+        let peer = Peer { fingerprints: vec![strong.clone()], ..Peer::at(&path).expect("a path") };
+        let way = match through {
+            true => Way::Relays(soon(alice.route(std::slice::from_ref(&account))).await.expect("a route")),
+            false => Way::Direct,
+        };
+        let refused = soon(alice.join(&peer, way)).await.map(drop);
+        assert!(
+            matches!(&refused, Err(SetupError::Unjudged(why)) if *why == expected),
+            "{path}: {refused:?}"
+        );
+    }
+
+    // Who is behind a relay may write one all the same: it is the relay that is judged, by its name.
+    let bob = endpoint(|config| config.roots = relay.authority.roots());
+    let route = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+    let invitation = bob.invite(Way::Relays(route)).expect("an invitation");
+    let sdp = invitation.sdp();
+    assert!(sdp.contains("a=fingerprint:"), "{sdp}");
+    let peer = Peer::from_sdp(&sdp).expect("SDP");
+    assert_eq!(peer.fingerprints, []);
+    let mut there = invitation.accept();
+    let route = soon(alice.route(&[account])).await.expect("a route");
+    let peer = Peer { fingerprints: vec![bob.fingerprint()], ..peer };
+    let one = soon(alice.join(&peer, Way::Relays(route))).await.expect("a session");
+    soon(one.send(Outgoing::text("through"))).await.expect("delivered");
+    assert_eq!(message(&mut there).await.text(), Some("through"));
 }
 
 /// S1-04, RFC 4975 §5.4: without a fingerprint the certificate has to be for the host of the URI, by an authority that is believed.

@@ -12,7 +12,7 @@ use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Session};
 pub use self::fingerprint::{Fingerprint, Hash};
 pub use self::negotiate::{Agreed, Local, Offer, Rejected, Resolve, Role, Target, answer, offer};
 use crate::media::AcceptTypes;
-use crate::uri::{Host, Path, PathError, Uri};
+use crate::uri::{Host, Path, PathError, Scheme, Uri};
 
 /// The most URIs of a path in SDP.
 const URIS: usize = 16;
@@ -106,6 +106,13 @@ pub enum SdpError {
     /// There is no `accept-types`, or it is malformed (RFC 4975 §8.6).
     #[error("accept-types is missing or malformed")]
     Types,
+    /// `TCP/TLS/MSRP` stands with a path that begins with an `msrp` URI, or `TCP/MSRP` with one of `msrps` (RFC 4975 §8.1, §14.4): nobody could say
+    /// whether it is to be TLS.
+    #[error("TCP/TLS/MSRP goes with msrps URIs, and TCP/MSRP with msrp URIs")]
+    Mixed,
+    /// Fingerprints are promised for a connection without TLS, or none of them can be read or has a hash that may be used (RFC 8122 §5).
+    #[error("fingerprints are promised that no certificate can be held against")]
+    Fingerprints,
 }
 
 /// An MSRP media description.
@@ -161,10 +168,23 @@ impl Description {
             |name| first(name).map(|value| AcceptTypes::parse(value).ok_or(SdpError::Types)).transpose();
         let accept_types = types("accept-types")?.filter(|types| !types.is_empty()).ok_or(SdpError::Types)?;
         let accept_wrapped_types = types("accept-wrapped-types")?.unwrap_or_default();
-        let fingerprint_values: Vec<_> = match media.has_attribute("fingerprint") {
-            true => media.get_attribute_values("fingerprint").collect(),
-            false => session.get_attribute_values("fingerprint").collect(),
+        let own = media.has_attribute("fingerprint");
+        let promised: Vec<_> = match own {
+            true => media.get_attribute_values("fingerprint").flatten().collect(),
+            // In clear those of the whole session are for other media.
+            false if !tls => Vec::new(),
+            false => session.get_attribute_values("fingerprint").flatten().collect(),
         };
+        let fingerprints: Vec<_> = promised.iter().filter_map(|it| Fingerprint::parse(it)).collect();
+        if media.port != 0 {
+            if path.first().is_some_and(|next| (next.scheme() == Scheme::Msrps) != tls) {
+                return Err(SdpError::Mixed);
+            }
+            // What was promised is either judged or an error, never forgotten.
+            if (own && !tls) || (fingerprints.is_empty() && !promised.is_empty()) {
+                return Err(SdpError::Fingerprints);
+            }
+        }
         let in_media = |name: &str| media.has_attribute(name);
         let direction =
             Direction::ALL.into_iter().find(|direction| in_media(direction.as_str())).or_else(|| {
@@ -182,7 +202,7 @@ impl Description {
             accept_wrapped_types,
             max_size: first("max-size").and_then(|value| value.trim().parse().ok()),
             setup: setup.and_then(Setup::parse),
-            fingerprints: fingerprint_values.into_iter().flatten().filter_map(Fingerprint::parse).collect(),
+            fingerprints,
             cema: in_media("msrp-cema"),
             direction: direction.unwrap_or_default(),
             others: others.collect(),

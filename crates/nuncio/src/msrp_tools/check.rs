@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::cli::{Check, Login};
-use super::{fingerprints, password, relay, roots, wrong};
+use super::{fingerprints, password, relay, roots, unseen, wrong};
 
 pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
     let subject = subject(&given)?;
@@ -65,13 +65,14 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
         }
         (None, None) => return Err(wrong("nobody to check")),
     };
-    let named = fingerprints(&given.fingerprint)?;
+    let named = fingerprints(&given.fingerprint, &given.trust, unseen(&subject.path))?;
     if !named.is_empty() {
         subject.fingerprints = named;
     }
     let from = |text: &String| Uri::parse(text).map_err(|error| wrong(format!("{text}: {error}")));
     subject.from = given.from.as_ref().map(from).transpose()?;
     subject.roots = roots(&given.trust.ca);
+    subject.sha1 = given.trust.sha1;
     subject.patience = Duration::from_secs(given.timeout);
     if let Some(user) = &given.user {
         if subject.path.first().is_none_or(|uri| uri.scheme() != Scheme::Msrps) {

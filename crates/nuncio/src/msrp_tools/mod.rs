@@ -9,10 +9,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use nuncio_endpoint::msrp::sdp::Fingerprint;
+use nuncio_endpoint::msrp::sdp::{Fingerprint, Hash};
 use nuncio_endpoint::msrp::uri::Host;
-use nuncio_endpoint::msrp::{Scheme, Uri};
-use nuncio_endpoint::{Config, Endpoint, RelayAccount, Route};
+use nuncio_endpoint::msrp::{Path as MsrpPath, Scheme, Uri};
+use nuncio_endpoint::{Config, Endpoint, RelayAccount, Route, Unjudged};
 use nuncio_net::tls::Roots;
 use zeroize::Zeroizing;
 
@@ -47,13 +47,32 @@ fn config(trust: &Trust) -> Config {
     Config { roots: roots(&trust.ca), sha1: trust.sha1, ..Config::default() }
 }
 
-/// The fingerprints that were named; none: those of the SDP, if any.
-fn fingerprints(given: &[String]) -> anyhow::Result<Vec<Fingerprint>> {
+/// The fingerprints that were named; none: those of the SDP, if any. Whoever names one wants it to be judged: `unjudged` is why it could not be.
+fn fingerprints(
+    given: &[String],
+    trust: &Trust,
+    unjudged: Option<Unjudged>,
+) -> anyhow::Result<Vec<Fingerprint>> {
+    if let (Some(why), false) = (unjudged, given.is_empty()) {
+        return Err(wrong(format!("--fingerprint: {why}")));
+    }
     let read = |text: &String| {
-        Fingerprint::parse(text)
-            .ok_or_else(|| wrong(format!("{text:?} is no fingerprint: `sha-256 AB:CD:…` is wanted")))
+        let read = Fingerprint::parse(text)
+            .ok_or_else(|| wrong(format!("{text:?} is no fingerprint: `sha-256 AB:CD:…` is wanted")))?;
+        if read.hash() == Hash::Sha1 && !trust.sha1 {
+            return Err(wrong(format!("{text}: fingerprints by SHA-1 want --sha1")));
+        }
+        Ok(read)
     };
     given.iter().map(read).collect()
+}
+
+/// Why the certificate of whoever has this path is not seen, by whoever connects to the first of its URIs.
+fn unseen(path: &MsrpPath) -> Option<Unjudged> {
+    if path.len() > 1 {
+        return Some(Unjudged::Relay);
+    }
+    path.first().filter(|uri| uri.scheme() == Scheme::Msrp).map(|_| Unjudged::Clear)
 }
 
 /// The password, and what else stands on standard input if that is where it came from.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use nuncio_endpoint::msrp::Status;
 use nuncio_endpoint::msrp::endpoint::Reports;
 use nuncio_endpoint::msrp::media::AcceptTypes;
-use nuncio_endpoint::{Config, End, Endpoint, Incoming, Invitation, Lost, Message, Session, Way};
+use nuncio_endpoint::{Config, End, Endpoint, Incoming, Invitation, Lost, Message, Session, Unjudged, Way};
 use nuncio_net::tls::PairFiles;
 use serde_json::json;
 use tokio::time::timeout;
@@ -30,7 +30,11 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
     if !given.folder.is_dir() {
         return Err(wrong(format!("{} is no folder", given.folder.display())));
     }
-    let promised = fingerprints(&given.fingerprint)?;
+    let unjudged = match given.login.relay.is_empty() {
+        true => given.clear.then_some(Unjudged::Clear),
+        false => Some(Unjudged::Relay),
+    };
+    let promised = fingerprints(&given.fingerprint, &given.trust, unjudged)?;
     let pair = given.certificate.clone().zip(given.key.clone());
     let mut settings = Config {
         accept,

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nuncio_endpoint::msrp::head::Field;
-use nuncio_endpoint::{Endpoint, Outgoing, Peer, Session, Way};
+use nuncio_endpoint::{Endpoint, Outgoing, Peer, Session, Unjudged, Way};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::cli::Send;
-use super::{config, fingerprints, media_type, password, read_all, route, safe_name, wrong};
+use super::{config, fingerprints, media_type, password, read_all, route, safe_name, unseen, wrong};
 
 /// How long the connection may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -98,9 +98,11 @@ fn peer(given: &Send) -> anyhow::Result<Peer> {
         }
         (None, None) => return Err(wrong("nobody to send to: --to-sdp or --to")),
     };
-    let named = fingerprints(&given.fingerprint)?;
+    let relayed = (!given.login.relay.is_empty()).then_some(Unjudged::Relay);
+    let named = fingerprints(&given.fingerprint, &given.trust, relayed.or_else(|| unseen(&peer.path)))?;
     if !named.is_empty() {
         peer.fingerprints = named;
+        peer.insists = true;
     }
     Ok(peer)
 }

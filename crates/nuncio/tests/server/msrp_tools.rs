@@ -143,11 +143,31 @@ fn wrong_use() {
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
         assert!(!said(&output).is_empty());
     }
-    // RFC 4976 §9.1: not even read.
-    let words = ["check", "msrp://localhost:1;tcp", "--user", "alice", "--password-stdin"];
-    let output = run(folder.path(), &words);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("over TLS only"), "{}", said(&output));
+    // What was asked for and cannot be had: credentials in clear (RFC 4976 §9.1), certificates that nobody would see (RFC 6135 §4.3), weak hashes (S1-R6).
+    let (strong, weak) =
+        (format!("sha-256 {}", ["AB"; 32].join(":")), format!("sha-1 {}", ["AB"; 20].join(":")));
+    let (direct, clear) = ("msrps://localhost:1/abc;tcp", "msrp://localhost:1/abc;tcp");
+    let behind = format!("msrps://localhost:2/def;tcp {direct}");
+    for (words, why) in [
+        (&["check", "msrp://localhost:1;tcp", "--user", "alice", "--password-stdin"][..], "over TLS only"),
+        (&["check", clear, "--fingerprint", &strong], "without TLS"),
+        (&["check", &behind, "--fingerprint", &strong], "with a relay between"),
+        (&["check", direct, "--fingerprint", &weak], "--sha1"),
+        (&["send", "--to", clear, "--fingerprint", &strong, "x"], "without TLS"),
+        (&["send", "--to", &behind, "--fingerprint", &strong, "x"], "with a relay between"),
+        (
+            &["send", "--to", direct, "--fingerprint", &strong, "--relay", "localhost:1", "x"],
+            "with a relay between",
+        ),
+        (&["send", "--to", direct, "--fingerprint", &weak, "x"], "--sha1"),
+        (&["receive", "--clear", "--fingerprint", &strong], "without TLS"),
+        (&["receive", "--relay", "localhost:1", "--fingerprint", &strong], "with a relay between"),
+        (&["receive", "--fingerprint", &weak], "--sha1"),
+    ] {
+        let output = run(folder.path(), words);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(said(&output).contains(why), "{words:?}: {}", said(&output));
+    }
 }
 
 /// Our own receiver passes every case; a table for people, an object for programs.
