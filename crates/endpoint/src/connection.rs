@@ -17,7 +17,7 @@ use nuncio_net::{HandshakeFailure, Options, OsEntropy, Security, Settings};
 use nuncio_sansio::Host;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use crate::Inner;
 use crate::error::{Broken, ConnectError, End, Lost, Why};
@@ -33,7 +33,15 @@ const QUEUE: usize = 4;
 pub(crate) struct Life {
     lost: OnceLock<Lost>,
     handshake: Arc<OnceLock<HandshakeFailure>>,
-    login: Mutex<Option<oneshot::Sender<Result<Granted, LoginError>>>>,
+    login: Mutex<Option<LoggingIn>>,
+}
+
+/// A login that is under way. Its turn is over when it is answered, not when nobody waits for the answer any more: else that would be taken for the next
+/// login's.
+#[derive(Debug)]
+struct LoggingIn {
+    tell: oneshot::Sender<Result<Granted, LoginError>>,
+    _turn: OwnedMutexGuard<()>,
 }
 
 impl Life {
@@ -54,7 +62,7 @@ pub(crate) struct Commands {
     data: mpsc::Sender<Command>,
     pub(crate) life: Arc<Life>,
     /// One login at a time.
-    pub(crate) login: Arc<tokio::sync::Mutex<()>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Commands {
@@ -72,15 +80,24 @@ impl Commands {
         self.urgent.is_closed()
     }
 
-    /// Logs in at a relay, when nobody else does.
+    /// Commands that nobody takes but the test.
+    #[cfg(test)]
+    pub(crate) fn unheard() -> (Self, mpsc::UnboundedReceiver<Command>) {
+        let (urgent, heard) = mpsc::unbounded_channel();
+        let (data, _) = mpsc::channel(QUEUE);
+        (Self { id: ConnectionId(0), urgent, data, life: Arc::default(), turn: Arc::default() }, heard)
+    }
+
+    /// Logs in at a relay, when nobody else does. May be cancelled.
     pub(crate) async fn log_in(
         &self,
         login: nuncio_msrp::endpoint::Login,
     ) -> Result<Granted, Option<LoginError>> {
-        let _turn = self.login.lock().await;
+        let turn = Arc::clone(&self.turn).lock_owned().await;
         let (tell, told) = oneshot::channel();
-        *self.life.login.lock() = Some(tell);
+        *self.life.login.lock() = Some(LoggingIn { tell, _turn: turn });
         if !self.urgent(Command::Auth(login)) {
+            self.life.login.lock().take();
             return Err(None);
         }
         match told.await {
@@ -132,7 +149,7 @@ fn start(
     let (data, data_here) = mpsc::channel(QUEUE);
     let life = Arc::new(Life::default());
     let id = inner.next_connection();
-    let commands = Commands { id, urgent, data, life: Arc::clone(&life), login: Arc::default() };
+    let commands = Commands { id, urgent, data, life: Arc::clone(&life), turn: Arc::default() };
     let settings = Settings::new(inner.clock, Arc::clone(&inner.metrics));
     let mut options = Options::new(Arc::new(Settings { handshake: inner.config.connect, ..settings }));
     options.peer = Some(peer);
@@ -320,7 +337,8 @@ impl Host<Machine> for Connection {
             },
             Event::Ended { session, why } => self.ended(session, why),
             Event::Auth(answer) => {
-                if let Some(tell) = self.commands.life.login.lock().take() {
+                let login = self.commands.life.login.lock().take();
+                if let Some(LoggingIn { tell, _turn }) = login {
                     drop(tell.send(answer));
                 }
             }
@@ -347,6 +365,60 @@ impl Host<Machine> for Connection {
         let claimed: Vec<_> = self.inner.release(self.commands.id);
         for shared in bound.chain(self.lost_with_it.drain(..)).chain(claimed) {
             shared.end(End::Connection(lost.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuncio_msrp::endpoint::Login;
+    use nuncio_msrp::{Path, Uri};
+
+    use super::*;
+
+    fn login(name: &str) -> Login {
+        let relay = Path::parse("msrps://relay.example:2855;tcp", 1).expect("a path");
+        let from = Uri::parse("msrps://client.invalid:9/abcdefgh;tcp").expect("a URI");
+        let username = name.to_owned();
+        Login { to: relay, from, username, password: String::new().into(), expires: None, md5: false }
+    }
+
+    fn answer(commands: &Commands, answer: Result<Granted, LoginError>) {
+        let login = commands.life.login.lock().take().expect("somebody logs in");
+        // Nobody may wait for it any more.
+        drop(login.tell.send(answer));
+    }
+
+    /// RFC 4976 §5.1: what a relay answers to a login that was given up is not taken for the answer to the next one.
+    #[tokio::test]
+    async fn a_login_that_was_given_up_answers_no_other() {
+        let (commands, mut heard) = Commands::unheard();
+        let name = |command: Command| match command {
+            Command::Auth(login) => login.username,
+            other => unreachable!("{other:?}"),
+        };
+        let given_up = tokio::spawn({
+            let commands = commands.clone();
+            async move { commands.log_in(login("first")).await }
+        });
+        assert_eq!(heard.recv().await.map(name).as_deref(), Some("first"));
+        given_up.abort();
+        assert!(given_up.await.is_err_and(|error| error.is_cancelled()));
+        let next = tokio::spawn({
+            let commands = commands.clone();
+            async move { commands.log_in(login("second")).await }
+        });
+        // It has its turn when the first is answered, and not before.
+        tokio::task::yield_now().await;
+        assert!(heard.try_recv().is_err());
+        answer(&commands, Err(LoginError::Credentials));
+        assert_eq!(heard.recv().await.map(name).as_deref(), Some("second"));
+        answer(&commands, Err(LoginError::Unproven));
+        assert_eq!(next.await.expect("it ends"), Err(Some(LoginError::Unproven)));
+        // Where the connection is over nobody waits for a turn.
+        drop(heard);
+        for _ in 0..2 {
+            assert_eq!(commands.log_in(login("third")).await, Err(None));
         }
     }
 }
