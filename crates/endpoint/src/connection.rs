@@ -298,12 +298,9 @@ impl Host<Machine> for Connection {
                     permit.authenticated();
                 }
                 match self.inner.session(id) {
-                    Some(shared) => {
-                        shared.bound(&self.commands);
-                        self.sessions.insert(id, shared);
-                    }
+                    Some(shared) if shared.bound(&self.commands) => drop(self.sessions.insert(id, shared)),
                     // Its user has gone meanwhile.
-                    None => drop(self.commands.urgent(Command::End(id))),
+                    Some(_) | None => drop(self.commands.urgent(Command::End(id))),
                 }
             }
             Event::Incoming { session, message, content_type, fields, success_report, .. } => {

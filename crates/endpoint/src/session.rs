@@ -77,8 +77,32 @@ impl Shared {
         (Arc::new(shared), read)
     }
 
-    pub(crate) fn bound(&self, commands: &Commands) {
-        self.phase.send_replace(Phase::Bound(commands.clone()));
+    /// The peer is there. False if the session is over already: then the connection has to end it.
+    pub(crate) fn bound(&self, commands: &Commands) -> bool {
+        self.phase.send_if_modified(|phase| {
+            let good = !matches!(phase, Phase::Ended(_));
+            if good {
+                *phase = Phase::Bound(commands.clone());
+            }
+            good
+        })
+    }
+
+    /// Nobody uses it any more. Gives the connection that has to end it; without one it is over.
+    fn left(&self) -> Option<Commands> {
+        let mut on = None;
+        self.phase.send_if_modified(|phase| {
+            match phase {
+                Phase::Bound(commands) => on = Some(commands.clone()),
+                Phase::Waiting => *phase = Phase::Ended(End::Local),
+                Phase::Ended(_) => {}
+            }
+            matches!(phase, Phase::Ended(_))
+        });
+        if on.is_none() {
+            self.end(End::Local);
+        }
+        on
     }
 
     /// It is over; the first reason counts.
@@ -597,13 +621,39 @@ fn alive(session: SessionId) -> MachineMessage {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let phase = self.shared.phase.borrow().clone();
-        if let Phase::Bound(commands) = phase {
+        if let Some(commands) = self.shared.left() {
             commands.urgent(Command::End(self.shared.id));
         }
         self.inner.forget(self.shared.id);
-        if !matches!(*self.shared.phase.borrow(), Phase::Bound(_)) {
-            self.shared.end(End::Local);
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nuncio_msrp::Transport;
+
+    use super::*;
+
+    fn shared() -> Arc<Shared> {
+        let uri = Uri::of_session(nuncio_msrp::Scheme::Msrps, "a.invalid", 9, &Transport::Tcp, &OsEntropy);
+        Shared::new(SessionId(1), uri.expect("a URI")).0
+    }
+
+    /// RFC 4975 §5.4: a session that was left while its peer came is not kept alive for nobody; its connection is told to end it, whoever was first.
+    #[tokio::test]
+    async fn a_session_that_was_left_is_not_bound() {
+        let (commands, _heard) = Commands::unheard();
+        let left_first = shared();
+        assert!(left_first.left().is_none());
+        assert!(!left_first.bound(&commands));
+        assert_eq!(left_first.ready().await.err(), Some(End::Local));
+        assert_eq!(left_first.over().await, End::Local);
+
+        let bound_first = shared();
+        assert!(bound_first.bound(&commands));
+        assert!(bound_first.left().is_some(), "the connection ends it");
+        bound_first.end(End::Gone);
+        assert!(bound_first.left().is_none() && !bound_first.bound(&commands));
+        assert_eq!(bound_first.over().await, End::Gone, "the first reason counts");
     }
 }
