@@ -318,21 +318,24 @@ mod tests {
     async fn memory_then_a_file() {
         let folder = folder();
         let path: Arc<Path> = folder.path().into();
-        let room = Room::new(100);
         let body: Vec<u8> = (0..=255).cycle().take(1_000).collect();
-        for (bound, spooled) in [(1_000, true), (64, true), (0, true)] {
+        for (room, bound, spooled) in
+            [(1_000, 1_000, false), (999, 1_000, true), (1_000, 999, true), (1_000, 0, true)]
+        {
+            let room = Room::new(room);
             let mut store = Store::new(&room, bound, &path);
             for at in [500, 0, 700, 200, 400] {
                 let until = if at == 400 { 500 } else { (at + 300).min(1_000) };
                 store.write(at as u64, &body[at..until]).await.expect("room");
             }
-            assert_eq!(files(&path) == 1, spooled);
+            assert_eq!(files(&path) == 1, spooled, "{bound}");
             let read = store.finish(1_000).await.expect("a body");
             assert_eq!(read.bytes(1_000).await.expect("bytes"), body);
             assert_eq!(read.bytes(999).await.map_err(|it| it.kind()), Err(io::ErrorKind::FileTooLarge));
             drop(read);
             assert_eq!(files(&path), 0);
         }
+        let room = Room::new(100);
         let mut store = Store::new(&room, 100, &path);
         store.write(10, b"there").await.expect("room");
         store.write(0, b"0123456789").await.expect("room");
