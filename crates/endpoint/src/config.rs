@@ -24,7 +24,7 @@ pub struct Config {
     pub total_memory: usize,
     /// The folder of those files; the system's for temporary files if none is named.
     pub spool: Option<PathBuf>,
-    /// Who reports success on incoming messages: at once when they are complete, or [`crate::Message::confirm`].
+    /// Who reports success on incoming messages: at once when they are complete, or whoever has the [`crate::Receipt`].
     pub reports: Reports,
     /// Whether a peer's fingerprints by SHA-1 count (S1-R6): only for old peers.
     pub sha1: bool,
