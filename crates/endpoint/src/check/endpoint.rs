@@ -1,13 +1,13 @@
 //! What is demanded of an endpoint (RFC 4975), as a table. All cases are of one session, hence of one connection: what may cost it comes last.
 
-use super::Case;
 use super::conversation::Frame;
 use super::hello::Old;
 use super::world::Names;
 use super::world::Step::{
-    Answer, AnswerOrEnd, Clear, Cut, End, Holds, Named, Needs, NeedsTls, Open, Refuses, Report, Send, Silent,
+    Answer, AnswerOrEnd, Clear, Cut, Holds, Named, Needs, NeedsTls, Open, Refuses, Report, Send, Silent,
 };
 use super::world::Who::{A, B, C};
+use super::{Case, GARBAGE, HEADER_FLOOD};
 use nuncio_msrp::{Path, Status};
 
 /// Whether a REPORT is about these bytes, of so many.
@@ -534,28 +534,8 @@ pub(super) const CASES: &[Case] = &[
             Silent(A),
         ],
     },
-    Case {
-        name: "header-flood",
-        rfc: "RFC 4975 §14.5",
-        requirement: "",
-        demand: "a head of 100 000 fields is refused",
-        steps: &[
-            Open(C),
-            Send(
-                C,
-                "MSRP {t1} SEND|To-Path: {wrong}|From-Path: {stranger}|{fields:100000}Message-ID: {m1}|\
-                 Byte-Range: 1-0/0|-------{t1}$|",
-            ),
-            AnswerOrEnd(C, "t1", &[400, 413]),
-        ],
-    },
-    Case {
-        name: "garbage",
-        rfc: "RFC 4975 §7.1",
-        requirement: "",
-        demand: "whoever does not speak MSRP loses his connection",
-        steps: &[Open(C), Send(C, "GET / HTTP/1.1|Host: {stranger}||"), End(C)],
-    },
+    HEADER_FLOOD,
+    GARBAGE,
     Case {
         name: "still-there",
         rfc: "RFC 4975 §5.4",

@@ -23,7 +23,7 @@ use nuncio_net::tls::{ConnectError, Roots};
 use zeroize::Zeroizing;
 
 pub use self::hello::Old;
-use self::world::{Stop, World};
+use self::world::{Step, Stop, Who, World};
 
 /// Who is checked, and what is needed for it.
 #[derive(Clone, Debug)]
@@ -135,8 +135,33 @@ pub(crate) struct Case {
     rfc: &'static str,
     requirement: &'static str,
     demand: &'static str,
-    steps: &'static [world::Step],
+    steps: &'static [Step],
 }
+
+/// What relays and endpoints refuse alike.
+const HEADER_FLOOD: Case = Case {
+    name: "header-flood",
+    rfc: "RFC 4975 §14.5",
+    requirement: "",
+    demand: "a head of 100 000 fields is refused",
+    steps: &[
+        Step::Open(Who::C),
+        Step::Send(
+            Who::C,
+            "MSRP {t1} SEND|To-Path: {wrong}|From-Path: {stranger}|{fields:100000}Message-ID: {m1}|\
+             Byte-Range: 1-0/0|-------{t1}$|",
+        ),
+        Step::AnswerOrEnd(Who::C, "t1", &[400, 413]),
+    ],
+};
+
+const GARBAGE: Case = Case {
+    name: "garbage",
+    rfc: "RFC 4975 §7.1",
+    requirement: "",
+    demand: "whoever does not speak MSRP loses his connection",
+    steps: &[Step::Open(Who::C), Step::Send(Who::C, "GET / HTTP/1.1|Host: {stranger}||"), Step::End(Who::C)],
+};
 
 /// Tries all cases, one after the other, and tells each as it is done.
 ///

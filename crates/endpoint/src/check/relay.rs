@@ -1,16 +1,16 @@
 //! What is demanded of a relay (RFC 4976), as a table.
 
-use super::Case;
 use super::conversation::Frame;
 use super::hello::Old;
 use super::world::Login::{Again, Bare, For, Invented, Right, Wrong};
-use super::world::Names;
 use super::world::Step::{
     Aborted, Answer, AnswerOrEnd, AnswerOrMethod, Arrives, Auth, Clear, Close, Cut, End, Holds, Named,
-    NeedsLogin, NeedsTls, NoRequest, Open, Refused, Refuses, Report, ReportWithin, Request, Send, Silent,
-    Unguessable, Untouched,
+    NeedsLogin, NeedsTls, NoRequest, Open, Refused, Refuses, Report, ReportWithin, Request, Row, Send,
+    Silent, Unguessable, Untouched,
 };
 use super::world::Who::{A, B, C};
+use super::world::{Names, Step};
+use super::{Case, GARBAGE, HEADER_FLOOD};
 use nuncio_msrp::uri::Host;
 use nuncio_msrp::{Path, Scheme};
 
@@ -43,6 +43,9 @@ fn moved(frame: &Frame, names: &Names) -> bool {
 
 const TEXT: &str = "MSRP {t1} SEND|To-Path: {way} {owner}|From-Path: {peer}|Message-ID: {m1}|Byte-Range: 1-5/5|\
                     Content-Type: text/plain||{body:hello}|-------{t1}$|";
+
+/// A has a URI of the relay.
+const LOGGED_IN: Step = Row(&[NeedsLogin, Open(A), Auth(A, Right), Answer(A, "tauth", &[200])]);
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -254,21 +257,7 @@ pub(super) const CASES: &[Case] = &[
             AnswerOrEnd(C, "t2", &[400, 403, 404, 413, 481]),
         ],
     },
-    Case {
-        name: "header-flood",
-        rfc: "RFC 4975 §14.5",
-        requirement: "",
-        demand: "a head of 100 000 fields is refused",
-        steps: &[
-            Open(C),
-            Send(
-                C,
-                "MSRP {t1} SEND|To-Path: {relay}|From-Path: {stranger}|{fields:100000}Message-ID: {m1}|\
-                 Byte-Range: 1-0/0|-------{t1}$|",
-            ),
-            AnswerOrEnd(C, "t1", &[400, 413]),
-        ],
-    },
+    HEADER_FLOOD,
     Case {
         name: "endless-line",
         rfc: "RFC 4975 §14.5",
@@ -280,13 +269,7 @@ pub(super) const CASES: &[Case] = &[
             AnswerOrEnd(C, "t1", &[400, 413]),
         ],
     },
-    Case {
-        name: "garbage",
-        rfc: "RFC 4975 §7.1",
-        requirement: "",
-        demand: "whoever does not speak MSRP loses his connection",
-        steps: &[Open(C), Send(C, "GET / HTTP/1.1|Host: {relay}||"), End(C)],
-    },
+    GARBAGE,
     Case {
         name: "stray-response",
         rfc: "RFC 4976 §6.4.3",
@@ -304,10 +287,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L5",
         demand: "right credentials get 200 with Use-Path and Expires",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Holds("a Use-Path", |frame, _| way(frame).is_some()),
             Holds("Expires in seconds", |frame, _| seconds(frame, "Expires").is_some_and(|it| it > 0)),
         ],
@@ -318,10 +298,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L5",
         demand: "the relay proves that it knows the password too: Authentication-Info with rspauth, cnonce, nc, qop",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Holds("a right rspauth", |_, names| names.get("proven").is_some_and(|it| it == "true")),
             Holds("a qop", |frame, _| {
                 frame.head.field("Authentication-Info").is_some_and(|value| value.contains("qop="))
@@ -334,10 +311,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L5",
         demand: "the Use-Path is of msrps URIs with a name, a port and a session id",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Holds("msrps", |frame, _| all_uris(frame, |uri| uri.scheme() == Scheme::Msrps)),
             Holds("a name, not an address", |frame, _| {
                 all_uris(frame, |uri| matches!(uri.host(), Host::Name(_)))
@@ -389,10 +363,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-R5",
         demand: "credentials that were used once are not taken again",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Auth(A, Again),
             Answer(A, "tauth", &[401]),
             Holds("stale=true", |frame, _| {
@@ -413,10 +384,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L8",
         demand: "a peer's message reaches the owner; paths are moved on, the transaction is a new one",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(B, TEXT),
             Answer(B, "t1", &[200]),
@@ -436,10 +404,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-R4",
         demand: "every octet passes, also what is no UTF-8 and what looks like the end of another frame",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -456,10 +421,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-R4",
         demand: "a chunk of 1 MB passes",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -475,16 +437,7 @@ pub(super) const CASES: &[Case] = &[
         rfc: "RFC 4975 §7.1",
         requirement: "",
         demand: "an end-line in single bytes ends the frame and adds nothing to the body",
-        steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
-            Open(B),
-            Cut(B, TEXT, 1),
-            Answer(B, "t1", &[200]),
-            Arrives(A, "m1", Some(200)),
-        ],
+        steps: &[LOGGED_IN, Open(B), Cut(B, TEXT, 1), Answer(B, "t1", &[200]), Arrives(A, "m1", Some(200))],
     },
     Case {
         name: "chunks",
@@ -492,10 +445,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L12",
         demand: "chunks of a message keep their order and their ranges",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -515,10 +465,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L12",
         demand: "a message that its sender gives up (#) does not arrive as if it were whole",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -534,10 +481,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L9",
         demand: "Failure-Report: partial gets no 200 from the relay, and the message passes",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -554,10 +498,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L11",
         demand: "an error of the next hop becomes a REPORT to the origin",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(B, TEXT),
             Answer(B, "t1", &[200]),
@@ -572,10 +513,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L11",
         demand: "with Failure-Report: no there is neither a 200 nor a REPORT of an error",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -593,10 +531,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L13",
         demand: "a REPORT of the owner passes to the origin, end to end",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -619,10 +554,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L7",
         demand: "the owner's messages reach the peer that has written to it",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -646,10 +578,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L10",
         demand: "30 seconds without a response become a REPORT with 408",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(B, TEXT),
             Answer(B, "t1", &[200]),
@@ -663,10 +592,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L7",
         demand: "whoever knows another's URI cannot send from it to a third party",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(C),
             Send(
                 C,
@@ -683,10 +609,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L7",
         demand: "nor by saying that he is its owner",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(C),
             Send(
                 C,
@@ -703,10 +626,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L17",
         demand: "a method that nobody knows is carried like a REPORT, or gets 501",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(B, "MSRP {t1} FOOBAR|To-Path: {way} {owner}|From-Path: {peer}|-------{t1}$|"),
             AnswerOrMethod(B, "t1", &[501], A, "FOOBAR"),
@@ -718,10 +638,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-L13",
         demand: "a body of more than 10240 octets is carried in a SEND only",
         steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
+            LOGGED_IN,
             Open(B),
             Send(
                 B,
@@ -736,15 +653,7 @@ pub(super) const CASES: &[Case] = &[
         rfc: "RFC 4976 §6.3",
         requirement: "S1-L5",
         demand: "a URI is good no longer than its owner's connection",
-        steps: &[
-            NeedsLogin,
-            Open(A),
-            Auth(A, Right),
-            Answer(A, "tauth", &[200]),
-            Close(A),
-            Open(B),
-            Refused(B, TEXT, "t1", &[400, 403, 404, 408, 481]),
-        ],
+        steps: &[LOGGED_IN, Close(A), Open(B), Refused(B, TEXT, "t1", &[400, 403, 404, 408, 481])],
     },
 ];
 

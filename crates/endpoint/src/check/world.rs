@@ -51,6 +51,8 @@ pub(super) enum Login {
 /// world; `random:N`, `octets` and `long:N` are bodies.
 #[derive(Clone, Copy)]
 pub(super) enum Step {
+    /// These, one after the other.
+    Row(&'static [Self]),
     /// Only where a login is given.
     NeedsLogin,
     /// Only where TLS is spoken.
@@ -265,6 +267,7 @@ impl World {
 
     async fn step(&mut self, step: Step) -> Result<(), Stop> {
         match step {
+            Step::Row(steps) => self.run(steps).await,
             Step::NeedsLogin if self.subject.login.is_none() => Err(self.no_login()),
             Step::NeedsTls if self.to.scheme() == Scheme::Msrp => Err(skip("the URI is not msrps")),
             Step::NeedsLogin | Step::NeedsTls => Ok(()),

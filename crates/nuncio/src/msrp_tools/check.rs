@@ -6,9 +6,8 @@ use nuncio_endpoint::Peer;
 use nuncio_endpoint::check::{Outcome, Subject, Verdict, check};
 use nuncio_endpoint::msrp::{Path, Scheme, Uri};
 use serde_json::{Value, json};
-use zeroize::Zeroizing;
 
-use super::cli::{Check, Login};
+use super::cli::Check;
 use super::{fingerprints, password, relay, roots, unseen, wrong};
 
 pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
@@ -78,15 +77,7 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
         if subject.path.first().is_none_or(|uri| uri.scheme() != Scheme::Msrps) {
             return Err(wrong("credentials are sent over TLS only: msrps is wanted"));
         }
-        let login = Login {
-            relay: Vec::new(),
-            user: None,
-            password_file: given.password_file.clone(),
-            password_stdin: given.password_stdin,
-            expires: None,
-            no_md5: false,
-        };
-        let password: Zeroizing<String> = password(&login)?.0;
+        let (password, _) = password(&given.secret)?;
         subject.login = Some((user.clone(), password));
     }
     Ok(subject)

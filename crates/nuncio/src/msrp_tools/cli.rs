@@ -26,6 +26,18 @@ pub(crate) struct Trust {
     pub(crate) sha1: bool,
 }
 
+/// Where the password is.
+#[derive(Args, Debug)]
+pub(crate) struct Secret {
+    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
+    /// variable NUNCIO_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input; the text to be sent may follow.
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) password_stdin: bool,
+}
+
 /// Relays of our own, and how to log in there.
 #[derive(Args, Debug)]
 pub(crate) struct Login {
@@ -35,13 +47,8 @@ pub(crate) struct Login {
     /// The user at the relay.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
-    /// variable NUNCIO_PASSWORD.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the password from the first line of standard input; the text may follow.
-    #[arg(long, conflicts_with = "password_file")]
-    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
     /// For how long to be reachable through the relay, in seconds; the relay's choice otherwise.
     #[arg(long, value_name = "SECONDS")]
     pub(crate) expires: Option<u32>,
@@ -150,13 +157,8 @@ pub(crate) struct Check {
     /// that was given, and for nobody else.
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
-    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
-    /// variable NUNCIO_PASSWORD.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the password from the first line of standard input.
-    #[arg(long, conflicts_with = "password_file")]
-    pub(crate) password_stdin: bool,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
     /// How long an answer may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) timeout: u64,

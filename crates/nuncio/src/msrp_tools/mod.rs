@@ -17,7 +17,7 @@ use nuncio_net::tls::Roots;
 use zeroize::Zeroizing;
 
 pub(crate) use self::cli::Msrp;
-use self::cli::{Login, Trust};
+use self::cli::{Login, Secret, Trust};
 use crate::operate::WrongUse;
 
 /// Where the password is if no option says it.
@@ -76,12 +76,12 @@ fn unseen(path: &MsrpPath) -> Option<Unjudged> {
 }
 
 /// The password, and what else stands on standard input if that is where it came from.
-fn password(login: &Login) -> anyhow::Result<(Zeroizing<String>, Option<String>)> {
-    let (found, rest) = if login.password_stdin {
+fn password(secret: &Secret) -> anyhow::Result<(Zeroizing<String>, Option<String>)> {
+    let (found, rest) = if secret.password_stdin {
         let all = Zeroizing::new(read_all()?);
         let (first, rest) = all.split_once('\n').unwrap_or((&all, ""));
         (first.to_owned(), Some(rest.to_owned()))
-    } else if let Some(path) = &login.password_file {
+    } else if let Some(path) = &secret.password_file {
         let all = std::fs::read_to_string(path)
             .map(Zeroizing::new)
             .map_err(|error| wrong(format!("{}: {error}", path.display())))?;

@@ -50,7 +50,7 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
     let endpoint = Endpoint::new(settings)?;
     let password = match given.login.relay.is_empty() {
         true => None,
-        false => Some(password(&given.login)?.0),
+        false => Some(password(&given.login.secret)?.0),
     };
     let route = route(&endpoint, &given.login, password.as_ref()).await?;
     let (listening, invitation) = match route {

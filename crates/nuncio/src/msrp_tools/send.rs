@@ -27,7 +27,7 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
     let (password, piped) = match given.login.relay.is_empty() {
         true => (None, None),
         false => {
-            let (password, piped) = password(&given.login)?;
+            let (password, piped) = password(&given.login.secret)?;
             (Some(password), piped)
         }
     };

@@ -113,6 +113,16 @@ fn transaction(text: &str) -> &str {
     line.split(' ').nth(1).expect("an identifier")
 }
 
+/// A server with one account, and the credentials that its login has fetched.
+async fn juliet() -> (Place, Running, Service) {
+    let place = Place::new(&[]);
+    place.accounts(&["juliet"]);
+    let server = place.serve();
+    let mut session = connect(server.client("juliet")).await;
+    let service = service(&mut session).await;
+    (place, server, service)
+}
+
 /// RFC 4976, S1-R5, S1-L5, S1-L8, S1-L9: an XMPP login fetches credentials, and two clients talk through the relay, both ways.
 #[tokio::test]
 async fn two_clients_talk_through_the_relay() {
@@ -165,11 +175,7 @@ async fn two_clients_talk_through_the_relay() {
 /// S1-L4, S1-L7: wrong credentials give nothing and end the connection; nobody but the owner of a URI and who writes to him gets anything through.
 #[tokio::test]
 async fn strangers_get_nothing() {
-    let place = Place::new(&[]);
-    place.accounts(&["juliet"]);
-    let server = place.serve();
-    let mut session = connect(server.client("juliet")).await;
-    let service = service(&mut session).await;
+    let (_place, server, service) = juliet().await;
     // Old clients know MD5 only.
     let mut juliet = Client::connect(&server, "juliet").await;
     let answer = juliet.login(Algorithm::Md5, &service.username, &service.password).await;
@@ -213,11 +219,7 @@ async fn strangers_get_nothing() {
 /// Show 4: when an account is disabled, what it has begun at the relay ends, and its credentials are refused.
 #[tokio::test]
 async fn a_disabled_account_has_no_relay() {
-    let place = Place::new(&[]);
-    place.accounts(&["juliet"]);
-    let server = place.serve();
-    let mut session = connect(server.client("juliet")).await;
-    let service = service(&mut session).await;
+    let (place, server, service) = juliet().await;
     let mut juliet = Client::connect(&server, "juliet").await;
     juliet.granted(&service).await;
     place.must(&["account", "disable", "juliet@localhost"], "");
