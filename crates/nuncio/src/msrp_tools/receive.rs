@@ -9,7 +9,9 @@ use nuncio_endpoint::msrp::Status;
 use nuncio_endpoint::msrp::endpoint::Reports;
 use nuncio_endpoint::msrp::media::AcceptTypes;
 use nuncio_endpoint::{Config, End, Endpoint, Incoming, Invitation, Lost, Message, Session, Unjudged, Way};
+use nuncio_net::OsEntropy;
 use nuncio_net::tls::PairFiles;
+use nuncio_sansio::Entropy as _;
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -92,26 +94,30 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
 fn tell(given: &Receive, invitation: &Invitation) -> anyhow::Result<()> {
     let sdp = invitation.sdp();
     if let Some(file) = &given.sdp {
-        let failed = || format!("{} cannot be written", file.display());
-        let folder =
-            file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        // Whole or not at all, and for nobody else to read.
-        let name = file.file_name().and_then(|name| name.to_str()).with_context(failed)?;
-        let part = folder.join(format!(".{name}.part"));
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut out = options.open(&part).with_context(failed)?;
-        out.write_all(sdp.as_bytes()).with_context(failed)?;
-        drop(out);
-        std::fs::rename(&part, file).with_context(failed)?;
+        hide(file, &sdp).with_context(|| format!("{} cannot be written", file.display()))?;
     } else if given.json {
         println!("{}", json!({"path": invitation.path().to_string(), "sdp": sdp}));
     } else {
         print!("{sdp}");
     }
     std::io::stdout().flush().context("standard output is closed")
+}
+
+/// Writes a file whole or not at all, for nobody else to read. It is made under a name that nobody knows before, so that nobody has it open already.
+fn hide(file: &Path, text: &str) -> std::io::Result<()> {
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let part = folder.join(format!(".nuncio-{}.part", OsEntropy.token()));
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut out = options.open(&part)?;
+    let written = out.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&part, file));
+    if written.is_err() {
+        drop(std::fs::remove_file(&part));
+    }
+    written
 }
 
 async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool> {
@@ -224,4 +230,32 @@ fn printable(text: &str) -> String {
     text.chars()
         .map(|one| if one.is_control() && one != '\n' && one != '\t' { '\u{fffd}' } else { one })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// S1-01: whoever can write into the folder learns nothing by having made files there before, and what was there for others to read is so no more.
+    #[cfg(unix)]
+    #[test]
+    fn an_sdp_is_for_nobody_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (file, waiting) = (folder.path().join("bob.sdp"), folder.path().join(".bob.sdp.part"));
+        for file in [&file, &waiting] {
+            std::fs::write(file, "Eve's").unwrap();
+            std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o666)).unwrap();
+        }
+        hide(&file, "a secret").unwrap();
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "a secret");
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_to_string(&waiting).unwrap(), "Eve's");
+        // Where it cannot be put nothing stays behind.
+        let taken = folder.path().join("taken");
+        std::fs::create_dir(&taken).unwrap();
+        assert!(hide(&taken, "a secret").is_err());
+        assert!(hide(&taken.join("missing").join("bob.sdp"), "a secret").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+    }
 }
