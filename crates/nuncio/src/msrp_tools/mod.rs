@@ -170,13 +170,42 @@ fn media_type(path: &Path) -> &'static str {
     KNOWN.iter().find(|(known, _)| *known == end).map_or("application/octet-stream", |(_, kind)| kind)
 }
 
-/// What a name may be that somebody else gave: one component, nothing hidden, nothing that a terminal would act upon.
+/// The longest name of a file that somebody else gave, in bytes: what is put behind it by us fits into the 255 that systems take.
+const NAME: usize = 200;
+
+/// What a name may be that somebody else gave: one component, nothing hidden, nothing that a terminal would act upon or that shows it as another.
 fn safe_name(name: &str) -> Option<String> {
-    const MOST: usize = 200;
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let safe: String = last.chars().filter(|one| !one.is_control()).take(MOST).collect();
-    let safe = safe.trim().trim_start_matches('.').to_owned();
-    (!safe.is_empty()).then_some(safe)
+    let safe: String = last.chars().filter(|one| !one.is_control() && !is_format(*one)).collect();
+    let safe = safe.trim().trim_start_matches('.');
+    let safe = safe.get(..safe.floor_char_boundary(NAME)).unwrap_or_default().trim_end();
+    (!safe.is_empty()).then(|| safe.to_owned())
+}
+
+/// The format characters of Unicode (category Cf), and its line and paragraph separators: they cannot be seen, and some turn around what can.
+const fn is_format(one: char) -> bool {
+    matches!(
+        one,
+        '\u{ad}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{890}'..='\u{891}'
+            | '\u{8e2}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{110bd}'
+            | '\u{110cd}'
+            | '\u{13430}'..='\u{1343f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0001}'..='\u{e007f}'
+    )
 }
 
 /// A host for our own URIs.
@@ -201,10 +230,17 @@ mod tests {
             ("..", None),
             ("", None),
             ("dir/", None),
+            ("photo\u{202e}gpj.exe", Some("photogpj.exe")),
+            ("\u{200b}\u{feff}.\u{2066}", None),
+            ("\u{200f}.bashrc", Some("bashrc")),
+            ("na\u{ef}ve \u{1f600}.txt", Some("na\u{ef}ve \u{1f600}.txt")),
         ] {
             assert_eq!(safe_name(given).as_deref(), safe, "{given:?}");
         }
-        assert_eq!(safe_name(&"x".repeat(5_000)).map(|name| name.len()), Some(200));
+        // Bytes count for systems, and no character is cut.
+        for (one, bytes) in [("x", 200), ("\u{e9}", 200), ("\u{4e2d}", 198), ("\u{1f600}", 200)] {
+            assert_eq!(safe_name(&one.repeat(5_000)).map(|name| name.len()), Some(bytes), "{one}");
+        }
     }
 
     #[test]
