@@ -171,6 +171,9 @@ pub async fn check(subject: Subject, mut tell: impl FnMut(&Verdict)) -> Result<V
     let relay = subject.is_relay();
     let mut world = World::new(subject).await?;
     world.guard().await;
+    if relay {
+        world.bait(relay::BAIT).await;
+    }
     let mut verdicts = Vec::new();
     for case in if relay { relay::CASES } else { endpoint::CASES } {
         world.begin(relay);

@@ -47,6 +47,16 @@ const TEXT: &str = "MSRP {t1} SEND|To-Path: {way} {owner}|From-Path: {peer}|Mess
 /// A has a URI of the relay.
 const LOGGED_IN: Step = Row(&[NeedsLogin, Open(A), Auth(A, Right), Answer(A, "tauth", &[200])]);
 
+/// What a user of the relay sends to the trap.
+pub(super) const BAIT: &[Step] = &[
+    LOGGED_IN,
+    Send(
+        A,
+        "MSRP {t1} SEND|To-Path: {way} {trap}|From-Path: {owner}|Message-ID: {m1}|Byte-Range: 1-5/5|\
+         Content-Type: text/plain||{body:hello}|-------{t1}$|",
+    ),
+];
+
 pub(super) const CASES: &[Case] = &[
     Case {
         name: "tls-1.0",

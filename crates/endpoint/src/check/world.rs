@@ -98,7 +98,7 @@ pub(super) enum Step {
     /// A frame that is written again and again until it is refused so, or the connection ends: what it is about takes the other side a moment to notice.
     Refused(Who, &'static str, &'static str, &'static [u16]),
     /// Whatever was sent did not get to where nobody asked for it; nor, unless `taken`, was it answered with 200, which a relay may say of a URI that it has
-    /// issued, since it answers before it forwards (RFC 4976 §6.4.1).
+    /// issued, since it answers before it forwards (RFC 4976 §6.4.1). Where it was not refused either, and could not have got there, nobody knows.
     Untouched {
         /// Whether 200 is as good as an error.
         taken: bool,
@@ -132,6 +132,8 @@ pub(super) struct World {
     /// Where what is relayed without permission would go.
     trap: TcpListener,
     trap_uri: String,
+    /// A message that may be carried there was.
+    reachable: bool,
     pub(super) names: Names,
     pub(super) connections: HashMap<Who, Conversation>,
     body: Vec<u8>,
@@ -174,6 +176,7 @@ impl World {
             withheld: None,
             trap,
             trap_uri,
+            reachable: false,
             names: Names::new(),
             connections: HashMap::new(),
             body: Vec::new(),
@@ -194,6 +197,18 @@ impl World {
             self.subject.login = None;
             self.withheld =
                 Some(format!("it does not prove its name, so that the login was kept back: {why}"));
+        }
+    }
+
+    /// Whether a relay can carry something into the trap at all: for its own user it may, whatever it is not to do for others.
+    pub(super) async fn bait(&mut self, steps: &[Step]) {
+        if self.subject.login.is_none() {
+            return;
+        }
+        self.begin(true);
+        if self.run(steps).await.is_ok() {
+            let came = timeout(self.subject.grace.max(TRAP), self.trap.accept()).await;
+            self.reachable = matches!(came, Ok(Ok(_)));
         }
     }
 
@@ -647,7 +662,10 @@ impl World {
 
     /// The trap has seen nothing.
     async fn untouched(&mut self, taken: bool) -> Result<(), Stop> {
-        let took = !taken && self.last.as_ref().and_then(Frame::status) == Some(200);
+        let status = self.last.as_ref().and_then(Frame::status);
+        let took = !taken && status == Some(200);
+        let refused =
+            status.is_some_and(|it| it != 200) || self.connections.values().any(Conversation::is_over);
         let until = Instant::now() + if took { self.subject.grace.max(TRAP) } else { self.subject.grace };
         let trap = self.names.get("trap").cloned().unwrap_or_default();
         let fell = loop {
@@ -675,7 +693,10 @@ impl World {
             (None, true) => {
                 Err(fail("it answered 200 to a request for a third party, as an open relay does".to_owned()))
             }
-            (None, false) => Ok(()),
+            (None, false) if refused || self.reachable => Ok(()),
+            (None, false) => Err(skip(
+                "it was not refused, and the relay is not seen to reach the port where it would come",
+            )),
         }
     }
 

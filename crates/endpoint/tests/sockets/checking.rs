@@ -80,6 +80,18 @@ async fn our_relay_passes() {
     let alone = check(Subject { login: None, ..subject }, |_| ()).await.expect("it is there");
     assert_eq!(failed(&alone), []);
     assert!(not_applicable(&alone).contains(&"forwarding"));
+    // Nobody has shown that it could have come.
+    assert!(not_applicable(&alone).contains(&"open-relay-method"));
+}
+
+/// S1-L7: what does not come from a relay that could not have sent it is no pass; a refusal is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trap_out_of_reach_shows_nothing() {
+    let relay = Begun::alone(|config| config.response = Duration::from_secs(2));
+    let subject = Subject { grace: Duration::from_millis(100), ..subject(&relay) };
+    let verdicts = check(subject, |_| ()).await.expect("it is there");
+    assert_eq!(failed(&verdicts), []);
+    assert_eq!(not_applicable(&verdicts), ["open-relay-method", "stolen-uri", "forged-from"]);
 }
 
 /// RFC 4976 §9.1, S1-04: a relay that proves nothing is checked, and is told nothing of a login; a fingerprint proves it as well as a name does.
