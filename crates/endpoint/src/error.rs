@@ -114,6 +114,12 @@ pub enum RelayError {
         /// Why.
         why: LoginError,
     },
+    /// A login that was repeated gave another URI than the one that the peer knows, which is not renewed therefore.
+    #[error("{relay}: the login was repeated, and gave another URI than the session has")]
+    Moved {
+        /// The first relay.
+        relay: String,
+    },
     /// The connection was lost meanwhile.
     #[error("{relay}: {lost}")]
     Lost {
@@ -182,6 +188,9 @@ pub enum End {
     /// A report, or silence, says that bytes were lost.
     #[error("the session failed with {0}")]
     Failed(Status),
+    /// The URI that our relay gave for it has expired, and why it was not renewed.
+    #[error("the relay's URI has expired: {0}")]
+    Relay(String),
     /// The connection is over.
     #[error(transparent)]
     Connection(Lost),

@@ -544,6 +544,9 @@ impl Session {
     }
 
     pub(crate) fn through(mut self, route: Option<Route>) -> Self {
+        if let Some(route) = &route {
+            route.serve(&self.shared);
+        }
         self.route = route;
         self
     }

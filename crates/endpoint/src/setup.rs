@@ -127,7 +127,7 @@ impl Endpoint {
                 (uri.map_err(|_| ConnectError::Uri)?, None)
             }
             Way::Listening(listening) => (listening.uri().map_err(|_| ConnectError::Uri)?, None),
-            Way::Relays(route) => (route.local().clone(), Some(route.path())),
+            Way::Relays(route) => (route.local().clone(), Some(route.settle())),
         };
         let config = &self.inner.config;
         let tls = uri.scheme() == Scheme::Msrps;

@@ -2,6 +2,7 @@
 
 mod checking;
 mod common;
+mod relays;
 mod sessions;
 mod stage;
 mod tls;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use nuncio_dna::Policy;
 use nuncio_endpoint::RelayAccount;
@@ -10,47 +11,76 @@ use nuncio_msrp::Uri;
 use nuncio_net::tls::{HostFiles, Peers, TlsHosts, TlsSettings};
 use nuncio_net::{Budget, BudgetLimits, Clock, Listener, NetMetrics, OsEntropy};
 use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
+use tokio::sync::watch;
 
-use crate::common::Authority;
+use crate::common::{Authority, soon};
 
 /// What endpoints call every relay here: the only name that all systems look up.
 pub(crate) const NEAR: &str = "localhost";
 
+/// A user of the relay.
+#[derive(Clone)]
+struct User {
+    account: String,
+    password: String,
+    until: Option<Instant>,
+}
+
 /// Who may log in, and who has tried.
 pub(crate) struct Known {
-    /// Password, and for how many seconds it is good.
-    users: Mutex<BTreeMap<String, (String, Option<u32>)>>,
+    users: Mutex<BTreeMap<String, User>>,
     asked: Mutex<Vec<String>>,
+    count: watch::Sender<usize>,
 }
 
 impl Known {
     fn new() -> Self {
-        let known = Self { users: Mutex::default(), asked: Mutex::default() };
-        known.set("alice", "secret of alice", None);
-        known.set("bob", "secret of bob", None);
+        let known =
+            Self { users: Mutex::default(), asked: Mutex::default(), count: watch::Sender::default() };
+        for user in ["alice", "bob", "carol"] {
+            known.set(user, user, &format!("secret of {user}"), None);
+        }
         known
     }
 
-    /// From now on this is the user's password, good for so many seconds after a login.
-    pub(crate) fn set(&self, user: &str, password: &str, seconds: Option<u32>) {
-        self.users.lock().expect("a lock").insert(user.to_owned(), (password.to_owned(), seconds));
+    /// From now on this is the user's account and password, good for so long if that is said.
+    pub(crate) fn set(&self, user: &str, account: &str, password: &str, good: Option<Duration>) {
+        let until = good.map(|good| Instant::now() + good);
+        let known = User { account: account.to_owned(), password: password.to_owned(), until };
+        self.users.lock().expect("a lock").insert(user.to_owned(), known);
+    }
+
+    /// From now on there is no such user.
+    pub(crate) fn remove(&self, user: &str) {
+        self.users.lock().expect("a lock").remove(user);
     }
 
     /// Whose credentials have come, one after the other.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().expect("a lock").clone()
     }
+
+    /// Waits until credentials of this user have come so many times.
+    pub(crate) async fn asked_times(&self, user: &str, times: usize) {
+        let mut count = self.count.subscribe();
+        let enough = |_: &usize| self.asked().iter().filter(|asked| *asked == user).count() >= times;
+        soon(count.wait_for(enough)).await.expect("it is counted");
+    }
 }
 
 impl Accounts for Known {
     fn by_name<'a>(&'a self, username: &'a str, _peer: IpAddr) -> Boxed<'a, Option<Account>> {
         self.asked.lock().expect("a lock").push(username.to_owned());
+        self.count.send_modify(|count| *count += 1);
         let known = self.users.lock().expect("a lock").get(username).cloned();
-        let account = known.map(|(password, seconds)| Account {
-            name: username.into(),
-            password: password.into(),
+        let now = Instant::now();
+        let account = known.filter(|user| user.until.is_none_or(|until| until > now)).map(|user| Account {
+            name: user.account.into(),
+            password: user.password.into(),
             allowed: true,
-            seconds,
+            seconds: user
+                .until
+                .and_then(|until| u32::try_from((until - now).as_millis().div_ceil(1_000)).ok()),
         });
         Box::pin(async move { account })
     }
@@ -166,10 +196,15 @@ impl Stage {
         format!("msrps://{NEAR}:{};tcp", self.port)
     }
 
+    /// Its URI by another name.
+    pub(crate) fn named(&self, name: &str) -> Uri {
+        Uri::parse(&format!("msrps://{name}:{};tcp", self.port)).expect("a URI")
+    }
+
     /// The account of a user there.
     pub(crate) fn account(&self, user: &str) -> RelayAccount {
         RelayAccount {
-            relay: Uri::parse(&self.uri()).expect("a URI"),
+            relay: self.named(NEAR),
             username: user.to_owned(),
             password: format!("secret of {user}").into(),
             expires: None,

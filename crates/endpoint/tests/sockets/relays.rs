@@ -1,0 +1,122 @@
+//! Endpoints behind relays: URIs that are renewed or not, credentials that end, chains.
+
+use std::time::{Duration, Instant};
+
+use nuncio_endpoint::{End, Endpoint, Lost, Outgoing, Peer, RelayAccount, RelayError, Route, Session, Way};
+use nuncio_msrp::endpoint::LoginError;
+
+use crate::common::{endpoint, message, soon};
+use crate::stage::{Begun, Stage};
+
+/// For how many seconds URIs are asked for.
+const SHORT: u32 = 4;
+
+/// A relay that gives URIs for a short time as well.
+fn relay() -> Stage {
+    Begun::alone(|config| config.expires.least = 1)
+}
+
+fn client(relay: &Stage) -> Endpoint {
+    endpoint(|config| config.roots = relay.authority.roots())
+}
+
+fn short(relay: &Stage, user: &str) -> RelayAccount {
+    RelayAccount { expires: Some(SHORT), ..relay.account(user) }
+}
+
+/// A session from Alice, who goes to the relay directly, to somebody who is behind it.
+async fn through(alice: &Endpoint, bob: &Endpoint, route: Route) -> (Session, Session) {
+    let invitation = bob.invite(Way::Relays(route)).expect("an invitation");
+    let peer = Peer::from_sdp(&invitation.sdp()).expect("SDP");
+    let there = invitation.accept();
+    let here = soon(alice.join(&peer, Way::Direct)).await.expect("a session");
+    soon(there.ready()).await.expect("bound");
+    (here, there)
+}
+
+async fn both_ways(one: &mut Session, other: &mut Session) {
+    for _ in 0..2 {
+        soon(one.send(Outgoing::text("Still there?"))).await.expect("delivered");
+        assert_eq!(message(other).await.text(), Some("Still there?"));
+        std::mem::swap(one, other);
+    }
+}
+
+/// RFC 4976 §5.1, §6.3, S1-L5: a login is repeated before its URI expires; the session goes on with the same URI when the first time is over.
+#[tokio::test]
+async fn a_session_outlives_the_first_expiry() {
+    let relay = relay();
+    let (alice, bob) = (client(&relay), client(&relay));
+    let began = Instant::now();
+    let route = soon(bob.route(&[short(&relay, "bob")])).await.expect("a route");
+    assert_eq!(route.expires(), Some(SHORT));
+    let path = route.path();
+    let (mut here, mut there) = through(&alice, &bob, route).await;
+    both_ways(&mut here, &mut there).await;
+    // After three quarters of the time, each time.
+    relay.accounts.asked_times("bob", 3).await;
+    assert!(began.elapsed() > Duration::from_secs(SHORT.into()));
+    both_ways(&mut here, &mut there).await;
+    assert_eq!(there.route().map(Route::path), Some(path));
+}
+
+/// RFC 4976 §5.1: a session whose URI is not renewed says so when it ends: another URI came, or none.
+#[tokio::test]
+async fn a_session_ends_with_its_uri() {
+    let relay = relay();
+    let alice = client(&relay);
+    for (user, why) in [("bob", "another URI"), ("carol", "does not accept the credentials")] {
+        let there = client(&relay);
+        let route = soon(there.route(&[short(&relay, user)])).await.expect("a route");
+        let path = route.path();
+        let (mut here, mut there) = through(&alice, &there, route).await;
+        if user == "bob" {
+            // Whoever has another account now is given another URI.
+            relay.accounts.set(user, "bob's other account", "secret of bob", None);
+        } else {
+            relay.accounts.remove(user);
+        }
+        relay.accounts.asked_times(user, 2).await;
+        both_ways(&mut here, &mut there).await;
+        let end = soon(there.over()).await;
+        assert!(matches!(&end, End::Relay(told) if told.contains(why)), "{end:?}");
+        assert_eq!(there.route().map(Route::path), Some(path), "the one in the SDP");
+        assert!(soon(there.next()).await.is_none());
+    }
+}
+
+/// S1-L5, XEP-0215: credentials end. Whoever has new ones before keeps the session; whoever has not loses it, and comes back with new ones only.
+#[tokio::test]
+async fn credentials_end() {
+    let relay = relay();
+    let (alice, bob, carol) = (client(&relay), client(&relay), client(&relay));
+    let began = Instant::now();
+    for user in ["bob", "carol"] {
+        let good = Duration::from_secs(SHORT.into());
+        relay.accounts.set(user, user, &format!("secret of {user}"), Some(good));
+    }
+    let route = soon(bob.route(&[short(&relay, "bob")])).await.expect("a route");
+    let (mut here, mut there) = through(&alice, &bob, route).await;
+    let route = soon(carol.route(&[short(&relay, "carol")])).await.expect("a route");
+    let (_to_carol, at_carol) = through(&alice, &carol, route).await;
+
+    relay.accounts.set("bob", "bob", "another secret", None);
+    let renewed = RelayAccount { password: "another secret".to_owned().into(), ..short(&relay, "bob") };
+    let route = there.route().expect("its route");
+    soon(route.renew(std::slice::from_ref(&renewed))).await.expect("renewed");
+
+    let end = soon(at_carol.over()).await;
+    assert!(matches!(end, End::Relay(_) | End::Connection(Lost::Peer)), "{end:?}");
+    drop(at_carol);
+    let refused = soon(carol.route(&[short(&relay, "carol")])).await.map(drop);
+    assert!(matches!(refused, Err(RelayError::Login { why: LoginError::Credentials, .. })), "{refused:?}");
+    relay.accounts.set("carol", "carol", "secret of carol", None);
+    let route = soon(carol.route(&[short(&relay, "carol")])).await.expect("a route");
+    let (mut to_carol, mut at_carol) = through(&alice, &carol, route).await;
+    both_ways(&mut to_carol, &mut at_carol).await;
+
+    // The first, Bob's own, and two by the timer.
+    relay.accounts.asked_times("bob", 4).await;
+    assert!(began.elapsed() > Duration::from_secs(SHORT.into()));
+    both_ways(&mut here, &mut there).await;
+}
