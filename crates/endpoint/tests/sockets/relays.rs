@@ -120,3 +120,58 @@ async fn credentials_end() {
     assert!(began.elapsed() > Duration::from_secs(SHORT.into()));
     both_ways(&mut here, &mut there).await;
 }
+
+/// RFC 4976 §5.1, §6.3, §9.2, S1-L14: a client of two relays logs in at the second through the first; sessions through both, of short and long messages,
+/// and beyond the first expiry.
+#[tokio::test]
+async fn through_two_relays() {
+    let (one, two) = (Begun::new("one.example"), Begun::new("two.example"));
+    let mut settings = [one.config(&[&two]), two.config(&[&one])];
+    settings.iter_mut().for_each(|config| config.expires.least = 1);
+    let [first, second] = settings;
+    let policies = (Begun::policy(&[&two]), Begun::policy(&[&one]));
+    let (one, two) = (one.start(first, policies.0), two.start(second, policies.1));
+    let (alice, bob) = (client(&one), client(&two));
+
+    // The second is known to the first by its name in the chain, and to Bob by another.
+    let behind = RelayAccount { relay: two.named("two.example"), ..short(&two, "alice") };
+    let route = soon(alice.route(&[short(&one, "alice"), behind])).await.expect("a route");
+    let path = route.path();
+    assert_eq!(path.len(), 2, "{path}");
+    let hosts: Vec<_> = path.uris().iter().map(|uri| uri.host().to_string()).collect();
+    assert_eq!(hosts, ["one.example", "two.example"]);
+
+    let invitation = alice.invite(Way::Relays(route)).expect("an invitation");
+    let peer = Peer::from_sdp(&invitation.sdp()).expect("SDP");
+    // As others reach her: the outermost first, herself last.
+    let told: Vec<_> = peer.path.uris().iter().map(|uri| uri.host().to_string()).collect();
+    assert_eq!(told, ["two.example", "one.example", "client.invalid"]);
+    let mut there = invitation.accept();
+    let route = soon(bob.route(&[two.account("bob")])).await.expect("a route");
+    let mut here = soon(bob.join(&peer, Way::Relays(route))).await.expect("a session");
+    soon(there.ready()).await.expect("bound");
+    both_ways(&mut here, &mut there).await;
+    let long: Vec<u8> = (0..=255).cycle().take(700_000).collect();
+    let sent = soon(here.send(Outgoing::bytes("application/octet-stream", long.clone()))).await;
+    assert!(sent.expect("sent").delivered);
+    assert_eq!(message(&mut there).await.body.bytes(1 << 20).await.expect("bytes"), long);
+
+    for relay in [&one, &two] {
+        relay.accounts.asked_times("alice", 3).await;
+    }
+    both_ways(&mut here, &mut there).await;
+    assert_eq!(there.route().map(Route::path), Some(path));
+
+    // Wrong at the second: the first is no way around it.
+    let wrong = RelayAccount {
+        relay: two.named("two.example"),
+        password: "wrong".to_owned().into(),
+        ..two.account("alice")
+    };
+    let refused = soon(alice.route(&[one.account("alice"), wrong])).await.map(drop);
+    let place = format!("two.example:{}", two.port);
+    assert!(
+        matches!(&refused, Err(RelayError::Login { relay, why: LoginError::Credentials }) if *relay == place),
+        "{refused:?}"
+    );
+}
