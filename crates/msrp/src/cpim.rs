@@ -64,7 +64,7 @@ impl Address {
         is_uri(uri).then(|| Self { name: None, uri: uri.to_owned() })
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, uri) = match text.strip_prefix('"') {
             Some(quoted) => {
                 let end = end_of_string(quoted)?;
@@ -455,7 +455,7 @@ fn is_name(byte: u8) -> bool {
 }
 
 /// `TOKENCHAR`.
-fn is_token(c: char) -> bool {
+pub(crate) fn is_token(c: char) -> bool {
     c == '.' || !c.is_ascii() || u8::try_from(c).is_ok_and(is_name)
 }
 

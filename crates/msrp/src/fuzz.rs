@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nuncio_sansio::pair::{Counter, Script, Side, facts};
 use nuncio_sansio::{Eof, Time};
 
+use crate::cpim::Cpim;
 use crate::endpoint::{self, Directory, Endpoint, Session, SessionId};
 use crate::head::{Flag, Head};
+use crate::imdn::{Asked, Disposition, Notification, Request, Wanted};
 use crate::limits::Limits;
 use crate::media::AcceptTypes;
 use crate::parse::{Bad, Item, ParseError, Parser};
@@ -86,6 +89,63 @@ pub fn frames(data: &[u8]) {
         assert_eq!(again, [wanted], "{}", String::from_utf8_lossy(&bytes));
     }
 }
+
+/// A notification, alone and in CPIM: it is refused, or written so that it is read as the same; and told of once.
+///
+/// # Panics
+/// An invariant is broken.
+pub fn imdn(data: &[u8]) {
+    let in_cpim = Cpim::parse(&Bytes::copy_from_slice(data)).ok();
+    let told = in_cpim.as_ref().and_then(Notification::of);
+    for read in [Some(Notification::read(data)), told].into_iter().flatten().flatten() {
+        assert_eq!(Notification::read(read.write().as_bytes()), Ok(read.clone()), "written as it was read");
+        let all = [Wanted::PositiveDelivery, Wanted::NegativeDelivery, Wanted::Processing, Wanted::Display];
+        let mut asked = Asked::new(1);
+        asked.ask(Request { message_id: read.message_id.clone(), wanted: all.to_vec() }, ());
+        assert!(asked.told(&read).is_some() && asked.told(&read).is_none(), "once");
+    }
+    // What is told of a long message may be longer than is read.
+    if let Some(message) = in_cpim.filter(|_| data.len() <= 1_024)
+        && let Some(notification) = Notification::about(&message, Disposition::Delivered)
+    {
+        let answer = notification.message(&message, "a1b2c3");
+        let again = Cpim::parse(&answer.write().into()).map(|answer| Notification::of(&answer));
+        assert!(matches!(again, Ok(Some(Ok(_)))), "what is told is read: {again:?}");
+        assert_eq!(Notification::about(&answer, Disposition::Delivered), None, "RFC 5438 §7.2.1");
+    }
+}
+
+/// Notifications that are nearly right, for inputs.
+pub const NOTES: &[&[u8]] = &[
+    b"From: <im:bob@example.com>\r\nTo: <im:alice@example.com>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: d834jied93rf\r\n",
+    b"imdn.Disposition-Notification: positive-delivery, negative-delivery, display\r\n",
+    b"imdn.Original-To: <im:list@example.com>\r\nimdn.IMDN-Record-Route: <im:relay@example.com>\r\n",
+    b"DateTime: 2008-04-04T12:16:49-05:00\r\nSubject: weather\r\n",
+    b"\r\n",
+    b"Content-type: message/imdn+xml\r\nContent-Disposition: notification\r\n\r\n",
+    b"Content-type: text/plain\r\n\r\nHello",
+    b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n",
+    b"<!DOCTYPE imdn [<!ENTITY a \"b\">]>",
+    b"<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\">",
+    b"<i:imdn xmlns:i=\"urn:ietf:params:xml:ns:imdn\" xmlns:x=\"urn:x\">",
+    b"<message-id>34jk324j</message-id>",
+    b"<message-id>&#x34;&amp;<![CDATA[<]]></message-id>",
+    b"<datetime>2008-04-04T12:16:49-05:00</datetime>",
+    b"<recipient-uri>im:bob@example.com</recipient-uri>",
+    b"<original-recipient-uri\n>im:bob@example.com</original-recipient-uri>",
+    b"<subject> a\tb </subject>",
+    b"<delivery-notification><status><delivered/></status></delivery-notification>",
+    b"<display-notification>\n<status><displayed></displayed></status></display-notification>",
+    b"<processing-notification><status><stored/><x xmlns=\"urn:x\"/></status></processing-notification>",
+    b"<status>",
+    b"</status>",
+    b"<!-- -->",
+    b"&a;",
+    b"</imdn>",
+    b"</i:imdn>",
+    b"<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\"><message-id>34jk324j</message-id><datetime>2008-04-04T12:16:49-05:00</datetime>",
+    b"From: <im:bob@example.com>\r\nTo: <im:alice@example.com>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: d834jied93rf\r\nimdn.Disposition-Notification: positive-delivery\r\n\r\nContent-Type: text/plain\r\n\r\nHello",
+];
 
 /// Frames that are nearly right, for inputs.
 pub const WORDS: &[&[u8]] = &[

@@ -7,12 +7,16 @@ fn inputs() -> u64 {
     std::env::var("NUNCIO_FUZZ_INPUTS").ok().and_then(|count| count.parse().ok()).unwrap_or(20_000)
 }
 
-/// A row of words that a peer could say, some of them damaged.
 fn input(seed: u64) -> Vec<u8> {
+    row(fuzz::WORDS, seed)
+}
+
+/// A row of words that a peer could say, some of them damaged.
+fn row(words: &[&[u8]], seed: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let mut data = Vec::new();
     for _ in 0..=rng.below(16) {
-        let mut word = fuzz::WORDS[rng.below(fuzz::WORDS.len())].to_vec();
+        let mut word = words[rng.below(words.len())].to_vec();
         if rng.one_in(8) {
             damage(&mut rng, &mut word);
         }
@@ -39,5 +43,12 @@ fn an_endpoint_keeps_its_invariants() {
 fn a_relay_keeps_its_invariants() {
     for seed in 0..inputs() {
         fuzz::relay(&input(seed ^ 0x4E1A_0000_0000));
+    }
+}
+
+#[test]
+fn notifications_keep_their_invariants() {
+    for seed in 0..inputs() {
+        fuzz::imdn(&row(fuzz::NOTES, seed ^ 0x1_3D00_0000_0000));
     }
 }

@@ -10,7 +10,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sansio", &[]),
     ("stream", &["xmpp", "sansio"]),
     ("dna", &[]),
-    ("msrp", &["sansio"]),
+    ("msrp", &["xmpp", "sansio"]),
     ("store", &[]),
     ("net", &["sansio", "dna"]),
     ("router", &["xmpp", "sansio", "stream", "dna", "store"]),
