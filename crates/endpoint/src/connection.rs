@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use nuncio_msrp::endpoint::{
     Answer, Command, ConnectionId, Endpoint as Machine, Event, Failure, Granted, Incomplete, LoginError,
-    Question, SessionEnd, SessionId,
+    Question, Reports, SessionEnd, SessionId,
 };
 use nuncio_msrp::head::Field;
 use nuncio_msrp::sdp::Fingerprint;
@@ -216,15 +216,26 @@ impl Connection {
         let Receiving { content_type, fields, success_report, store, .. } = receiving;
         let came = store.came;
         let incoming = match store.finish(length).await {
-            Ok(body) => Came::Message(Message {
-                id,
-                content_type,
-                fields,
-                success_report,
-                body,
-                session,
-                commands: self.commands.clone(),
-            }),
+            Ok(body) => match shared.notified(&content_type, &body).await {
+                Some(notified) => {
+                    if self.inner.config.reports == Reports::Host {
+                        // Nobody else sees it.
+                        let status = Status::OK;
+                        self.commands.urgent(Command::Report { session, message: id, length, status });
+                    }
+                    Came::Notification(notified)
+                }
+                None => Came::Message(Message {
+                    id,
+                    content_type,
+                    fields,
+                    success_report,
+                    body,
+                    length,
+                    session,
+                    commands: self.commands.clone(),
+                }),
+            },
             Err(error) => {
                 tracing::warn!(%error, "a message cannot be stored");
                 self.commands.urgent(Command::Report { session, message: id, length, status: Status::STOP });

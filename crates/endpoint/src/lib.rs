@@ -31,6 +31,9 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 //!
+//! A message [`Outgoing::inside`] CPIM says from whom to whom it is, and may ask to be told what becomes of it (RFC 5438); [`Message::unwrapped`] and
+//! [`Sender::notify`] are the other side of that.
+//!
 //! TLS is judged by the fingerprints of the SDP where there are any, else by the name in the URI (S1-04, S1-08); there is no way around both.
 //! The protocol itself is [`nuncio_msrp::endpoint`], run by [`nuncio_net::drive`]. [`check`] tests other people's endpoints and relays.
 
@@ -45,6 +48,7 @@ mod relay;
 mod session;
 mod setup;
 mod store;
+mod wrapped;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path as FilePath;
@@ -75,6 +79,7 @@ pub use self::relay::{RelayAccount, Route};
 pub use self::session::{Incoming, Message, Outgoing, Receipt, Sender, Sent, Session};
 pub use self::setup::{Invitation, Offering, Peer, Pending, Way};
 pub use self::store::Body;
+pub use self::wrapped::{CPIM, Notified};
 
 use self::connection::Commands;
 use self::relay::RelayConnection;

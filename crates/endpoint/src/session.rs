@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nuncio_msrp::endpoint::{Body as MachineBody, Command, Failure, Message as MachineMessage, SessionId};
 use nuncio_msrp::head::Field;
+use nuncio_msrp::imdn::{Asked, Request};
 use nuncio_msrp::{FailureReport, Ident, Status, Uri};
 use nuncio_net::OsEntropy;
 use parking_lot::Mutex;
@@ -22,9 +23,12 @@ use crate::connection::Commands;
 use crate::error::{Broken, ConnectError, End, SendError};
 use crate::relay::Route;
 use crate::store::Body;
+use crate::wrapped::Notified;
 
 /// Messages that may wait to be read. Beyond that the peer is slowed, with all that shares its connection.
 const INBOX: usize = 1_024;
+/// Messages of a session of which a notification may come yet.
+const ASKED: usize = 1_024;
 /// So much of a stream is read and handed to the connection at once.
 const PIECE: usize = 64 * 1024;
 
@@ -55,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) local: Uri,
     phase: watch::Sender<Phase>,
     waiting: Mutex<HashMap<Ident, Waiting>>,
+    /// Messages of ours that want to know more than MSRP says.
+    pub(crate) asked: Mutex<Asked<Ident>>,
     inbox: Mutex<Option<mpsc::Sender<Incoming>>>,
 }
 
@@ -72,6 +78,7 @@ impl Shared {
             local,
             phase: watch::Sender::new(Phase::Waiting),
             waiting: Mutex::default(),
+            asked: Mutex::new(Asked::new(ASKED)),
             inbox: Mutex::new(Some(inbox)),
         };
         (Arc::new(shared), read)
@@ -166,6 +173,8 @@ pub enum Incoming {
     Message(Message),
     /// A message broke off; nothing of it is kept.
     Broken(Broken),
+    /// What the peer tells of a message of ours that asked for that ([`Outgoing::inside`]).
+    Notification(Notified),
 }
 
 /// A message that has come.
@@ -181,6 +190,8 @@ pub struct Message {
     pub success_report: bool,
     /// Its content.
     pub body: Body,
+    /// As long as it was when it came.
+    pub(crate) length: u64,
     pub(crate) session: SessionId,
     pub(crate) commands: Commands,
 }
@@ -197,12 +208,7 @@ impl Message {
     /// else. Gives what can still be done with it: its content.
     #[must_use]
     pub fn receipt(&self) -> Receipt {
-        Receipt {
-            session: self.session,
-            id: self.id,
-            length: self.body.len(),
-            commands: self.commands.clone(),
-        }
+        Receipt { session: self.session, id: self.id, length: self.length, commands: self.commands.clone() }
     }
 }
 
@@ -223,7 +229,7 @@ impl Receipt {
     }
 }
 
-enum Source {
+pub(crate) enum Source {
     Bytes(Bytes),
     File(File, u64),
     Reader(Box<dyn AsyncRead + Send + Unpin>, Option<u64>),
@@ -231,9 +237,12 @@ enum Source {
 
 /// A message to be sent.
 pub struct Outgoing {
-    content_type: Box<str>,
-    fields: Vec<Field>,
-    source: Source,
+    pub(crate) content_type: Box<str>,
+    pub(crate) fields: Vec<Field>,
+    /// What stands before the content.
+    pub(crate) prefix: Bytes,
+    pub(crate) asks: Option<Request>,
+    pub(crate) source: Source,
     success_report: bool,
     failure_report: FailureReport,
 }
@@ -249,6 +258,8 @@ impl Outgoing {
         Self {
             content_type: content_type.into(),
             fields: Vec::new(),
+            prefix: Bytes::new(),
+            asks: None,
             source,
             success_report: true,
             failure_report: FailureReport::Yes,
@@ -354,8 +365,18 @@ impl Sender {
     /// See [`SendError`].
     pub async fn send(&self, message: Outgoing) -> Result<Sent, SendError> {
         let commands = self.shared.ready().await?;
-        let Outgoing { content_type, fields, source, success_report, failure_report } = message;
+        let Outgoing { content_type, fields, prefix, asks, source, success_report, failure_report } = message;
         let (session, id) = (self.shared.id, Ident::random(&OsEntropy));
+        let (source, prefix) = match source {
+            Source::Bytes(bytes) if !prefix.is_empty() => {
+                (Source::Bytes([prefix, bytes].concat().into()), Bytes::new())
+            }
+            source => (source, prefix),
+        };
+        let before = prefix.len() as u64;
+        if let Some(request) = asks {
+            self.shared.asked.lock().ask(request, id);
+        }
         let (tell, mut told) = oneshot::channel();
         self.shared.waiting.lock().insert(id, Waiting { report: success_report, tell });
         if let Phase::Ended(end) = &*self.shared.phase.borrow() {
@@ -366,18 +387,29 @@ impl Sender {
         let body = match &source {
             Source::Bytes(bytes) if bytes.len() <= PIECE => MachineBody::Whole(bytes.clone()),
             Source::Bytes(bytes) => MachineBody::Stream(Some(bytes.len() as u64)),
-            Source::File(_, length) => MachineBody::Stream(Some(*length)),
-            Source::Reader(_, length) => MachineBody::Stream(*length),
+            Source::File(_, length) => MachineBody::Stream(Some(length.saturating_add(before))),
+            Source::Reader(_, length) => {
+                MachineBody::Stream(length.map(|length| length.saturating_add(before)))
+            }
         };
         let message =
             MachineMessage { session, id, content_type, fields, body, success_report, failure_report };
         let mut giving = Giving { commands: &commands, shared: &self.shared, message: id, done: false };
         commands.send(Command::Send(message)).await;
-        let streamed = match source {
-            Source::Bytes(bytes) if bytes.len() <= PIECE => Ok(()),
-            Source::Bytes(bytes) => self.pieces(&commands, id, bytes, &mut told).await,
-            Source::File(file, length) => self.stream_file(&commands, id, file, length, &mut told).await,
-            Source::Reader(reader, length) => self.stream(&commands, id, reader, length, &mut told).await,
+        let begun = match prefix.is_empty() {
+            true => Ok(()),
+            false => self.piece(&commands, id, prefix, false, &mut told).await,
+        };
+        let streamed = match (begun, source) {
+            (Err(stopped), _) => Err(stopped),
+            (Ok(()), Source::Bytes(bytes)) if bytes.len() <= PIECE => Ok(()),
+            (Ok(()), Source::Bytes(bytes)) => self.pieces(&commands, id, bytes, &mut told).await,
+            (Ok(()), Source::File(file, length)) => {
+                self.stream_file(&commands, id, file, length, &mut told).await
+            }
+            (Ok(()), Source::Reader(reader, length)) => {
+                self.stream(&commands, id, reader, length, &mut told).await
+            }
         };
         let outcome = match streamed {
             Ok(()) => told.await,

@@ -172,7 +172,7 @@ impl Store {
     pub(crate) async fn finish(mut self, length: u64) -> io::Result<Body> {
         self.flush().await?;
         Ok(match self.spooled.take() {
-            Some((spool, file)) => Body { length, content: Content::File(spool, file) },
+            Some((spool, file)) => Body { length, content: Content::File(spool, file, 0) },
             None => {
                 let bytes = Bytes::from(std::mem::take(&mut self.memory));
                 let taken = std::mem::take(&mut self.taken);
@@ -204,8 +204,12 @@ impl Drop for Held {
 
 #[derive(Debug)]
 enum Content {
-    Memory { bytes: Bytes, _held: Held },
-    File(Spool, File),
+    Memory {
+        bytes: Bytes,
+        _held: Held,
+    },
+    /// So many bytes of the file stand before the content.
+    File(Spool, File, u64),
 }
 
 /// The content of a message that has come: in memory, or in a temporary file that is gone with this value unless it is saved.
@@ -245,18 +249,36 @@ impl Body {
         if usize::try_from(self.length).map_or(true, |length| length > most) {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let file = match &self.content {
-            Content::Memory { bytes, .. } => return Ok(bytes.clone()),
-            Content::File(_, file) => file.try_clone()?,
+        self.start(most).await
+    }
+
+    /// The first bytes, up to so many.
+    pub(crate) async fn start(&self, most: usize) -> io::Result<Bytes> {
+        let (file, before) = match &self.content {
+            Content::Memory { bytes, .. } => return Ok(bytes.slice(..bytes.len().min(most))),
+            Content::File(_, file, before) => (file.try_clone()?, *before),
         };
         blocking(move || {
             let mut file = file;
             let mut all = Vec::new();
-            file.seek(SeekFrom::Start(0))?;
-            file.read_to_end(&mut all)?;
+            file.seek(SeekFrom::Start(before))?;
+            file.take(most as u64).read_to_end(&mut all)?;
             Ok(all.into())
         })
         .await
+    }
+
+    /// Without so many bytes at its start.
+    pub(crate) fn after(self, bytes: u64) -> Self {
+        let length = self.length.saturating_sub(bytes);
+        let content = match self.content {
+            Content::Memory { bytes: all, _held } => {
+                let at = usize::try_from(bytes).map_or(all.len(), |at| at.min(all.len()));
+                Content::Memory { bytes: all.slice(at..), _held }
+            }
+            Content::File(spool, file, before) => Content::File(spool, file, before.saturating_add(bytes)),
+        };
+        Self { length, content }
     }
 
     /// Gives it this name, on the disk. A file of this name is never replaced, and never is there one with less than all of the content.
@@ -268,10 +290,10 @@ impl Body {
             let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
             let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
             let (held, mut file) = match self.content {
-                Content::File(spool, file) if spool.path.parent() == Some(&*folder) => (spool, file),
-                Content::File(_spool, mut other) => {
+                Content::File(spool, file, 0) if spool.path.parent() == Some(&*folder) => (spool, file),
+                Content::File(_spool, mut other, before) => {
                     let (spool, mut file) = spool(&folder)?;
-                    other.seek(SeekFrom::Start(0))?;
+                    other.seek(SeekFrom::Start(before))?;
                     io::copy(&mut other, &mut file)?;
                     (spool, file)
                 }

@@ -7,3 +7,4 @@ mod sessions;
 mod stage;
 mod tls;
 mod transfer;
+mod wrapped;
