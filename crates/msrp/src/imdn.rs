@@ -1,6 +1,6 @@
 //! Instant Message Disposition Notification (RFC 5438): the CPIM headers that ask for one, and the payload that is one.
 //!
-//! Payloads are read by the XML parser of `xmpp`, the only one that the server has (decision 0016): no document type, no entity but XML's own five, no
+//! Payloads are read by the XML parser of `xmpp`, the only one that the server has (decision 0017): no document type, no entity but XML's own five, no
 //! comment and no processing instruction, and bounds on all that could grow. Nothing here sends anything: what is to be told, and whether, is for the host.
 
 use std::collections::VecDeque;

@@ -77,6 +77,15 @@ pub(crate) struct Send {
     /// The media type; else by the file's name, and `text/plain` for a text.
     #[arg(long = "type", value_name = "TYPE")]
     pub(crate) kind: Option<String>,
+    /// Send inside CPIM, ask to be told of the delivery (RFC 5438), and wait for that too: what the receiver's program says, beyond the reports of MSRP.
+    #[arg(long)]
+    pub(crate) receipt: bool,
+    /// Who says it, in CPIM.
+    #[arg(long, value_name = "URI", requires = "receipt", default_value = "im:anonymous@anonymous.invalid")]
+    pub(crate) sender: String,
+    /// To whom it is said, in CPIM.
+    #[arg(long, value_name = "URI", requires = "receipt", default_value = "im:anonymous@anonymous.invalid")]
+    pub(crate) recipient: String,
     /// How long each of them may take until the receiver says that it has it.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
@@ -119,6 +128,9 @@ pub(crate) struct Receive {
     /// End after so many messages.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: u64,
+    /// Tell whoever asks for it (RFC 5438) that his message was delivered.
+    #[arg(long)]
+    pub(crate) receipts: bool,
     /// The longest message, in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 40)]
     pub(crate) max_size: u64,

@@ -6,9 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nuncio_endpoint::msrp::Status;
+use nuncio_endpoint::msrp::cpim::Cpim;
 use nuncio_endpoint::msrp::endpoint::Reports;
+use nuncio_endpoint::msrp::imdn::Disposition;
 use nuncio_endpoint::msrp::media::AcceptTypes;
-use nuncio_endpoint::{Config, End, Endpoint, Incoming, Invitation, Lost, Message, Session, Unjudged, Way};
+use nuncio_endpoint::{
+    Config, End, Endpoint, Incoming, Invitation, Lost, Message, Sender, Session, Unjudged, Way,
+};
 use nuncio_net::OsEntropy;
 use nuncio_net::tls::PairFiles;
 use nuncio_sansio::Entropy as _;
@@ -121,14 +125,17 @@ fn hide(file: &Path, text: &str) -> std::io::Result<()> {
 }
 
 async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool> {
+    let sender = session.sender();
     let mut good = true;
     let mut came = 0;
     while came < given.count {
         match session.next().await {
             Some(Incoming::Message(message)) => {
                 came += 1;
-                good &= keep(given, message).await?;
+                good &= keep(given, message, &sender).await?;
             }
+            // Nothing of ours has asked for one.
+            Some(Incoming::Notification(_)) => {}
             Some(Incoming::Broken(broken)) => {
                 good = false;
                 if given.json {
@@ -156,45 +163,71 @@ async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool>
     Ok(good)
 }
 
-/// Prints or saves a message, then tells its sender.
-async fn keep(given: &Receive, message: Message) -> anyhow::Result<bool> {
-    let (receipt, id, kind) = (message.receipt(), message.id.to_string(), message.content_type.clone());
-    let (bytes, named) = (message.body.len(), name(&message));
+/// Prints or saves a message, then tells its sender, by a report and, if that was asked for and is given, by a notification.
+async fn keep(given: &Receive, message: Message, sender: &Sender) -> anyhow::Result<bool> {
+    let (receipt, id, whole) = (message.receipt(), message.id.to_string(), message.body.len());
+    let (head, kept) = match message.unwrapped().await {
+        Ok((head, inner)) => {
+            let kept = put(given, &id, head.as_ref(), inner).await?;
+            (head, kept)
+        }
+        Err(error) => {
+            unsaved(given, &id, whole, &error);
+            (None, false)
+        }
+    };
+    receipt.report(if kept { Status::OK } else { Status::STOP });
+    // A failure has been reported: it is not told again (RFC 5438 §12.1.3.1).
+    if let Some(head) = head.filter(|_| given.receipts && kept)
+        && let Err(error) = sender.notify(&head, Disposition::Delivered).await
+    {
+        eprintln!("nuncio: the sender cannot be told that {id} was delivered: {error}");
+    }
+    Ok(kept)
+}
+
+async fn put(given: &Receive, id: &str, head: Option<&Cpim>, message: Message) -> anyhow::Result<bool> {
+    let (kind, bytes, named) = (message.content_type.clone(), message.body.len(), name(&message));
+    let from = head.map(|head| head.from.uri.as_str());
     let text = message.text().filter(|_| bytes <= TEXT && named.is_none()).map(str::to_owned);
+    let mut told = json!({"id": id, "received": true, "type": kind, "bytes": bytes});
+    if let Some(from) = from {
+        told["from"] = from.into();
+    }
     if let Some(text) = text {
         if given.json {
-            println!("{}", json!({"id": id, "received": true, "type": kind, "bytes": bytes, "text": text}));
+            told["text"] = text.into();
+            println!("{told}");
         } else {
             println!("{}", printable(&text));
         }
         std::io::stdout().flush().context("standard output is closed")?;
-        receipt.report(Status::OK);
         return Ok(true);
     }
-    match save(&given.folder, named.as_deref().unwrap_or(&id), message).await {
+    match save(&given.folder, named.as_deref().unwrap_or(id), message).await {
         Ok(path) => {
-            receipt.report(Status::OK);
             let file = path.display().to_string();
             if given.json {
-                println!(
-                    "{}",
-                    json!({"id": id, "received": true, "type": kind, "bytes": bytes, "file": file})
-                );
+                told["file"] = file.into();
+                println!("{told}");
             } else {
                 println!("{file} ({bytes} bytes, {})", printable(&kind));
             }
             Ok(true)
         }
         Err(error) => {
-            receipt.report(Status::STOP);
-            if given.json {
-                let why = error.to_string();
-                println!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}));
-            } else {
-                eprintln!("nuncio: a message of {bytes} bytes cannot be saved: {error}");
-            }
+            unsaved(given, id, bytes, &error);
             Ok(false)
         }
+    }
+}
+
+fn unsaved(given: &Receive, id: &str, bytes: u64, error: &std::io::Error) {
+    if given.json {
+        let why = error.to_string();
+        println!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}));
+    } else {
+        eprintln!("nuncio: a message of {bytes} bytes cannot be saved: {error}");
     }
 }
 

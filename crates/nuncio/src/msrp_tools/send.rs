@@ -1,17 +1,25 @@
 //! `nuncio msrp send`: a text or files.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use nuncio_endpoint::msrp::cpim::{Address, Cpim};
 use nuncio_endpoint::msrp::head::Field;
-use nuncio_endpoint::{Endpoint, Outgoing, Peer, Session, Unjudged, Way};
+use nuncio_endpoint::msrp::imdn::{Disposition, Request, Wanted};
+use nuncio_endpoint::{Endpoint, Incoming, Outgoing, Peer, Session, Unjudged, Way};
+use nuncio_net::OsEntropy;
+use nuncio_sansio::Entropy as _;
+use nuncio_xmpp::payload::datetime;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cli::Send;
 use super::{config, fingerprints, media_type, password, read_all, route, safe_name, unseen, wrong};
 
+/// Nobody waits longer: ten years, in seconds.
+const FOREVER: u64 = 315_360_000;
 /// How long the connection may take to close.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -31,7 +39,14 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
             (Some(password), piped)
         }
     };
-    let items = items(&given, piped)?;
+    let mut items = items(&given, piped)?;
+    if given.receipt {
+        let wrapped = |item: Item| {
+            let message = item.message.inside(envelope(&given)?);
+            anyhow::Ok(Item { message, ..item })
+        };
+        items = items.into_iter().map(wrapped).collect::<Result<_, _>>()?;
+    }
     let endpoint = Endpoint::new(config(&given.trust))?;
     let session = async {
         let way = match route(&endpoint, &given.login, password.as_ref()).await? {
@@ -40,7 +55,7 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
         };
         anyhow::Ok(endpoint.join(&peer, way).await?)
     };
-    let session = match Box::pin(session).await {
+    let mut session = match Box::pin(session).await {
         Ok(session) => session,
         Err(error) if given.json && !error.is::<crate::operate::WrongUse>() => {
             let why = format!("{error:#}");
@@ -54,15 +69,17 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
     let (mut told, mut all) = (Vec::new(), true);
     for item in items {
         let name = item.name;
-        let what = deliver(&session, item.message, given.timeout).await;
+        let what = deliver(&mut session, item.message, &given).await;
         all &= what.is_ok();
-        if given.json {
-            told.push(match &what {
-                Ok(id) => json!({"what": name, "delivered": true, "id": id}),
-                Err(why) => json!({"what": name, "delivered": false, "reason": why}),
-            });
-        } else if let Err(why) = what {
-            eprintln!("nuncio: {name}: {why}");
+        match what {
+            Ok(id) if given.json && given.receipt => {
+                told.push(json!({"what": name, "delivered": true, "id": id, "notification": "delivered"}));
+            }
+            Ok(id) if given.json => told.push(json!({"what": name, "delivered": true, "id": id})),
+            Err(why) if given.json => told.push(json!({"what": name, "delivered": false, "reason": why})),
+            Ok(_) if given.receipt => println!("{name}: delivered, as its receiver tells"),
+            Ok(_) => {}
+            Err(why) => eprintln!("nuncio: {name}: {why}"),
         }
     }
     drop(session);
@@ -74,12 +91,46 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
     Ok(all)
 }
 
-async fn deliver(session: &Session, message: Outgoing, seconds: u64) -> Result<String, String> {
-    match timeout(Duration::from_secs(seconds), session.send(message)).await {
-        Ok(Ok(sent)) => Ok(sent.id.to_string()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no report within {seconds} s; the receiver may have it all the same")),
+/// Sends one thing, and waits until the receiver has said all that it was asked for.
+async fn deliver(session: &mut Session, message: Outgoing, given: &Send) -> Result<String, String> {
+    let seconds = given.timeout;
+    let until = Instant::now() + Duration::from_secs(seconds.min(FOREVER));
+    let sent = match timeout_at(until, session.send(message)).await {
+        Ok(Ok(sent)) => sent.id,
+        Ok(Err(error)) => return Err(error.to_string()),
+        Err(_) => return Err(format!("no report within {seconds} s; the receiver may have it all the same")),
+    };
+    if !given.receipt {
+        return Ok(sent.to_string());
     }
+    loop {
+        match timeout_at(until, session.next()).await {
+            Ok(Some(Incoming::Notification(told))) if told.message == sent => {
+                match told.notification.disposition {
+                    Disposition::Delivered => return Ok(sent.to_string()),
+                    other => return Err(format!("the receiver tells: {}", other.as_str())),
+                }
+            }
+            // What else the receiver says is for nobody here.
+            Ok(Some(_)) => {}
+            Ok(None) => return Err(format!("reported, but not told of: {}", session.over().await)),
+            Err(_) => {
+                return Err(format!("reported, but the receiver has not told of it within {seconds} s"));
+            }
+        }
+    }
+}
+
+/// The CPIM headers of a message that wants to be told of.
+fn envelope(given: &Send) -> anyhow::Result<Cpim> {
+    let address = |uri: &String| Address::new(uri).ok_or_else(|| wrong(format!("{uri:?} is no URI")));
+    let (from, to) = (address(&given.sender)?, address(&given.recipient)?);
+    let mut head = Cpim::new(from, vec![to], String::new(), Bytes::new());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    head.date_time = Some(datetime::format(i64::try_from(now).unwrap_or(i64::MAX)));
+    let wanted = vec![Wanted::PositiveDelivery, Wanted::NegativeDelivery];
+    head.headers = Request { message_id: OsEntropy.token(), wanted }.headers();
+    Ok(head)
 }
 
 fn peer(given: &Send) -> anyhow::Result<Peer> {

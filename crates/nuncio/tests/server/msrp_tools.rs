@@ -85,6 +85,46 @@ fn texts_and_files_arrive() {
     }
 }
 
+/// RFC 5438: a sender that wants to know is told what the receiver's program says, of a text and of files; one that tells nothing is named.
+#[test]
+fn receipts_are_asked_for_and_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    std::fs::create_dir(path.join("in")).unwrap();
+    let bytes: Vec<u8> = (0..=255).cycle().take(400_000).collect();
+    std::fs::write(path.join("photo.bin"), &bytes).unwrap();
+    std::fs::write(path.join("empty.txt"), "").unwrap();
+
+    let receiver = Receiver::start(path, &["--folder", "in", "--count", "2", "--receipts"]);
+    let words = ["send", "--to-sdp", "bob.sdp", "--receipt", "--sender", "im:alice@example.com", "--json"];
+    let files = ["--file", "photo.bin", "--file", "empty.txt"];
+    let sent = run(path, &[&words[..], &files].concat());
+    assert_eq!(sent.status.code(), Some(0), "{}", said(&sent));
+    let answer: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    for number in 0..2 {
+        assert_eq!(answer["messages"][number]["notification"], "delivered", "{answer}");
+    }
+    let (told, status) = receiver.end();
+    assert_eq!((status, &told[0]["from"]), (Some(0), &Value::from("im:alice@example.com")), "{told:?}");
+    assert_eq!((&told[0]["file"], &told[0]["bytes"]), (&"in/photo.bin".into(), &400_000.into()));
+    assert_eq!(std::fs::read(path.join("in/photo.bin")).unwrap(), bytes);
+    assert_eq!(std::fs::read(path.join("in/empty.txt")).unwrap(), b"");
+
+    let receiver = Receiver::start(path, &["--receipts"]);
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--receipt", "Hello, Bob"]);
+    assert_eq!((sent.status.code(), said(&sent)), (Some(0), String::new()));
+    assert_eq!(String::from_utf8_lossy(&sent.stdout), "the text: delivered, as its receiver tells\n");
+    let (told, status) = receiver.end();
+    assert_eq!((told[0]["text"].as_str(), status), (Some("Hello, Bob"), Some(0)), "out of its envelope");
+
+    // Whoever does not want to tell does not: the report of MSRP is all there is.
+    let receiver = Receiver::start(path, &[]);
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--receipt", "Hello, Bob"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("reported, but not told of"), "{}", said(&sent));
+    assert_eq!(receiver.end().1, Some(0));
+}
+
 /// Status 1 and why: another certificate than was promised, a URI that nobody has any more, a type that is not taken, nobody there.
 #[test]
 fn what_fails_says_so() {
@@ -132,6 +172,7 @@ fn wrong_use() {
         &["send", "--to", "msrps://localhost:1/abc;tcp", "--fingerprint", "md5 AB", "x"],
         &["send", "--to", "msrps://localhost:1/abc;tcp", "--file", "missing"],
         &["send", "--to", "msrps://localhost:1/abc;tcp", "--relay", "relay.example", "x"],
+        &["send", "--to", "msrps://localhost:1/abc;tcp", "--receipt", "--sender", "alice", "x"],
         &["receive", "--folder", "missing"],
         &["receive", "--accept", "nonsense"],
         &["receive", "--listen", "0.0.0.0:0"],
