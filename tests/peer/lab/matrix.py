@@ -10,48 +10,30 @@ import time
 import tomllib
 from dataclasses import dataclass, field
 
-import slixmpp
-
+from ..stock import Stock
 from .peers import PASSWORD, Proof, peer
 from .sites import DATA, Cell, Domain, World, rows
 
 PATIENCE = 25.0
 
 
-class Client(slixmpp.ClientXMPP):
+class Client(Stock):
     """A stock client that waits for one message or one error."""
 
     def __init__(self, domain: Domain, resource: str = "lab"):
-        super().__init__(f"{domain.account}/{resource}", PASSWORD, sasl_mech="PLAIN")
         # The domains' certificates are what the servers look at; many are wrong on purpose.
-        self.ssl_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self.ssl_context.check_hostname = False
-        self.ssl_context.verify_mode = ssl.CERT_NONE
-        self.enable_direct_tls = False
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+        super().__init__(f"{domain.account}/{resource}", PASSWORD, "PLAIN", tls)
         self.came: asyncio.Future = asyncio.get_running_loop().create_future()
-        self.online = asyncio.Event()
-        self.add_event_handler("session_start", self._start)
+        self.add_event_handler("session_start", lambda _: self.send_presence())
         self.add_event_handler("message", self._on)
         self.add_event_handler("message_error", self._on)
-
-    def _start(self, _event) -> None:
-        self.send_presence()
-        self.online.set()
 
     def _on(self, message) -> None:
         if not self.came.done():
             self.came.set_result(message)
-
-    async def come(self, host: str) -> None:
-        self.connect(host, 5222)
-        await asyncio.wait_for(self.online.wait(), PATIENCE)
-
-    async def go(self) -> None:
-        if self.transport:
-            self.abort()
-        if self._run_out_filters:
-            self._run_out_filters.cancel()
-            await asyncio.gather(self._run_out_filters, return_exceptions=True)
 
 
 @dataclass

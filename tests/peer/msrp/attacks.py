@@ -239,11 +239,7 @@ async def garbage(stage: Stage) -> str:
 
 @case("attack/replay", "a credential that is said again is stale, and no failure", "S1-R5 S1-L4")
 async def replay(stage: Stage) -> str:
-    account, login = await stage.account(stage.one)
-    try:
-        credentials = await login.fetch()
-    finally:
-        await login.go()
+    _, credentials = await stage.credentials(stage.one)
     connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
     asked = await challenge(connection, stage.one, local)
     made = digest.Login(digest.choose(asked.all("WWW-Authenticate"), ["SHA-256"]), credentials.username, credentials.password)

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import ssl
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from . import digest
@@ -143,13 +144,14 @@ class Connection:
         self.frames: asyncio.Queue[Frame] = asyncio.Queue()         # what nobody here waits for
         self.sent: dict[str, Sent] = {}
         self.over = asyncio.Event()
+        self.news = asyncio.Event()                                 # something has come
         self.why = ""
         self.mute = False                                           # a peer that reads and says nothing
         self._waiting: dict[str, asyncio.Future] = {}
         self._urgent: deque[bytes] = deque()
         self._turn = asyncio.Lock()
         self._writing = asyncio.Lock()
-        self._room: dict[str, asyncio.Semaphore] = {}
+        self._parser = Parser()
         self._reading = asyncio.ensure_future(self._read())
 
     @classmethod
@@ -164,11 +166,16 @@ class Connection:
 
     # Reading.
 
+    async def _pieces(self):
+        """What comes, as it comes."""
+        while data := await self.reader.read(2 ** 18):
+            yield data
+
     async def _read(self) -> None:
-        parser, message, at = Parser(), None, 0
+        message, at = None, 0
         try:
-            while data := await self.reader.read(2 ** 18):
-                for kind, *what in parser.feed(data):
+            async for data in self._pieces():
+                for kind, *what in self._parser.feed(data):
                     if kind == "head":
                         frame = what[0]
                         message, at = (None, 0) if self.raw or frame.method != "SEND" else self._begun(frame)
@@ -181,13 +188,15 @@ class Connection:
                             at += len(what[0])
                     else:
                         self._ended(frame, message, at)
-            self.why = "closed inside a frame" if parser.inside else "closed"
+                self.news.set()
+            self.why = "closed inside a frame" if self._parser.inside else "closed"
         except (OSError, ssl.SSLError) as error:
             self.why = f"broken: {error!r}"
         except (Malformed, Failed, UnicodeDecodeError) as error:
             self.why = f"not MSRP: {error}"
         finally:
             self.over.set()
+            self.news.set()
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(Gone(self.why))
@@ -331,6 +340,18 @@ class Connection:
             return self.frames.get_nowait()
         raise Gone(self.why) if done else Failed(f"no frame within {within:g} s")
 
+    async def until(self, holds: Callable[[], bool], what: str, within: float = PATIENCE) -> None:
+        """Waits until what has come makes it true."""
+        try:
+            async with asyncio.timeout(within):
+                while not holds():
+                    if self.over.is_set():
+                        raise Gone(f"{what}: {self.why}")
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            raise Failed(f"{what}: not within {within:g} s") from None
+
     async def closed(self, within: float = PATIENCE) -> str:
         """Waits until the other side has ended the connection; how."""
         try:
@@ -417,10 +438,41 @@ class Connection:
         await self.write(frame.end("$" if last else "+"))
         return len(body)
 
+    async def begin(self, session: Session, data: bytes, failure: str = "yes") -> Open:
+        """One message in one chunk, of which no more than its head is written; nothing else is, until it ends."""
+        sent = Sent(ident(), len(data))
+        frame = request("SEND", session.to(), [session.local], ("Message-ID", sent.ident), ("Byte-Range", f"1-*/{len(data)}"), ("Failure-Report", failure),
+                        body=data, content_type="application/octet-stream")
+        self.sent[sent.ident] = sent
+        await self._turn.acquire()
+        await self.write(frame.head())
+        return Open(self, frame, sent)
+
     async def hello(self, session: Session, **options) -> Frame:
         """A SEND without a body: binds the session to this connection (RFC 4975 section 4)."""
         frame = request("SEND", session.to(), [session.local], ("Message-ID", ident()), ("Byte-Range", "1-0/0"))
         return await self.transact(frame, **options)
+
+
+@dataclass
+class Open:
+    """A chunk that stands open: it ends when whoever began it says so."""
+
+    connection: Connection
+    frame: Frame
+    sent: Sent
+    at: int = 0                     # octets of the body that are written
+
+    async def more(self, count: int | None = None) -> None:
+        """So many octets of the body, or the rest."""
+        data = self.frame.body[self.at:][:count]
+        for at in range(0, len(data), PIECE):
+            await self.connection.write(data[at:at + PIECE])
+        self.at += len(data)
+
+    async def end(self, flag: str = "$") -> None:
+        await self.connection.write(self.frame.end(flag))
+        self.connection._turn.release()
 
 
 class Refused(Failed):

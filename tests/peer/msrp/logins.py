@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from . import digest
 from .cases import case, check, expect
@@ -12,15 +13,16 @@ from .frames import Frame, Uri, request
 from .stage import PASSWORD, PORT, Person, Relay, Stage, meet
 
 
-async def challenge(connection: Connection, relay: Relay, local: Uri, *headers: tuple[str, str]) -> Frame:
-    return await connection.transact(request("AUTH", [relay.uri], [local], *headers))
+async def challenge(connection: Connection, relay: Relay, local: Uri, *headers: tuple[str, str], before: Sequence[Uri] = ()) -> Frame:
+    return await connection.transact(request("AUTH", [*before, relay.uri], [local], *headers))
 
 
-async def attempt(connection: Connection, relay: Relay, local: Uri, username: str, password: str, *headers: tuple[str, str]) -> Frame:
-    """Both rounds of AUTH, whatever comes of it; the last answer."""
-    asked = await challenge(connection, relay, local)
+async def attempt(connection: Connection, relay: Relay, local: Uri, username: str, password: str, *headers: tuple[str, str],
+                  before: Sequence[Uri] = ()) -> Frame:
+    """Both rounds of AUTH, through those relays `before` it, whatever comes of it; the last answer."""
+    asked = await challenge(connection, relay, local, before=before)
     login = digest.Login(digest.choose(asked.all("WWW-Authenticate"), ["SHA-256", "MD5"]), username, password)
-    return await connection.transact(request("AUTH", [relay.uri], [local], ("Authorization", login.authorization(str(relay.uri))), *headers))
+    return await challenge(connection, relay, local, ("Authorization", login.authorization(str(relay.uri))), *headers, before=before)
 
 
 @case("login/challenge", "the challenge: strongest hash first, quoted qop=\"auth\", opaque, the host as realm, no Basic", "S1-L4 S1-R5")
@@ -62,11 +64,7 @@ async def algorithms(stage: Stage) -> str:
 
 @case("login/expires", "Expires out of bounds is answered by 423 with the bound", "S1-L6")
 async def bounds(stage: Stage) -> str:
-    account, login = await stage.account(stage.one)
-    try:
-        credentials = await login.fetch()
-    finally:
-        await login.go()
+    _, credentials = await stage.credentials(stage.one)
     connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
     for asked, header in (("5", "Min-Expires"), ("999999", "Max-Expires")):
         answer = await attempt(connection, stage.one, local, credentials.username, credentials.password, ("Expires", asked))
@@ -97,11 +95,7 @@ async def discovery(stage: Stage) -> str:
 
 @case("login/wrong", "wrong passwords, unknown users and the account's own password are refused by 401", "S1-L4")
 async def wrong(stage: Stage) -> str:
-    account, login = await stage.account(stage.one)
-    try:
-        credentials = await login.fetch()
-    finally:
-        await login.go()
+    account, credentials = await stage.credentials(stage.one)
     tries = [(credentials.username, "guess"), (account, PASSWORD), (account.partition("@")[0], PASSWORD), ("nobody", ""), ("", "")]
     for username, password in tries:
         connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
@@ -145,9 +139,8 @@ async def refused(stage: Stage, person: Person) -> int:
 @case("end/uri", "a URI ends after the Expires that was asked for", "S1-L5")
 async def uri_ends(stage: Stage) -> str:
     alice, bob = await stage.pair(stage.brief, stage.one)
-    alice.session.relays = await alice.connection.auth(stage.brief.uri, alice.session.local, alice.credentials.username, alice.credentials.password,
-                                                       expires=2)
-    expect(alice.connection.expires, 2, "Expires")
+    alice = await stage.again(alice, expires=3)
+    expect(alice.expires, 3, "Expires")
     meet(alice, bob)
     await alice.connection.send(alice.session, b"soon over")
     expect(bytes((await bob.session.message()).data), b"soon over", "what arrived")

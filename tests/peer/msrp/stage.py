@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import ssl
 import subprocess
+import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import slixmpp
-
 from ..lab.dns import Block, Dns
 from ..lab.pki import Pki
+from ..stock import Stock
 from ..subjects import Subject, command, free_ports
 from .endpoint import Connection, Failed, Session, context
-from .frames import Uri
+from .frames import Uri, ident
 from .kamailio import Kamailio, Neighbour
+from .websocket import WebConnection
 
 ZONE = "uns.lab"
 PORT = 2855
+WEB = 8443                          # for WebSocket
 PASSWORD = "on the stage"
 KAMAILIO = "xyz123"                 # of every user there, as in its manual
 SERVICES = "urn:xmpp:extdisco:2"
@@ -37,6 +40,7 @@ c2s = ["{host}:5222"]
 c2s_tls = []
 http = ["{host}:8080"]
 msrp = ["{at}:{port}"]
+msrp_websocket = {web}
 
 [log]
 level = "info,nuncio_relay=debug"
@@ -75,6 +79,7 @@ class Relay(Subject):
         self.stage, self.label, self.xmpp, self.binary, self.msrp = stage, label, host, binary, MSRP + msrp
         self.name = self.domain = domain or f"{label}.{ZONE}"
         self.host, self.port = relay or (host, PORT)
+        self.web = [f"{host}:{WEB}"] if relay is None else []
         self.config = self.folder / "nuncio.toml"
         self.credential = stage.pki.make(label, self.domain)
 
@@ -82,7 +87,7 @@ class Relay(Subject):
         dns = self.stage.dns
         anchor = self.folder / "anchor"
         anchor.write_text(dns.anchor + "\n")
-        self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.xmpp, at=self.host, port=self.port, trusted=self.stage.pki.trusted,
+        self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.xmpp, at=self.host, port=self.port, web=json.dumps(self.web), trusted=self.stage.pki.trusted,
                                              resolver=dns.resolver, anchor=anchor, msrp=self.msrp))
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
@@ -123,24 +128,16 @@ class Pass:
     expires: str
 
 
-class Login(slixmpp.ClientXMPP):
+class Login(Stock):
     """A stock XMPP client that asks for the relay's credentials."""
 
     def __init__(self, account: str, authorities: Path):
-        super().__init__(f"{account}/stage", PASSWORD, sasl_mech="SCRAM-SHA-256")
-        self.ssl_context = ssl.create_default_context(cafile=str(authorities))
-        self.enable_direct_tls = False
-        self.online = asyncio.Event()
-        self.add_event_handler("session_start", lambda _: self.online.set())
-
-    async def come(self, host: str) -> None:
-        self.connect(host, 5222)
-        await asyncio.wait_for(self.online.wait(), PATIENCE)
+        super().__init__(f"{account}/stage", PASSWORD, "SCRAM-SHA-256", ssl.create_default_context(cafile=str(authorities)))
 
     async def services(self) -> list[dict]:
         """All that the server says of services of the type msrp."""
         iq = self.make_iq_get(ito=self.boundjid.domain)
-        iq.xml.append(slixmpp.xmlstream.ET.fromstring(f"<services xmlns='{SERVICES}' type='msrp'/>"))
+        iq.xml.append(ET.fromstring(f"<services xmlns='{SERVICES}' type='msrp'/>"))
         answer = await iq.send(timeout=PATIENCE)
         return [dict(service.attrib) for service in answer.xml.iter(f"{{{SERVICES}}}service")]
 
@@ -153,13 +150,6 @@ class Login(slixmpp.ClientXMPP):
         if missing:
             raise Failed(f"XEP-0215 says nothing of {missing}: {sorted(one)}")
         return Pass(one["host"], int(one["port"]), one["username"], one["password"], one["expires"])
-
-    async def go(self) -> None:
-        if self.transport:
-            self.abort()
-        if self._run_out_filters:
-            self._run_out_filters.cancel()
-            await asyncio.gather(self._run_out_filters, return_exceptions=True)
 
 
 @dataclass
@@ -234,6 +224,12 @@ class Stage:
         self.open.append(connection)
         return connection
 
+    async def browse(self, relay: Relay, **words) -> WebConnection:
+        """A WebSocket; `words` of the handshake."""
+        connection = await WebConnection.open((relay.host, WEB), self.client, relay.name, self.source, **words)
+        self.open.append(connection)
+        return connection
+
     async def account(self, relay: Relay) -> tuple[str, Login]:
         """A new account, logged in over XMPP."""
         account = f"u{next(self._names)}@{relay.domain}"
@@ -242,30 +238,37 @@ class Stage:
         await login.come(relay.xmpp)
         return account, login
 
-    async def person(self, relay: Subject, *, algorithms: list[str] | None = None, keep: bool = True, raw: bool = False) -> Person:
+    async def person(self, relay: Subject, **options) -> Person:
         """Somebody new with an XMPP account there and relay credentials from it; at Kamailio with the password that everybody has."""
-        if isinstance(relay, Relay):
-            account, login = await self.account(relay)
-            try:
-                credentials = await login.fetch()
-            finally:
-                await login.go()
-        else:
-            account = f"u{next(self._names)}"
-            credentials = Pass(relay.name, relay.port, account, KAMAILIO, "")
-        return await self.arrive(relay, account, credentials, algorithms=algorithms, keep=keep, raw=raw)
+        return await self.arrive(relay, *await self.credentials(relay), **options)
 
-    async def arrive(self, relay: Subject, account: str, credentials: Pass, *, algorithms: list[str] | None = None, keep: bool = True,
-                     raw: bool = False) -> Person:
-        """A new connection of somebody who has credentials, and AUTH on it."""
-        connection = await self.connect(relay)
-        local = Uri.fresh(self.source, 9)
-        relays = await connection.auth(Uri.parse(f"msrps://{relay.name};tcp"), local, credentials.username, credentials.password,
-                                       algorithms=algorithms, mutual=isinstance(relay, Relay))
+    async def credentials(self, relay: Subject) -> tuple[str, Pass]:
+        """Of somebody new."""
+        if not isinstance(relay, Relay):
+            account = f"u{next(self._names)}"
+            return account, Pass(relay.name, relay.port, account, KAMAILIO, "")
+        account, login = await self.account(relay)
+        try:
+            return account, await login.fetch()
+        finally:
+            await login.go()
+
+    async def arrive(self, relay: Subject, account: str, credentials: Pass, *, algorithms: list[str] | None = None, expires: int | None = None,
+                     keep: bool = True, raw: bool = False, web: bool = False) -> Person:
+        """A new connection of somebody who has credentials, and AUTH on it. `web`: as a client in a browser, which knows no address of its own."""
+        connection = await (self.browse(relay) if web else self.connect(relay))
+        at = Uri.parse(f"msrps://{relay.name}:{WEB};ws" if web else f"msrps://{relay.name};tcp")
+        local = Uri.parse(f"msrps://{ident(12).lower()}.invalid:{PORT}/{ident(22)};ws") if web else Uri.fresh(self.source, 9)
+        relays = await connection.auth(at, local, credentials.username, credentials.password, algorithms=algorithms, expires=expires,
+                                       mutual=isinstance(relay, Relay))
         session = Session(local, relays, keep)
         connection.sessions[local] = session
         connection.raw = raw
         return Person(account, relay, credentials, connection, session, connection.expires)
+
+    async def again(self, person: Person, **options) -> Person:
+        """The same account and credentials on another connection."""
+        return await self.arrive(person.relay, person.account, person.credentials, **options)
 
     async def pair(self, first: Subject, second: Subject, **options) -> tuple[Person, Person]:
         """Two people who have each other's path."""

@@ -7,8 +7,9 @@ import json
 import logging
 import time
 import traceback
+from pathlib import Path
 
-from . import attacks, logins, oracle, tools, transfers  # noqa: F401 (they add to ALL)
+from . import attacks, chains, logins, midway, oracle, tools, transfers, web
 from .cases import ALL, Case
 from .endpoint import Failed
 from .stage import Stage
@@ -16,6 +17,7 @@ from .stage import Stage
 LIMIT = 270                         # seconds of a case
 FRAMES, SEED = 10_000, 1
 LAST = ("attack/end",)
+CASES = {module.__file__ for module in (attacks, chains, logins, midway, tools, transfers, web)} | {__file__}
 
 
 async def one(case: Case, stage: Stage, turns: asyncio.Semaphore) -> dict:
@@ -28,9 +30,9 @@ async def one(case: Case, stage: Stage, turns: asyncio.Semaphore) -> dict:
         except TimeoutError:
             result["why"] = f"not done after {LIMIT} s: " + traceback.format_exc(limit=-4)
         except Failed as failed:
-            line = traceback.extract_tb(failed.__traceback__)[-1]
-            ours = [frame for frame in traceback.extract_tb(failed.__traceback__) if frame.filename.rpartition("/")[2] in ("transfers.py", "logins.py", "attacks.py", "tools.py")]
-            result["why"] = f"{failed} ({(ours or [line])[-1].filename.rpartition('/')[2]}:{(ours or [line])[-1].lineno})"
+            # The line of a case, rather than of what it stands on.
+            line = next(frame for frame in reversed(traceback.extract_tb(failed.__traceback__)) if frame.filename in CASES)
+            result["why"] = f"{failed} ({Path(line.filename).name}:{line.lineno})"
         except Exception:
             result["why"] = traceback.format_exc(limit=-4)
         result["seconds"] = time.monotonic() - started

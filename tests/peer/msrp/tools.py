@@ -61,11 +61,7 @@ async def near(stage: Stage, label: str, number: int):
 
 
 async def passes(stage: Stage, relay: Relay) -> Pass:
-    _, login = await stage.account(relay)
-    try:
-        return await login.fetch()
-    finally:
-        await login.go()
+    return (await stage.credentials(relay))[1]
 
 
 def fallen(said: dict) -> list[str]:

@@ -34,7 +34,7 @@ async def file(alice: Person, bob: Person, chunk: int | None, size: int = FILE) 
     """Random octets from Alice to Bob, byte-exact, while Bob writes to Alice."""
     data = os.urandom(size)
     wanted, started, spoken = hashlib.sha256(data).hexdigest(), time.monotonic(), 0
-    bob.session.keep = False
+    alice.session.keep, bob.session.keep = True, False
     sending = asyncio.ensure_future(alice.connection.send(alice.session, data, "application/octet-stream", chunk=chunk, success=True, within=120))
     while not sending.done():
         await bob.connection.send(bob.session, b"going on?", within=60)
@@ -135,50 +135,6 @@ async def endpoint_impostor(stage: Stage) -> str:
         finally:
             server.close()
     return ", ".join(codes)
-
-
-@case("chain/auth", "AUTH at a second relay through the first; messages come in and go out through both", "S1-L5 S1-L14")
-async def chain(stage: Stage) -> str:
-    alice, bob = await asyncio.gather(stage.person(stage.one), stage.person(stage.brief))
-    account, login = await stage.account(stage.two)
-    try:
-        outer = await login.fetch()
-    finally:
-        await login.go()
-    both = await alice.connection.auth(stage.two.uri, alice.session.local, outer.username, outer.password, before=alice.session.relays)
-    expect([uri.host for uri in both], [stage.one.domain, stage.two.domain], "the hosts of Use-Path")
-    expect(both[0], alice.session.relays[0], "the inner relay's URI")
-    alice.session.relays = both
-    meet(alice, bob)
-    return await texts(alice, bob)
-
-
-@case("chain/delegated", "`_msrps._tcp` leads to another name only where DNSSEC says so, and DANE says whose certificate it is", "S3-31 S1-L14")
-async def delegated(stage: Stage) -> str:
-    said = {}
-    for zone, (port, credential) in stage.hosted.items():
-        server, came = await listen(stage.block.host(5), context(certificate=(credential.chain, credential.key), server=True), raw=True, port=port)
-        try:
-            alice = await stage.person(stage.one)
-            frame = request("AUTH", [*alice.session.relays, Uri.parse(f"msrps://outer.{zone};tcp")], [alice.session.local])
-            asking, reached = asyncio.ensure_future(alice.connection.transact(frame, 40)), asyncio.ensure_future(came.get())
-            await asyncio.wait([asking, reached], return_when=asyncio.FIRST_COMPLETED)
-            if reached.done():
-                stage.open.append(reached.result())
-                getting = asyncio.ensure_future(reached.result().frame(30))
-                await asyncio.wait([asking, getting], return_when=asyncio.FIRST_COMPLETED)
-                got = not getting.cancelled() and getting.done() and not getting.exception()
-                getting.cancel()
-            else:
-                got = False
-            said[zone] = "AUTH arrives" if got else f"refused by {asking.result().code}" if asking.done() and not asking.exception() else "refused"
-            for task in (asking, reached):
-                task.cancel()
-            await asyncio.gather(asking, reached, return_exceptions=True)
-        finally:
-            server.close()
-    check(said["sec.lab"] == "AUTH arrives" and said["uns.lab"].startswith("refused"), f"{said}")
-    return ", ".join(f"{zone}: {how}" for zone, how in said.items())
 
 
 @case("report/unreachable", "a next hop that is not there is reported to who wants to hear it, and to nobody else", "S1-09 S1-L11")
