@@ -21,6 +21,28 @@ fn names(cell: &str) -> impl Iterator<Item = &str> {
 /// The one that is an option, and that we have not taken (RFC 4976 Appendix A).
 const NOT_BUILT: &str = "S1-L15";
 
+/// What the project asks for beside the numbers: speed, bad input, what is shown.
+const ASKED: [&str; 18] = [
+    "open relaying",
+    "no UTF-8",
+    "16 kB",
+    "split end-lines",
+    "wrapped lengths",
+    "huge ranges",
+    "header floods",
+    "replayed nonces",
+    "brute force",
+    "a victim in an answer's path",
+    "a second connection (506)",
+    "unknown sessions (481)",
+    "large files byte-exact",
+    "64 MiB",
+    "a short message passes",
+    "golden files",
+    "tshark",
+    "RFC 7977",
+];
+
 #[test]
 fn every_requirement_names_its_tests() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -62,5 +84,8 @@ fn every_requirement_names_its_tests() {
             text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == requirement)
         };
         assert!(rows.iter().any(|row| named(row[1])), "{requirement} is not in the table");
+    }
+    for asked in ASKED {
+        assert!(rows.iter().any(|row| row[1].contains(asked)), "{asked} is not in the table");
     }
 }

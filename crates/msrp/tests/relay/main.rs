@@ -2,6 +2,7 @@
 
 mod attacks;
 mod auth;
+mod edges;
 mod forwarding;
 mod limits;
 mod world;
