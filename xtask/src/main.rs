@@ -25,8 +25,8 @@ cargo xtask interop federation [OPTIONS]  the federation matrix: servers with ea
                                           and what Nuncio says of domains that are broken in one way each (also alone: interop broken)
     --peer prosody|ejabberd|nuncio2       only with this server
     --document                            write docs/federation-interop.md anew
-cargo xtask interop msrp [OPTIONS]        the MSRP relay under a stock client, alone, in a row of two and beside Kamailio; credentials and their end;
-                                          what broke other relays; tshark on our frames
+cargo xtask interop msrp [OPTIONS]        the MSRP relay under a stock client, on TLS and WebSocket: alone, in a row of two, behind another, beside
+                                          Kamailio; credentials and their end; slow receivers; what broke other relays; tshark on our frames
     --subject nuncio|prosody|ejabberd     only against this server
     --only ID                             only cases whose id begins so
     --release                             with the release build
