@@ -78,7 +78,7 @@ async def main() -> int:
     parser.add_argument("--client", type=Path, help="library: the example `resume` of the client library")
     parser.add_argument("--generator", type=Path, help="msrp: the example `frames` of the crate msrp")
     parser.add_argument("--json", type=Path, help="also write the results here")
-    parser.add_argument("--width", type=int, default=8, help="how many cases run at once")
+    parser.add_argument("--width", type=int, help="how many cases run at once (8; of msrp 20, which mostly wait)")
     parser.add_argument("--lines", type=int, default=40, help="lines of transcript shown of a failed case")
     parser.add_argument("--rounds", type=int, default=5, help="kill: how many")
     parser.add_argument("--minutes", type=float, default=1, help="soak: how long")
@@ -88,6 +88,7 @@ async def main() -> int:
     parser.add_argument("--peer", dest="peers", action="append", help="federation: only against this server")
     parser.add_argument("--only", action="append", help="only cases whose id begins so")
     args = parser.parse_args()
+    args.width = args.width or (20 if args.suite == "msrp" else 8)
     if args.binary:
         args.binary = args.binary.resolve()
     if args.client:

@@ -6,7 +6,9 @@ import asyncio
 import os
 import socket
 import ssl
+import subprocess
 
+from ..subjects import die_with_parent
 from . import digest
 from .cases import case, check, expect
 from .endpoint import Connection, Failed, Gone, context
@@ -336,6 +338,47 @@ async def probation(stage: Stage) -> str:
     raw = socket.create_connection((stage.one.host, PORT), 5)
     raw.close()
     return "silent, and half a line"
+
+
+async def openssl(stage: Stage, *words: str, text: str = "") -> str:
+    """What `openssl s_client` says of the relay."""
+    process = await asyncio.create_subprocess_exec("openssl", "s_client", "-connect", f"{stage.one.host}:{PORT}", "-servername", stage.one.domain,
+                                                   "-CAfile", str(stage.pki.trusted), "-verify_return_error", *words, stdin=subprocess.PIPE,
+                                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=die_with_parent)
+    try:
+        process.stdin.write(text.encode())
+        await process.stdin.drain()
+        # The end of what we say would end it before it has heard the answer: the relay's probation does.
+        return (await asyncio.wait_for(process.stdout.read(), 60)).decode(errors="replace")
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@case("attack/tls", "a client that asks for renegotiation is let go; every client is asked for a certificate, and shown that of the name it asks for", "S2-09 S1-L1")
+async def renegotiation(stage: Stage) -> str:
+    again, plain = await asyncio.gather(openssl(stage, "-tls1_2", text="R\n"), openssl(stage, "-tls1_2"))
+    check("RENEGOTIATING" in again and ("no renegotiation" in again or "closed" in again.lower() or "error" in again), f"after R: {again[-600:]}")
+    check("Client Certificate Types:" in plain, f"no client certificate is asked for: {plain[:1500]}")
+    for name in (stage.one.domain, stage.one.also):
+        connection = await stage.connect(stage.one, name=name)          # which looks at the name in the certificate
+        answer = await connection.transact(request("AUTH", [Uri.parse(f"msrps://{name};tcp")], [Uri.fresh(stage.source, 9)]))
+        realms = {digest.Challenge.parse(text).realm for text in answer.all("WWW-Authenticate")}
+        expect((answer.code, realms), (401, {name}), f"AUTH at {name}")
+    return "no renegotiation; a certificate is asked for; two names, two certificates"
+
+
+@case("attack/log", "no log has a password or a session's URI, whatever was done above", "S1-02 S1-01")
+async def log(stage: Stage) -> str:
+    size = 0
+    check(" was issued " in (stage.one.folder / "out.log").read_text(errors="replace"), "the relay logs nothing at all")
+    for relay in stage.relays:
+        text = (relay.folder / "out.log").read_text(errors="replace")
+        size += len(text)
+        found = [secret for secret in stage.secrets if secret in text]
+        check(not found, f"the log of {relay.label} has {len(found)} of {len(stage.secrets)} secrets, such as {found[:1]}")
+    return f"{len(stage.secrets)} secrets, {size} characters of logs"
 
 
 @case("attack/end", "after all that, everybody else talks as before, and the servers have not grown", "S1-R4")

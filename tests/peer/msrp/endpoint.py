@@ -83,30 +83,37 @@ class Sent:
 
     async def success(self, within: float = PATIENCE) -> None:
         """Waits until success reports cover the whole message (RFC 4975 section 7.1.2)."""
-        async with asyncio.timeout(within):
-            while True:
-                covered = Message("", "", keep=False)
-                for report in self.reports:
-                    code = int((report.get("Status") or "000 000").split(" ")[1])
-                    if code != 200:
-                        raise Failed(f"reported: {report.get('Status')}")
-                    first, last, _ = report.range
-                    covered.cover(first - 1, self.size if last is None else last)
-                if covered.size >= self.size and self.reports:
-                    return
-                self.reported.clear()
-                await self.reported.wait()
+        def covered() -> bool:
+            got = Message("", "", keep=False)
+            for report in self.reports:
+                if status(report) != 200:
+                    raise Failed(f"reported: {report.get('Status')}")
+                first, last, _ = report.range
+                got.cover(first - 1, self.size if last is None else last)
+            return bool(self.reports) and got.size >= self.size
+        await self._until(covered, "success", within)
 
     async def failure(self, within: float = PATIENCE) -> int:
         """Waits for a failure report; its code."""
-        async with asyncio.timeout(within):
-            while True:
-                for report in self.reports:
-                    code = int((report.get("Status") or "000 000").split(" ")[1])
-                    if code != 200:
-                        return code
-                self.reported.clear()
-                await self.reported.wait()
+        await self._until(lambda: any(status(report) != 200 for report in self.reports), "failure", within)
+        return next(code for code in map(status, self.reports) if code != 200)
+
+    async def _until(self, holds: Callable[[], bool], what: str, within: float) -> None:
+        try:
+            async with asyncio.timeout(within):
+                while not holds():
+                    self.reported.clear()
+                    await self.reported.wait()
+        except TimeoutError:
+            raise Failed(f"no report of {what} within {within:g} s, but {[str(report) for report in self.reports]}") from None
+
+
+def status(report: Frame) -> int:
+    """The code in a report."""
+    namespace, _, rest = (report.get("Status") or "").partition(" ")
+    if namespace != "000" or not rest[:3].isdigit():
+        raise Malformed(f"no Status: {report}")
+    return int(rest[:3])
 
 
 class Session:
@@ -465,10 +472,11 @@ class Open:
 
     async def more(self, count: int | None = None) -> None:
         """So many octets of the body, or the rest."""
-        data = self.frame.body[self.at:][:count]
-        for at in range(0, len(data), PIECE):
-            await self.connection.write(data[at:at + PIECE])
-        self.at += len(data)
+        end = len(self.frame.body) if count is None else min(self.at + count, len(self.frame.body))
+        while self.at < end:
+            data = self.frame.body[self.at:min(self.at + PIECE, end)]
+            await self.connection.write(data)
+            self.at += len(data)
 
     async def end(self, flag: str = "$") -> None:
         await self.connection.write(self.frame.end(flag))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from . import digest
 from .cases import case, check, expect
-from .endpoint import Connection, Failed, Gone, Refused
-from .frames import Frame, Uri, request
+from .endpoint import Connection, Failed, Gone, Refused, Session, context
+from .frames import Frame, Uri, ident, path, request
 from .stage import PASSWORD, PORT, Person, Relay, Stage, meet
+from .transfers import texts
 
 
 async def challenge(connection: Connection, relay: Relay, local: Uri, *headers: tuple[str, str], before: Sequence[Uri] = ()) -> Frame:
@@ -101,6 +102,34 @@ async def wrong(stage: Stage) -> str:
         connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
         expect((await attempt(connection, stage.one, local, username, password)).code, 401, f"AUTH as {username!r}")
     return f"{len(tries)} ways"
+
+
+@case("login/certificate", "AUTH with a client certificate that names one account, and no password; certificates that prove nothing are challenged", "S1-R5 S1-10")
+async def certificate(stage: Stage) -> str:
+    relay, domain = stage.one, stage.one.domain
+    (account, login), (other, more), bob = await asyncio.gather(stage.account(relay), stage.account(relay), stage.person(relay))
+    await asyncio.gather(login.go(), more.go())
+
+    async def auth(kind: str, *addresses: str) -> tuple[Connection, Uri, Frame]:
+        credential = stage.pki.make(f"client-{kind}-{ident(6)}", "", kind, names=[], addresses=addresses)
+        connection, local = await stage.connect(relay, tls=context(stage.pki.trusted, (credential.chain, credential.key))), Uri.fresh(stage.source, 9)
+        return connection, local, await challenge(connection, relay, local)
+    for kind, *addresses in (("self-signed", account), ("stranger", account), ("expired", account), ("wrong-purpose", account), ("client-only", account, other),
+                             ("client-only", f"nobody@{domain}"), ("client-only", domain), ("client-only", "someone@elsewhere.example"), ("client-only",)):
+        _, _, answer = await auth(kind, *addresses)
+        expect(answer.code, 401, f"AUTH with a certificate ({kind}) for {addresses}")
+    connection, local, answer = await auth("client-only", account)
+    expect((answer.code, answer.get("Authentication-Info")), (200, None), "AUTH with a certificate for the account")
+    alice = Person(account, relay, None, connection, Session(local, path(answer.get("Use-Path") or "")))
+    connection.sessions[local] = alice.session
+    meet(alice, bob)
+    said = await texts(alice, bob)
+    # The account is what counts.
+    await relay.run("account", "disable", account)
+    await connection.closed()
+    _, _, answer = await auth("client-only", account)
+    expect(answer.code, 403, "AUTH with the certificate of a disabled account")
+    return f"{said}; 403 and the end when the account is disabled"
 
 
 async def ended(alice: Person, bob: Person, within: float = 20) -> str:

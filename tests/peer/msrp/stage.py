@@ -64,8 +64,17 @@ servers = ["{resolver}:53"]
 validate = "local"
 trust_anchors = "{anchor}"
 
+[tls]
+client_authorities = ["{trusted}"]
+
 [msrp]
 {msrp}
+{more}"""
+ALSO = """
+[[domain]]
+name = "{domain}"
+certificate = "{credential.chain}"
+key = "{credential.key}"
 """
 # What one of the servers has beyond that; loopback is no public network.
 MSRP = 'allow_networks = ["127.0.0.0/8"]\n'
@@ -74,7 +83,8 @@ MSRP = 'allow_networks = ["127.0.0.0/8"]\n'
 class Relay(Subject):
     """A Nuncio server with its relay, at an address of its own on the usual ports."""
 
-    def __init__(self, stage: Stage, label: str, host: str, binary: Path, msrp: str = "", domain: str = "", relay: tuple[str, int] | None = None):
+    def __init__(self, stage: Stage, label: str, host: str, binary: Path, msrp: str = "", domain: str = "", relay: tuple[str, int] | None = None,
+                 also: str = ""):
         super().__init__(stage.folder / label)
         self.stage, self.label, self.xmpp, self.binary, self.msrp = stage, label, host, binary, MSRP + msrp
         self.name = self.domain = domain or f"{label}.{ZONE}"
@@ -82,13 +92,15 @@ class Relay(Subject):
         self.web = [f"{host}:{WEB}"] if relay is None else []
         self.config = self.folder / "nuncio.toml"
         self.credential = stage.pki.make(label, self.domain)
+        self.also = also            # another domain that it serves
+        self.more = also and ALSO.format(domain=also, credential=stage.pki.make(f"{label}-also", also))
 
     def launch(self) -> subprocess.Popen:
         dns = self.stage.dns
         anchor = self.folder / "anchor"
         anchor.write_text(dns.anchor + "\n")
         self.config.write_text(CONFIG.format(domain=self.domain, credential=self.credential, host=self.xmpp, at=self.host, port=self.port, web=json.dumps(self.web), trusted=self.stage.pki.trusted,
-                                             resolver=dns.resolver, anchor=anchor, msrp=self.msrp))
+                                             resolver=dns.resolver, anchor=anchor, msrp=self.msrp, more=self.more))
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
     async def start(self) -> None:
@@ -172,6 +184,7 @@ class Stage:
     binary: Path
     block: Block = field(default_factory=Block)
     open: list[Connection] = field(default_factory=list)
+    secrets: set[str] = field(default_factory=set)                  # what no log may have
     _names: itertools.count = field(default_factory=lambda: itertools.count(1))
 
     def __post_init__(self):
@@ -179,7 +192,7 @@ class Stage:
         self.dns = Dns(self.folder / "dns", self.block)
         self.client = context(self.pki.trusted)                     # the TLS of our clients
         self.source = self.block.host(3)                            # where they come from
-        self.one = Relay(self, "one", self.block.host(10), self.binary)
+        self.one = Relay(self, "one", self.block.host(10), self.binary, also=f"also.{ZONE}")
         self.two = Relay(self, "two", self.block.host(11), self.binary)
         # Short times, for what has to end; MD5 alone, as if there were only old clients; few logins.
         self.brief = Relay(self, "brief", self.block.host(12), self.binary, BRIEF)
@@ -219,8 +232,8 @@ class Stage:
         await asyncio.gather(*(server.stop() for server in self.servers))
         await self.dns.stop()
 
-    async def connect(self, relay: Subject, raw: bool = False, tls=None) -> Connection:
-        connection = await Connection.open((relay.host, relay.port), tls or self.client, relay.name, self.source, raw)
+    async def connect(self, relay: Subject, raw: bool = False, tls=None, name: str = "") -> Connection:
+        connection = await Connection.open((relay.host, relay.port), tls or self.client, name or relay.name, self.source, raw)
         self.open.append(connection)
         return connection
 
@@ -261,6 +274,7 @@ class Stage:
         local = Uri.parse(f"msrps://{ident(12).lower()}.invalid:{PORT}/{ident(22)};ws") if web else Uri.fresh(self.source, 9)
         relays = await connection.auth(at, local, credentials.username, credentials.password, algorithms=algorithms, expires=expires,
                                        mutual=isinstance(relay, Relay))
+        self.secrets |= {credentials.password, *(uri.session for uri in (local, *relays) if uri.session)}
         session = Session(local, relays, keep)
         connection.sessions[local] = session
         connection.raw = raw

@@ -9,15 +9,15 @@ import time
 import traceback
 from pathlib import Path
 
-from . import attacks, chains, logins, midway, oracle, tools, transfers, web
+from . import attacks, chains, chance, logins, midway, oracle, pressure, tools, transfers, web
 from .cases import ALL, Case
 from .endpoint import Failed
 from .stage import Stage
 
 LIMIT = 270                         # seconds of a case
 FRAMES, SEED = 10_000, 1
-LAST = ("attack/end",)
-CASES = {module.__file__ for module in (attacks, chains, logins, midway, tools, transfers, web)} | {__file__}
+LAST = ("attack/end", "attack/log")
+CASES = {module.__file__ for module in (attacks, chains, chance, logins, midway, pressure, tools, transfers, web)} | {__file__}
 
 
 async def one(case: Case, stage: Stage, turns: asyncio.Semaphore) -> dict:

@@ -64,6 +64,15 @@ async def passes(stage: Stage, relay: Relay) -> Pass:
     return (await stage.credentials(relay))[1]
 
 
+async def described(sdp: Path, receiving: asyncio.Future) -> str:
+    """The session description that `nuncio msrp receive` writes."""
+    while not sdp.exists() or not (text := sdp.read_text()).endswith("\n"):
+        if receiving.done():
+            raise Failed(f"nuncio msrp receive: {receiving.result()}")
+        await asyncio.sleep(0.05)
+    return text
+
+
 def fallen(said: dict) -> list[str]:
     return [f"{one['name']}: {one['reason']}" for one in said["cases"] if one["result"] == "fail"]
 
@@ -99,10 +108,7 @@ async def check_endpoint(stage: Stage) -> str:
     receiving = asyncio.ensure_future(tool(stage, "receive", "--sdp", str(sdp), "--count", "100000", "--timeout", "230", "--max-size", "10000000",
                                            folder=folder))
     try:
-        while not sdp.exists() or not sdp.stat().st_size:
-            if receiving.done():
-                raise Failed(f"nuncio msrp receive: {receiving.result()}")
-            await asyncio.sleep(0.05)
+        await described(sdp, receiving)
         status, said = await checked(stage, "--sdp", str(sdp))
         expect((fallen(said), status), ([], 0), "what fails")
         check(said["passed"] > 25, f"{said['passed']} passed")
@@ -124,10 +130,7 @@ async def send_file(stage: Stage) -> str:
         receiving = asyncio.ensure_future(tool(stage, "receive", "--sdp", str(sdp), "--folder", str(folder / "came"), *at, "--user", bob.username,
                                                text=bob.password + "\n"))
         try:
-            while not sdp.exists() or not sdp.stat().st_size:
-                if receiving.done():
-                    raise Failed(f"nuncio msrp receive: {receiving.result()}")
-                await asyncio.sleep(0.05)
+            await described(sdp, receiving)
             status, said = await tool(stage, "send", "--to-sdp", str(sdp), "--file", str(folder / "random.bin"), *at, "--user", alice.username,
                                       text=alice.password + "\n")
             expect(status, 0, f"nuncio msrp send says {said[-500:]!r}")
