@@ -384,4 +384,6 @@ async def log(stage: Stage) -> str:
 @case("attack/end", "after all that, everybody else talks as before, and the servers have not grown", "S1-R4")
 async def end(stage: Stage) -> str:
     await texts(*await stage.pair(stage.one, stage.two))
-    return ", ".join(f"{relay.label}: {relay.memory / 2 ** 20:.0f} MiB at most" for relay in stage.relays)
+    grown = ", ".join(f"{relay.label}: {relay.memory / 2 ** 20:.0f} MiB at most" for relay in stage.relays)
+    check(all(relay.memory < 64 * 2 ** 20 for relay in stage.relays), grown)
+    return grown

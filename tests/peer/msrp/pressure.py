@@ -34,7 +34,7 @@ async def held(writing: list[asyncio.Future], written) -> None:
 
 @case("pressure/one", "a receiver that does not read has its sender held, and nobody else; when it reads, everything arrives", "S1-R4 S1-L12")
 async def one_slow(stage: Stage) -> str:
-    (alice, bob), others = await asyncio.gather(stage.pair(stage.one, stage.one), stage.pair(stage.one, stage.one))
+    (alice, bob), others = await asyncio.gather(stage.pair(stage.slow, stage.slow), stage.pair(stage.slow, stage.slow))
     body = os.urandom(40_000_000)
     bob.session.keep = False
     chunk = await alice.connection.begin(alice.session, body)
@@ -55,7 +55,7 @@ async def one_slow(stage: Stage) -> str:
 @case("pressure/shared", "behind a second relay, whose one connection with the first is everybody's: what is for a receiver that does not read is given up and reported, "
       "so that others go on", "S1-R4 S1-L11")
 async def shared(stage: Stage) -> str:
-    (alice, bob), others = await asyncio.gather(stage.pair(stage.brief, stage.two), stage.pair(stage.brief, stage.two))
+    (alice, bob), others = await asyncio.gather(stage.pair(stage.slow, stage.two), stage.pair(stage.slow, stage.two))
     chunk = await alice.connection.begin(alice.session, os.urandom(40_000_000))
     pause(bob.connection)
     writing = asyncio.ensure_future(chunk.more())
@@ -76,12 +76,12 @@ SENDERS, URIS, BODY = 6, 200, 100_000
 
 @case("pressure/many", "many sessions with a receiver that does not read: the relay stays below 64 MiB, and everything arrives when it reads", "S1-R4 S1-L12")
 async def many_slow(stage: Stage) -> str:
-    bob, *alices = await asyncio.gather(*(stage.person(stage.one, raw=bool(number)) for number in range(SENDERS + 1)))
+    bob, *alices = await asyncio.gather(*(stage.person(stage.slow, raw=bool(number)) for number in range(SENDERS + 1)))
     # Bob has many URIs on one connection, and everybody writes to all of them.
     paths: list[list[Uri]] = []
     for _ in range(URIS):
         local = Uri.fresh(stage.source, 9)
-        paths.append([*await bob.connection.auth(stage.one.uri, local, bob.credentials.username, bob.credentials.password), local])
+        paths.append([*await bob.connection.auth(stage.slow.uri, local, bob.credentials.username, bob.credentials.password), local])
     bob.connection.raw = True
     pause(bob.connection)
     body, written = os.urandom(BODY), 0
@@ -110,5 +110,5 @@ async def many_slow(stage: Stage) -> str:
         else:
             expect(frame.flag, "+", f"the flag of a chunk from {key}")
     await asyncio.gather(*writing)
-    check(stage.one.memory < LIMIT, f"the relay has grown to {stage.one.memory}")
-    return f"{done} messages of {BODY} octets, {before / 1e6:.0f} MB of them written before any was read; at most {stage.one.memory / 2 ** 20:.0f} MiB"
+    check(stage.slow.memory < LIMIT, f"the relay has grown to {stage.slow.memory}")
+    return f"{done} messages of {BODY} octets, {before / 1e6:.0f} MB of them written before any was read; at most {stage.slow.memory / 2 ** 20:.0f} MiB"

@@ -1,4 +1,4 @@
-"""What the cases stand on: two Nuncio servers with their relays, Kamailio as a third relay, a resolver, a private CA, and people."""
+"""What the cases stand on: Nuncio servers with their relays, Kamailio as another relay, a resolver, a private CA, and people."""
 
 from __future__ import annotations
 
@@ -196,6 +196,8 @@ class Stage:
         self.two = Relay(self, "two", self.block.host(11), self.binary)
         # Short times, for what has to end; MD5 alone, as if there were only old clients; few logins.
         self.brief = Relay(self, "brief", self.block.host(12), self.binary, BRIEF)
+        # For what takes much memory, or has connections between relays stand still.
+        self.slow = Relay(self, "slow", self.block.host(15), self.binary)
         credential = self.pki.make("kamailio", f"kamailio.{ZONE}")
         neighbours = [Neighbour(relay.domain, relay.host, PORT) for relay in (self.one, self.two)]
         self.kamailio = Kamailio(self.folder / "kamailio", f"kamailio.{ZONE}", self.block.host(20), PORT, credential, self.pki.trusted, KAMAILIO,
@@ -217,7 +219,7 @@ class Stage:
 
     @property
     def relays(self) -> list[Relay]:
-        return [self.one, self.two, self.brief]
+        return [self.one, self.two, self.brief, self.slow]
 
     @property
     def servers(self) -> list[Subject]:

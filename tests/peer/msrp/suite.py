@@ -77,12 +77,14 @@ async def run(args) -> int:
     if args.json:
         args.json.write_text(json.dumps({"suite": "msrp", "subject": args.subject, "cases": results}, indent=1))
     print(f"msrp against {args.subject}: {len(results)} cases in {time.monotonic() - started:.1f} s")
+    if failed:
+        print("short: " + ", ".join(result["id"] for result in results if not result["ok"]))
     print(f"{len(results) - failed} passed, {failed} failed")
     return 1 if failed or not results else 0
 
 
 def report(results: list[dict]) -> int:
     for result in results:
-        print(f"{result['id']:<24} {result['seconds']:6.1f}s  {'pass' if result['ok'] else 'FAIL'}  {result['title']} [{result['demands']}]")
-        print("\n".join(f"{'':<34}{line}" for line in result["why"].splitlines()[:30]))
+        print(f"{result['id']:<28} {result['seconds']:5.1f}s  {'pass' if result['ok'] else 'FAIL'}  {result['title']} [{result['demands']}]")
+        print("\n".join(f"{'':<37}{line}" for line in result["why"].splitlines()[:30]))
     return sum(not result["ok"] for result in results)
