@@ -76,11 +76,11 @@ async def disabled(stage: Stage) -> str:
     code = await refused(stage, Person(alice.account, stage.two, alice.credentials, alice.inner.connection, alice.session))
     await chunk.more()
     await chunk.end()
-    await chunk.sent.failure()
+    await chunk.failure()
     how = await told(chunk, cut_short(chunk, bob.session))
     for sender in (alice.inner, bob):
         sent = await sender.connection.send(sender.session, b"still there?")
-        expect(sent.errors[0].code if sent.errors else await sent.failure(), 481, f"what {sender.account} sends after that")
+        expect(await sent.error(), 481, f"what {sender.account} sends after that")
     alice.session.relays = alice.session.relays[:1]
     meet(alice.inner, carol)
     await texts(alice.inner, carol)

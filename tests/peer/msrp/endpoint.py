@@ -98,6 +98,10 @@ class Sent:
         await self._until(lambda: any(status(report) != 200 for report in self.reports), "failure", within)
         return next(code for code in map(status, self.reports) if code != 200)
 
+    async def error(self, within: float = PATIENCE) -> int:
+        """The code of its failure: of a response, or of a report."""
+        return self.errors[0].code if self.errors else await self.failure(within)
+
     async def _until(self, holds: Callable[[], bool], what: str, within: float) -> None:
         try:
             async with asyncio.timeout(within):
@@ -451,9 +455,10 @@ class Connection:
         frame = request("SEND", session.to(), [session.local], ("Message-ID", sent.ident), ("Byte-Range", f"1-*/{len(data)}"), ("Failure-Report", failure),
                         body=data, content_type="application/octet-stream")
         self.sent[sent.ident] = sent
+        answer = self.expecting(frame.tid)
         await self._turn.acquire()
         await self.write(frame.head())
-        return Open(self, frame, sent)
+        return Open(self, frame, sent, answer)
 
     async def hello(self, session: Session, **options) -> Frame:
         """A SEND without a body: binds the session to this connection (RFC 4975 section 4)."""
@@ -468,6 +473,7 @@ class Open:
     connection: Connection
     frame: Frame
     sent: Sent
+    answer: asyncio.Future          # the response; of a relay only for its own hop
     at: int = 0                     # octets of the body that are written
 
     async def more(self, count: int | None = None) -> None:
@@ -481,6 +487,15 @@ class Open:
     async def end(self, flag: str = "$") -> None:
         await self.connection.write(self.frame.end(flag))
         self.connection._turn.release()
+
+    def errors(self) -> list[int]:
+        """The codes of what has been told of its failure: by a response, which may come before its end, or by reports."""
+        answers = [self.answer.result()] if self.answer.done() and not self.answer.cancelled() and not self.answer.exception() else []
+        return [answer.code for answer in answers if answer.code >= 400] + [code for code in map(status, self.sent.reports) if code != 200]
+
+    async def failure(self, within: float = PATIENCE) -> None:
+        """Waits until it has been told to have failed."""
+        await self.connection.until(lambda: bool(self.errors()), "a word of failure", within)
 
 
 class Refused(Failed):

@@ -150,7 +150,7 @@ async def ended(alice: Person, bob: Person, within: float = 20) -> str:
     while not bob.session.inbox.empty():
         bob.session.inbox.get_nowait()
     sent = await bob.connection.send(bob.session, b"are you there?")
-    code = sent.errors[0].code if sent.errors else await sent.failure(40)
+    code = await sent.error(40)
     return f"{how}; the other side gets {code}"
 
 
@@ -232,7 +232,7 @@ async def closed(stage: Stage) -> str:
     alice, bob = await stage.pair(stage.one, stage.one)
     await alice.connection.close()
     sent = await bob.connection.send(bob.session, b"are you there?")
-    code = sent.errors[0].code if sent.errors else await sent.failure()
+    code = await sent.error()
     again = await stage.arrive(stage.one, alice.account, alice.credentials)
     check(again.session.relays[0] != alice.session.relays[0], "the same URI came again")
     return f"{code}"

@@ -10,7 +10,7 @@ import time
 from .cases import case, check, expect
 from .endpoint import Connection
 from .frames import Frame, Uri, ident, request
-from .midway import broken_off
+from .midway import broken_off, told
 from .stage import Person, Stage
 from .transfers import texts
 
@@ -63,12 +63,11 @@ async def shared(stage: Stage) -> str:
     started, taken = time.monotonic(), chunk.at
     said = await texts(*others)
     waited = time.monotonic() - started
-    code = await chunk.sent.failure()
     await writing
     await chunk.end()
     pause(bob.connection, reading=True)
     passed = await broken_off(chunk, bob.session)
-    return f"given up by {code}, after {taken / 1e6:.1f} MB were taken and {passed / 1e6:.1f} MB passed; {said} in {waited:.1f} s"
+    return f"given up by {await told(chunk, passed)}, after {taken / 1e6:.1f} MB were taken and {passed / 1e6:.1f} MB passed; {said} in {waited:.1f} s"
 
 
 SENDERS, URIS, BODY = 6, 200, 100_000

@@ -144,7 +144,7 @@ async def endpoint_impostor(stage: Stage) -> str:
             alice = await stage.person(stage.one)
             alice.session.peer = [uri]
             sent = await alice.connection.send(alice.session, b"for my friend only")
-            code = sent.errors[0].code if sent.errors else await sent.failure()
+            code = await sent.error()
             while not came.empty():
                 connection = came.get_nowait()
                 check(connection.frames.empty(), f"{kind}: the impostor got {connection.frames}")
@@ -162,7 +162,7 @@ async def unreachable(stage: Stage) -> str:
     seen = []
     for failure in ("yes", "partial"):
         sent = await alice.connection.send(alice.session, b"anybody?", failure=failure)
-        seen.append(f"{failure} {sent.errors[0].code if sent.errors else await sent.failure()}")
+        seen.append(f"{failure} {await sent.error()}")
     quiet = await alice.connection.send(alice.session, b"anybody?", failure="no")
     # Whoever has answered to the next request has had the time to report on the one before.
     await (await alice.connection.send(alice.session, b"anybody?", failure="partial")).failure()
