@@ -12,7 +12,7 @@ from .cases import case, check, expect
 from .endpoint import SHORT, Connection, Failed, Session, context, listen
 from .frames import Uri, ident, request
 from .kamailio import FRAME
-from .stage import Person, Stage, meet
+from .stage import Person, Stage
 
 FILE = 50_000_000
 STEP = FRAME // 2                   # of chunks on a way with Kamailio
