@@ -2,8 +2,9 @@
 
 use nuncio_msrp::digest::{Algorithm, Challenge};
 use nuncio_msrp::fuzz::{Said, feed};
-use nuncio_msrp::relay::Bounds;
+use nuncio_msrp::relay::{Bounds, Command, Flow};
 use nuncio_msrp::{Head, Limits, Start};
+use nuncio_sansio::Machine as _;
 use nuncio_sansio::pair::{Counter, facts};
 
 use crate::forwarding::raw_client;
@@ -170,6 +171,37 @@ fn the_time_for_a_response_begins_with_the_last_byte() {
     assert!(world.raw[peer].is_empty() && !world.raw[alice].is_empty());
     world.run(2);
     assert_eq!(codes(&std::mem::take(&mut world.raw[peer])), [-408]);
+}
+
+/// Issue 5, fairness: what has come through another relay shares its connection with others, whether that relay has shown a certificate or not; so a
+/// receiver that does not read is given up for them.
+#[test]
+fn what_comes_through_a_relay_is_not_held_for_long() {
+    for (from, shared) in
+        [(PEER.to_owned(), false), (format!("msrps://far.example:2855/far;tcp {PEER}"), true)]
+    {
+        let mut world = World::default();
+        let relay = world.relay("relay.example");
+        let (alice, token) = raw_client(&mut world, relay, "alice", ALICE);
+        let (peer, source) = world.raw(relay, Some(facts()));
+        let whole = send(&format!("{token} {ALICE}"), &from).replace("Failure-Report: no\r\n", "");
+        let (front, back) = whole.split_at(whole.find("hi\r\n").expect("the body") + 1);
+        assert!(world.say(peer, front).is_empty());
+        let now = world.now;
+        let link = |world: &World| world.relays[relay].links[&source].machine().wants_bytes();
+        let side = world.relays[relay].links.get_mut(&source).expect("there");
+        // Alice was the first to get a URI.
+        side.command(now, Command::Hold(Flow { source, session: 1 }));
+        world.run(9);
+        assert!(!link(&world));
+        world.run(1);
+        assert_eq!(link(&world), shared, "{from}");
+        if shared {
+            assert_eq!(codes(&std::mem::take(&mut world.raw[peer])), [408]);
+            assert!(world.say(peer, back).is_empty(), "nothing of it passes");
+            assert!(String::from_utf8_lossy(&world.raw[alice]).contains("#\r\n"));
+        }
+    }
 }
 
 /// S1-L13, RFC 4975 §7.1: of other methods a body passes up to 10240 bytes; S1-L17: what is unknown passes, unless it is switched off.
