@@ -176,6 +176,8 @@ impl<M: Machine> WebSocket<M> {
             PING => {
                 // Only the last of several has to be answered (RFC 6455 §5.5.3): so whoever sends many is not owed many.
                 self.pong = Some(payload.to_vec().into());
+                // Nothing of MSRP has come, but somebody is there: that is what browsers keep connections open with (RFC 7977 §6).
+                self.inner.handle(now, Input::Bytes(&[]));
             }
             CLOSE => {
                 self.end(Code::Normal);
@@ -560,6 +562,37 @@ mod tests {
         assert!(matches!(socket.poll(Time::ZERO), Output::Send(head) if head[..] == *b"\x82\x07"));
         socket.handle(Time::ZERO, Input::Bytes(&frame(0x89, b"?")));
         assert_eq!(drain(&mut socket).0, b"message\x8a\x01?");
+    }
+
+    /// RFC 7977 §6, S1-L16: a ping keeps a connection open on which nothing else is said, as long as anything would.
+    #[test]
+    fn a_ping_keeps_a_connection() {
+        use nuncio_msrp::relay::{Config, Direction, Framing, Link, LinkId, NonceKey};
+        let entropy = std::sync::Arc::new(nuncio_sansio::pair::Counter::default());
+        let seconds = std::time::Duration::from_secs;
+        let nonces = std::sync::Arc::new(NonceKey::new(&*entropy, seconds(300)));
+        let config = Config {
+            framing: Framing::Message,
+            probation: seconds(3_600),
+            idle_foreign: seconds(300),
+            ..Config::new(Vec::new(), nonces)
+        };
+        let link = Link::new(LinkId(1), Direction::Inbound, config.into(), entropy, Time::ZERO);
+        let mut socket = WebSocket::new(link);
+        let mut closes = |at: u64, bytes: &[u8]| {
+            let now = Time::ZERO + seconds(at);
+            socket.handle(now, if bytes.is_empty() { Input::Time } else { Input::Bytes(bytes) });
+            loop {
+                match socket.poll(now) {
+                    Output::Close(_) => return true,
+                    Output::Wait(_) => return false,
+                    _ => {}
+                }
+            }
+        };
+        assert!(!closes(0, GOOD.as_bytes()) && !closes(299, &frame(0x89, b"")));
+        assert!(!closes(598, b""), "299 seconds after the ping");
+        assert!(closes(599, b""));
     }
 
     #[test]
