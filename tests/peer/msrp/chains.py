@@ -12,6 +12,7 @@ from .frames import Uri, request
 from .logins import attempt, refused
 from .midway import cut_short, told, under_way
 from .stage import Pass, Person, Relay, Stage, meet
+from .tools import running
 from .transfers import texts
 
 
@@ -103,6 +104,23 @@ async def others(stage: Stage) -> str:
     expect((came.ident, came.aborted, came.data == chunk.frame.body), (chunk.sent.ident, False, True), "what was under way")
     await texts(carol.inner, dave)
     return f"AUTH of the one is answered by {code}; the other's message arrives whole"
+
+
+@case("chain/restarted", "the outer relay starts again: the URI that it gave out is still good there, and voided by the end of its account", "S1-L15 S1-10")
+async def restarted(stage: Stage) -> str:
+    async with running(stage.returning):
+        alice, bob, carol = await asyncio.gather(chained(stage, stage.one, stage.returning), stage.person(stage.two), stage.person(stage.two))
+        meet(alice.inner, bob)
+        await texts(alice.inner, bob)
+    async with running(stage.returning):
+        # What is on the way to a connection that has just ended is lost, and reported.
+        meet(alice.inner, carol)
+        said = await texts(alice.inner, carol)
+        await stage.returning.run("account", "disable", alice.account)
+        for sender in (alice.inner, carol):
+            sent = await sender.connection.send(sender.session, b"still there?")
+            expect(await sent.error(), 481, f"what {sender.account} sends after that")
+    return said
 
 
 @case("chain/brute-force", "who guesses through a relay is cut off by it; who only asks for challenges is not, nor is anybody else there", "S1-L4")

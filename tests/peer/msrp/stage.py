@@ -104,10 +104,12 @@ class Relay(Subject):
         return self.spawn([str(self.binary), "serve", "--config", str(self.config)])
 
     async def start(self) -> None:
+        log = self.folder / "out.log"
+        before = log.stat().st_size if log.exists() else 0
         await super().start()
         # The relay listens before the server takes commands.
         async with asyncio.timeout(PATIENCE):
-            while " listening " not in (self.folder / "out.log").read_text(errors="replace"):
+            while b" listening " not in log.read_bytes()[before:]:
                 await asyncio.sleep(0.02)
 
     async def run(self, *words: str, text: str = "") -> str:
@@ -198,11 +200,13 @@ class Stage:
         self.brief = Relay(self, "brief", self.block.host(12), self.binary, BRIEF)
         # For what takes much memory, or has connections between relays stand still.
         self.slow = Relay(self, "slow", self.block.host(15), self.binary)
+        # A case starts it, and stops it, and starts it again.
+        self.returning = Relay(self, "returning", self.block.host(16), self.binary)
         credential = self.pki.make("kamailio", f"kamailio.{ZONE}")
         neighbours = [Neighbour(relay.domain, relay.host, PORT) for relay in (self.one, self.two)]
         self.kamailio = Kamailio(self.folder / "kamailio", f"kamailio.{ZONE}", self.block.host(20), PORT, credential, self.pki.trusted, KAMAILIO,
                                  neighbours)
-        for relay in self.servers:
+        for relay in (*self.servers, self.returning):
             self.dns.add(relay.name, "A", relay.host)
             self.dns.add(f"_msrps._tcp.{relay.name}", "SRV", f"0 0 {PORT} {relay.name}.")
         self.endpoint = f"endpoint.{ZONE}"                          # an endpoint of ours that relays connect to
