@@ -67,6 +67,8 @@ impl History {
         if record.attempts.len() >= EACH {
             record.attempts.pop_front();
         }
+        // Mostly there is one, and there are many domains.
+        record.attempts.reserve_exact(1);
         record.attempts.push_back(attempt);
     }
 
