@@ -1,11 +1,38 @@
 //! Tags: attributes, namespaces (Namespaces in XML 1.0), opening and closing.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::{Declared, Frame, Header, NO_ATTR, NO_NODE, Node, State, Step, Tokenizer};
 use crate::ns;
 use crate::xml::tree::{Attr, DECLARES, EXTRA, NsRef, RAW_DIFFERS, Tree, resolve_attr};
-use crate::xml::{Which, XmlError};
+use crate::xml::{Limits, Which, XmlError};
+
+/// What nearly all clients declare, the default namespace first.
+const USUAL: &str = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>";
+/// So many streams share a scope: with more of them cores would fight over its count.
+const SHARERS: u8 = 64;
+
+thread_local! {
+    static SHARED: RefCell<Option<(Arc<Tree>, u8)>> = const { RefCell::new(None) };
+}
+
+/// A scope that declares what [`USUAL`] does. Many streams hold one, instead of one each.
+fn usual_scope() -> Option<Arc<Tree>> {
+    SHARED.with_borrow_mut(|shared| {
+        if let Some((scope, left)) = shared
+            && *left > 0
+        {
+            *left -= 1;
+            return Some(Arc::clone(scope));
+        }
+        let mut tokenizer = Tokenizer { own_scope: true, ..Tokenizer::new(Limits::default()) };
+        tokenizer.push(USUAL.as_bytes());
+        let Ok(Some(Frame::Header(header))) = tokenizer.next() else { return None };
+        *shared = Some((Arc::clone(&header.tree), SHARERS));
+        Some(header.tree)
+    })
+}
 
 impl Tokenizer {
     fn bytes(&self, from: u32, len: usize) -> &[u8] {
@@ -194,19 +221,42 @@ impl Tokenizer {
     fn open_stream(&mut self, empty: bool) -> Result<Step, XmlError> {
         let root = self.tag;
         let tree = Arc::new(self.take_tree()?);
+        let usual = if self.own_scope { None } else { self.usual(&tree) };
+        let usual = usual.and_then(|default| Some((default, usual_scope()?)));
+        let place = |ns: NsRef| match (ns.own(), &usual) {
+            (Some(own), Some((default, _))) => NsRef::scope(u32::from(own != *default)),
+            (Some(own), None) => NsRef::scope(own),
+            (None, _) => ns,
+        };
         for declared in &mut self.declared {
-            for ns in [&mut declared.at, &mut declared.same] {
-                if let Some(index) = ns.own() {
-                    *ns = NsRef::scope(index);
-                }
-            }
+            (declared.at, declared.same) = (place(declared.at), place(declared.same));
         }
-        self.default_ns = root.default_ns.own().map_or(NsRef::NONE, NsRef::scope);
-        self.scope = Some(Arc::clone(&tree));
+        self.default_ns = if root.default_ns.own().is_some() { place(root.default_ns) } else { NsRef::NONE };
+        self.scope = Some(usual.map_or_else(|| Arc::clone(&tree), |(_, shared)| shared));
         self.streaming = true;
         self.start = self.pos;
         self.state = if empty { State::EmptyRoot } else { State::Between };
         Ok(self.done(Frame::Header(Header { tree })))
+    }
+
+    /// Whether the header declares what nearly all do and nothing else: then the attribute that declares the default namespace. Of such a
+    /// header nothing has to be kept, since [`usual_scope`] says the same.
+    fn usual(&self, header: &Tree) -> Option<u32> {
+        let root = header.nodes.first()?;
+        let name = header.slice(root.start + 1, root.start + 1 + u32::from(root.name_len));
+        if name != "stream:stream" || self.declared.len() != 2 {
+            return None;
+        }
+        let find = |prefix: &str, uri: &str| {
+            let declares = |index: &u32| {
+                let attr = header.attrs.get(*index as usize);
+                attr.is_some_and(|attr| header.declared_prefix(attr) == prefix)
+                    && header.declared(*index) == uri
+            };
+            self.declared.iter().filter_map(|declared| declared.at.own()).find(declares)
+        };
+        find("stream", ns::STREAMS)?;
+        find("", ns::CLIENT)
     }
 
     /// A closing tag is complete.
