@@ -81,7 +81,8 @@ impl<T> Transactions<T> {
         taken
     }
 
-    fn pop_oldest(&mut self) -> Option<T> {
+    /// Takes the one that has waited longest.
+    pub fn pop_oldest(&mut self) -> Option<T> {
         while let Some((_, id)) = self.order.pop_front() {
             if let Some((_, what)) = self.open.remove(&id) {
                 self.forget_answered();

@@ -13,6 +13,7 @@ use nuncio_relay::{
     Account, Accounts, Algorithm, Bounds, Boxed, Expires, Parts, Relay, RelayConfig, SealKeys,
 };
 use nuncio_router::Router;
+use nuncio_router::store::Fault;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::jid::BareJid;
 use zeroize::Zeroizing;
@@ -197,14 +198,11 @@ struct Ours(Arc<Router>);
 
 impl Ours {
     /// Whether an account may use the relay; none if there is none.
-    async fn allows(&self, account: &BareJid) -> Option<bool> {
-        match self.0.account(account).await {
-            Ok(known) => known.filter(|known| !known.deleting).map(|known| !known.disabled),
-            Err(fault) => {
-                tracing::error!(%account, %fault, "the store failed at a login of the MSRP relay");
-                None
-            }
-        }
+    async fn allows(&self, account: &BareJid) -> Result<Option<bool>, Fault> {
+        let known = self.0.account(account).await.inspect_err(|fault| {
+            tracing::error!(%account, %fault, "the store failed where the MSRP relay asked for an account");
+        })?;
+        Ok(known.filter(|known| !known.deleting).map(|known| !known.disabled))
     }
 }
 
@@ -218,7 +216,7 @@ impl Accounts for Ours {
             }
             let left = pass.expires.as_second().saturating_sub(self.0.now().as_second());
             let seconds = u32::try_from(left).ok().filter(|left| *left > 0)?;
-            let allowed = self.allows(&account).await?;
+            let allowed = self.allows(&account).await.ok()??;
             let password = Zeroizing::new(pass.password);
             Some(Account { name: account.as_str().into(), password, allowed, seconds: Some(seconds) })
         })
@@ -234,19 +232,17 @@ impl Accounts for Ours {
             }
             // Of several nobody can say which is meant: AUTH names none.
             let [account] = ours.as_slice() else { return None };
-            let allowed = self.allows(account).await?;
+            let allowed = self.allows(account).await.ok()??;
             // Nobody can know it, and nobody is asked for it.
             let password = Zeroizing::new(OsEntropy.token());
             Some(Account { name: account.as_str().into(), password, allowed, seconds: None })
         })
     }
 
-    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, bool> {
+    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, Option<bool>> {
         Box::pin(async move {
-            match BareJid::new(account) {
-                Ok(account) => self.allows(&account).await == Some(true),
-                Err(_) => false,
-            }
+            let Ok(account) = BareJid::new(account) else { return Some(false) };
+            self.allows(&account).await.ok().map(|allowed| allowed == Some(true))
         })
     }
 

@@ -85,20 +85,20 @@ impl Operator {
         };
         let clients = self.tls.prepare(settings).context("certificates")?;
         self.level.set(&config.log.level)?;
+        let mut warnings = clients.commit();
         if let Some((relay, tls, policy)) = relay {
-            tls.commit();
+            warnings.extend(tls.commit());
             relay.set_policy(policy);
         }
         if let Some((federation, tls, read, policy)) = federation {
             let before = tls.certificates();
-            read.commit();
+            warnings.extend(read.commit());
             federation.set_policy(policy);
             if tls.certificates() != before {
                 // They believe us for what we have shown them.
                 federation.reset_streams(self.reset_window());
             }
         }
-        let warnings = clients.commit();
         let mut said = format!(
             "{} certificates in use; the log's level is {}",
             self.tls.certificates().len(),

@@ -253,7 +253,7 @@ where
                 self.direct = matches!(owner, Owner::Link(_));
                 let issued = self.hub.issue(&account, owner, from, seconds);
                 // What ended its account's sessions since the login may have come before there was this one.
-                if issued.is_ok() && !self.hub.accounts.may(&account).await {
+                if issued.is_ok() && self.hub.accounts.may(&account).await == Some(false) {
                     self.hub.end(&account);
                     return Answer::Issued(Err(Status::FORBIDDEN));
                 }

@@ -76,8 +76,6 @@ impl Hub {
         pieces: Pieces,
     ) -> Arc<Self> {
         let Pieces { accounts, tls, collector, policy, entropy, clock, net } = pieces;
-        // What is read while a peer does not take its own answers would have to be kept: so nothing is (S1-L18).
-        let waiting = config.lane.max(16 * 1_024);
         let metrics = RelayMetrics::default();
         Arc::new(Self {
             waiting: Waiting::new(metrics.waiting_bytes.clone(), config.waiting),
@@ -86,7 +84,8 @@ impl Hub {
                 write_stall: config.write,
                 close: config.close,
                 out_watermark: UNWRITTEN,
-                out_limit: waiting,
+                // Not more: whoever takes no command hears no hold, and must not be read from.
+                out_limit: UNWRITTEN,
                 rate: Some(Arc::new(RateLimit::new(config.rate))),
                 ..Settings::new(clock, net)
             }),
@@ -252,11 +251,14 @@ impl Hub {
             };
             let Some(account) = account else { continue };
             // In this order, as with a URI that is issued: what ends the account's sessions from now on ends this one as well.
-            if self.accounts.may(&account).await {
-                tracing::info!(%account, "a URI of the MSRP relay was known by its seal");
-                any = true;
-            } else {
-                self.end(&account);
+            match self.accounts.may(&account).await {
+                Some(true) => {
+                    tracing::info!(%account, "a URI of the MSRP relay was known by its seal");
+                    any = true;
+                }
+                Some(false) => drop(self.end(&account)),
+                // Not for now.
+                None => self.registry.lock().disown(uri),
             }
         }
         any

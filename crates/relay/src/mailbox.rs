@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 const QUANTUM: usize = 32 * 1_024;
 /// How many bytes of frames may wait that go before everything else.
 const URGENT: usize = 256 * 1_024;
+/// So many while too much waits for all.
+const PRESSED: usize = 16 * 1_024;
 
 /// So many full lanes may wait for one connection.
 const LANES: usize = 8;
@@ -125,7 +127,8 @@ impl Mailbox {
     /// The connection is over, or its peer does not read.
     pub(crate) fn frame(&self, frame: Frame) -> Result<(), NoRoom> {
         let mut inner = self.inner.lock();
-        if inner.closed || inner.frame_bytes >= URGENT {
+        let room = if self.waiting.is_pressing() { PRESSED } else { URGENT };
+        if inner.closed || inner.frame_bytes >= room {
             return Err(NoRoom(frame));
         }
         let size = frame.size();
@@ -206,7 +209,7 @@ mod tests {
 
     use super::*;
 
-    const FLOW: Flow = Flow { source: LinkId(1), session: 1 };
+    const FLOW: Flow = Flow { source: LinkId(1), session: 1, to: None };
 
     fn data(length: usize) -> Piece {
         Piece::Data(Bytes::from(vec![0; length]))
@@ -299,6 +302,11 @@ mod tests {
         }
         assert_eq!(taken, URGENT.div_ceil(frame.size()));
         assert!(matches!(mail.take(), Some(Command::Frame(_))));
-        assert!(mail.frame(frame).is_ok());
+        assert!(mail.frame(frame.clone()).is_ok());
+        // Where too much waits for all, a few have to do.
+        let pressed = Mailbox::new(1_000, Waiting::new(Gauge::default(), 0));
+        assert!(pressed.frame(frame.clone()).is_ok());
+        let more = std::iter::repeat_with(|| pressed.frame(frame.clone())).take_while(Result::is_ok).count();
+        assert_eq!(more + 1, PRESSED.div_ceil(frame.size()));
     }
 }

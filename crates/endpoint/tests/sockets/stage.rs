@@ -89,8 +89,8 @@ impl Accounts for Known {
         Box::pin(async { None })
     }
 
-    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, bool> {
-        Box::pin(async { true })
+    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, Option<bool>> {
+        Box::pin(async { Some(true) })
     }
 
     fn failed(&self, _username: &str, _peer: IpAddr) {}

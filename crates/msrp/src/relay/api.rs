@@ -49,7 +49,8 @@ pub struct Config {
     pub transactions: usize,
     /// How many bytes of memory SENDs that wait for a response may hold, about.
     pub transaction_bytes: usize,
-    /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them.
+    /// For how long flows may be held on a connection that others share, from another relay: then the one that has been held longest is given up
+    /// for them. A sixth of the time in which none is held comes back.
     pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed.
     pub strikes: u32,
@@ -179,13 +180,15 @@ pub enum Answer {
     Issued(Result<Uri, Status>),
 }
 
-/// What keeps its order: one session's requests from one connection.
+/// What keeps its order: one session's requests from one connection to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Flow {
     /// The connection that it comes from.
     pub source: LinkId,
     /// [`Route::session`].
     pub session: u64,
+    /// The connection that it goes to; none before there is one. An owner may write to several with one URI, and each has a lane of its own.
+    pub to: Option<LinkId>,
 }
 
 /// What it costs that something waits, beside what it is.
@@ -350,7 +353,7 @@ pub enum Command {
     /// A whole frame for this connection.
     Frame(Frame),
     /// The lane of a flow that comes from this connection is full: nothing more is read until every held flow is let go. That is the
-    /// back-pressure. On a connection that is shared it lasts [`Config::patience`].
+    /// back-pressure. On a connection that is shared [`Config::patience`] limits it.
     Hold(Flow),
     /// The lane has room again, or is no more.
     Resume(Flow),

@@ -1,6 +1,7 @@
 //! AUTH: who may have a URI (RFC 4976 §6.3, §9.1; S1-L4 to S1-L6).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nuncio_sansio::{Close, Time};
 use zeroize::Zeroizing;
@@ -23,6 +24,9 @@ pub(super) enum Pending {
     Issue(Box<Head>, Option<Shown>, Arc<str>, u32),
 }
 
+/// After so long a peer that has not proven its name may try again.
+const PROVE_AGAIN: Duration = Duration::from_secs(60);
+
 /// Credentials that were right.
 pub(super) type Shown = Box<(Credentials, Secret)>;
 
@@ -34,7 +38,8 @@ impl Link {
                 if proven {
                     self.relay = head.from.first().map(|first| first.host().clone());
                 }
-                self.unproven = !proven;
+                // DNS may not have answered; the next look may find more.
+                self.unproven = (!proven).then_some(now + PROVE_AGAIN);
                 if routed {
                     self.route(head);
                 } else {
@@ -61,18 +66,18 @@ impl Link {
         // S1-06: never in clear.
         if self.tls.is_none() || self.direction == Direction::Outbound {
             self.refuse(now, &head, Status::FORBIDDEN);
-        } else if self.may_prove() && head.from.len() > 1 {
+        } else if self.may_prove(now) && head.from.len() > 1 {
             self.prove(head, false);
         } else {
             self.authenticate(now, head);
         }
     }
 
-    /// Whether the peer has shown a certificate that was not looked at yet. Once: to look for proofs of one name after another costs us more than
+    /// Whether the peer has shown a certificate that was not looked at lately. To look for proofs of one name after another costs us more than
     /// whoever names them.
-    pub(super) fn may_prove(&self) -> bool {
+    pub(super) fn may_prove(&self, now: Time) -> bool {
         let shown = self.tls.as_ref().is_some_and(|tls| !tls.peer_certificates.is_empty());
-        self.relay.is_none() && !self.unproven && shown
+        self.relay.is_none() && self.unproven.is_none_or(|until| until <= now) && shown
     }
 
     /// Has the peer proven by whose name a request comes; then goes on with it.

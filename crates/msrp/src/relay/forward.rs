@@ -112,6 +112,10 @@ impl Link {
         self.wire.write(|out| open.chunk.end(flag, out));
         self.finish_frame();
         let Some(outgoing) = self.flows.get(&open.flow) else { return };
+        // What its origin has given up, or was told of, nobody waits for.
+        if flag == Flag::Abort {
+            return;
+        }
         let range = outgoing.reporter.as_ref().and_then(|reporter| outgoing.range(open.from, reporter));
         self.begin(now, open.chunk.id(), open.flow, range);
     }
@@ -121,10 +125,11 @@ impl Link {
         let reporter = self.flows.get(&flow).and_then(|outgoing| outgoing.reporter.clone());
         let Some(reporter) = reporter else { return };
         let sent = Sent { reporter, range, source: flow.source };
-        if self.sent_bytes + sent.size() > self.config.transaction_bytes {
-            // Paths of that length are somebody's attack on our memory: what becomes of them is not followed.
-            self.silent(&sent);
-            return;
+        // Who has waited longest waits in vain, as with too many.
+        while self.sent_bytes + sent.size() > self.config.transaction_bytes {
+            let Some(oldest) = self.sent.pop_oldest() else { break };
+            self.sent_bytes -= oldest.size();
+            self.silent(&oldest);
         }
         self.sent_bytes += sent.size();
         if let Some(oldest) = self.sent.begin(now, id, sent) {
@@ -153,7 +158,9 @@ impl Link {
                 end_line(&head.id, flag, out);
             });
             self.finish_frame();
-            self.begin(now, head.id, flow, range);
+            if flag != Flag::Abort {
+                self.begin(now, head.id, flow, range);
+            }
         } else {
             if self.open.as_ref().is_some_and(|open| open.flow != flow) {
                 self.interrupt(now);
@@ -190,7 +197,9 @@ impl Link {
 
     /// RFC 4976 §6.3: a client that tries passwords at a relay behind us is cut off as well.
     fn login_behind(&mut self, now: Time, right: bool) {
-        self.forwarded_failures = if right { 0 } else { self.forwarded_failures + 1 };
+        // One right login does not make up for all wrong ones: it may be another account's.
+        let failures = self.forwarded_failures;
+        self.forwarded_failures = if right { failures.saturating_sub(1) } else { failures + 1 };
         if self.forwarded_failures >= self.config.failures && self.relay.is_none() {
             self.close(now, Closed::Failures, Close::Orderly);
         }
@@ -256,7 +265,10 @@ impl Link {
             if let Some(outgoing) = self.flows.get_mut(&flow)
                 && let Some(reporter) = outgoing.reporter.take()
             {
-                let begin = outgoing.forwarded.head.range.map_or(0, ByteRange::offset);
+                // Chunks that went before are followed by themselves, where anybody answers them.
+                let open = self.open.as_ref().filter(|open| open.flow == flow).map(|open| open.from);
+                let begun = outgoing.forwarded.head.range.map_or(0, ByteRange::offset);
+                let begin = if reporter.strict { open.unwrap_or(outgoing.offset) } else { begun };
                 let range = outgoing.range(begin, &reporter);
                 self.report(&Sent { reporter, range, source: flow.source }, Status::TIMEOUT);
             }

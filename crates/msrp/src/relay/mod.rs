@@ -24,6 +24,7 @@ mod seal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, TlsFacts};
@@ -52,6 +53,11 @@ enum Timer {
     /// Until a flow has been held for too long.
     Held,
 }
+
+/// One part in so many of the time in which nothing is held adds to the time for which something may be.
+const PATIENCE_RETURNS: u32 = 6;
+/// One part in so many of the patience is left when a flow was given up.
+const PATIENCE_MOMENT: u32 = 8;
 
 /// The frame that is being read.
 enum Reading {
@@ -90,8 +96,8 @@ pub struct Link {
     reading: Reading,
     /// The request that waits for an answer of the host.
     pending: Option<Pending>,
-    /// The peer has come under the name of a relay, and has not proven it.
-    unproven: bool,
+    /// The peer has come under the name of a relay, and has not proven it: until then it is not asked again.
+    unproven: Option<Time>,
     used: Used,
     /// SENDs that go out on this connection.
     flows: BTreeMap<Flow, Outgoing>,
@@ -105,7 +111,9 @@ pub struct Link {
     shared: bool,
     /// Flows from here whose lanes are full, and since when.
     held: BTreeMap<Flow, Time>,
-    /// Flows from here that were held for too long, and are refused until their lanes have room.
+    /// For how much longer flows may be held, and when that was so.
+    patience: (Duration, Time),
+    /// Flows from here that were given up, and are refused until their lanes have room.
     shut: BTreeSet<Flow>,
     /// How much memory `sent` holds.
     sent_bytes: usize,
@@ -143,7 +151,7 @@ impl Link {
             relay: None,
             reading: Reading::Nothing,
             pending: None,
-            unproven: false,
+            unproven: None,
             used: Used::default(),
             flows: BTreeMap::new(),
             open: None,
@@ -151,6 +159,7 @@ impl Link {
             origins: Origins::new(config.response, config.transactions),
             shared: false,
             held: BTreeMap::new(),
+            patience: (config.patience, now),
             shut: BTreeSet::new(),
             sent_bytes: 0,
             own: false,
@@ -254,7 +263,7 @@ impl Link {
     fn routed(&mut self, now: Time, head: Box<Head>, route: Result<Route, RouteError>) {
         let route = match route {
             Ok(route) => route,
-            Err(RouteError::Unproven) if self.may_prove() => {
+            Err(RouteError::Unproven | RouteError::Elsewhere) if self.may_prove(now) => {
                 self.prove(head, true);
                 return;
             }
@@ -274,7 +283,8 @@ impl Link {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
         }
-        let flow = Flow { source: self.id, session };
+        let to_link = if let Next::Link(link) = next { Some(link) } else { None };
+        let flow = Flow { source: self.id, session, to: to_link };
         if self.shut.contains(&flow) {
             self.refuse(now, &head, Status::TIMEOUT);
             return;
@@ -339,38 +349,52 @@ impl Link {
     }
 
     fn hold(&mut self, now: Time, flow: Flow) {
+        self.count_patience(now);
         self.held.entry(flow).or_insert(now);
-        // Who has only its own connection to fill slows nobody else.
-        if self.shared {
-            self.watch_held();
-        }
+        self.watch_held(now);
     }
 
-    fn resume(&mut self, flow: Flow) {
+    fn resume(&mut self, now: Time, flow: Flow) {
+        self.count_patience(now);
         self.held.remove(&flow);
         self.shut.remove(&flow);
+        self.watch_held(now);
     }
 
-    fn watch_held(&mut self) {
-        match self.held.values().min() {
-            Some(since) => self.timers.set(Timer::Held, *since + self.config.patience),
-            None => self.timers.clear(Timer::Held),
+    fn count_patience(&mut self, now: Time) {
+        let (left, counted) = self.patience;
+        let passed = now.since(counted);
+        let left = if self.held.is_empty() {
+            (left + passed / PATIENCE_RETURNS).min(self.config.patience)
+        } else {
+            left.saturating_sub(passed)
+        };
+        self.patience = (left, now);
+    }
+
+    fn watch_held(&mut self, now: Time) {
+        // Who has only its own connection to fill slows nobody else.
+        if self.shared && !self.held.is_empty() {
+            self.timers.set(Timer::Held, now + self.patience.0);
+        } else {
+            self.timers.clear(Timer::Held);
         }
     }
 
-    /// Who shares this connection has waited long enough for those who do not read.
+    /// Who shares this connection has waited long enough for whoever does not read.
     fn shut_held(&mut self, now: Time) {
-        let patience = self.config.patience;
-        let over: Vec<_> =
-            self.held.iter().filter(|(_, since)| **since + patience <= now).map(|(flow, _)| *flow).collect();
-        for flow in over {
+        self.count_patience(now);
+        let longest = self.held.iter().min_by_key(|(_, since)| **since).map(|(flow, _)| *flow);
+        if let Some(flow) = longest {
             self.held.remove(&flow);
             self.shut.insert(flow);
             if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
                 self.give_up(now, Status::TIMEOUT);
             }
+            // Whoever was held only just now has a moment to go on.
+            self.patience.0 = self.config.patience / PATIENCE_MOMENT;
         }
-        self.watch_held();
+        self.watch_held(now);
     }
 
     /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
@@ -479,7 +503,7 @@ impl Machine for Link {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
-                    Command::Resume(flow) => self.resume(flow),
+                    Command::Resume(flow) => self.resume(now, flow),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

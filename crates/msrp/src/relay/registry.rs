@@ -223,6 +223,8 @@ pub struct Registry {
     relays: BTreeMap<Host, BTreeSet<LinkId>>,
     numbers: u64,
     seal: Option<Seal>,
+    /// Sealed URIs that were revoked, until they would have expired.
+    revoked: BTreeSet<(Time, Box<str>)>,
     connects: VecDeque<(Time, Arc<str>, Hop)>,
 }
 
@@ -252,6 +254,7 @@ impl Registry {
             relays: BTreeMap::new(),
             numbers: 0,
             seal: None,
+            revoked: BTreeSet::new(),
             connects: VecDeque::new(),
         })
     }
@@ -317,13 +320,17 @@ impl Registry {
     /// An account may not use the relay any more: its URIs are void, also for what is under way. Gives the connections of its clients.
     pub fn revoke(&mut self, account: &str) -> Vec<LinkId> {
         let ids = self.accounts.get(account).cloned().unwrap_or_default();
-        let links: BTreeSet<_> = ids
-            .iter()
-            .filter_map(|id| match self.forget(id)?.owner {
-                Owner::Link(link) => Some(link),
-                Owner::Relay(_) => None,
-            })
-            .collect();
+        let mut links = BTreeSet::new();
+        for id in &ids {
+            let until = self.issued.get(id).map_or(Time::ZERO, |issued| issued.life.until());
+            let Some(issued) = self.forget(id) else { continue };
+            if let Owner::Link(link) = issued.owner {
+                links.insert(link);
+            } else if self.seal.is_some() {
+                // Its seal would speak for it when the account may use the relay again.
+                self.revoked.insert((until, id.clone()));
+            }
+        }
         links.into_iter().collect()
     }
 
@@ -352,6 +359,9 @@ impl Registry {
 
     /// Forgets what has expired. Gives the time when there is more to forget.
     pub fn purge(&mut self, now: Time) -> Option<Time> {
+        while self.revoked.first().is_some_and(|(until, _)| *until <= now) {
+            self.revoked.pop_first();
+        }
         loop {
             match self.expiry.first().cloned() {
                 Some((expires, id)) if expires <= now => drop(self.forget(&id)),
@@ -392,6 +402,8 @@ impl Registry {
             (issued.owner == owner && issued.from == from).then_some((id, issued))
         });
         if let Some((id, issued)) = same {
+            // Never for less time than it was given: its seal, or another machine, does not know of it.
+            let expires = expires.max(issued.life.until());
             self.expiry.remove(&(issued.life.until(), id.clone()));
             issued.life.renew(expires);
             self.expiry.insert((expires, id.clone()));
@@ -428,7 +440,7 @@ impl Registry {
         let seal = self.seal.as_ref()?;
         let content = Content {
             account: Arc::clone(account),
-            next: from.first()?.clone(),
+            from: from.clone(),
             expires: seal.epoch.saturating_add(expires.since_origin().as_secs()),
         };
         let id = seal.keys.seal(&self.name(), &content, entropy)?;
@@ -462,15 +474,26 @@ impl Registry {
         let Some(id) = uri.session_id().filter(|_| count < self.bounds.uris_per_account) else {
             return false;
         };
-        let owner = Owner::Relay(content.next.host().clone());
-        self.insert(id.into(), content.account, owner, content.next.into(), expires);
+        let Some(next) = content.from.first() else { return false };
+        let owner = Owner::Relay(next.host().clone());
+        self.insert(id.into(), content.account, owner, content.from, expires);
         true
+    }
+
+    /// Takes back what was adopted.
+    pub fn disown(&mut self, uri: &Uri) {
+        if let Some(id) = uri.session_id() {
+            self.forget(id);
+        }
     }
 
     fn opened_seal(&self, now: Time, uri: &Uri) -> Option<(Content, Time)> {
         let seal = self.seal.as_ref()?;
         let id = uri.session_id().filter(|id| self.is_ours(uri) && !self.issued.contains_key(*id))?;
         let content = seal.keys.open(&self.name(), id)?;
+        if self.revoked.iter().any(|(_, revoked)| &**revoked == id) {
+            return None;
+        }
         let expires = Time::ZERO + Duration::from_secs(content.expires.saturating_sub(seal.epoch));
         (expires > now).then_some((content, expires))
     }
@@ -558,9 +581,10 @@ impl Registry {
         let issued = self.issued.get_mut(id).ok_or(RouteError::Unknown)?;
         if let Some((sender, link)) = sender {
             match issued.senders.iter().find(|(known, _)| known == sender) {
-                // S1-03; a relay may have several connections.
+                // S1-03; a relay may have several connections, and has proven that they are its own.
                 Some((_, known)) if *known != link => {
-                    if self.links.get(&link).is_none_or(|link| link.relay.is_none()) {
+                    let relay = self.links.get(&link).and_then(|link| link.relay.as_ref());
+                    if relay != Some(sender.host()) {
                         return Err(RouteError::Elsewhere);
                     }
                 }

@@ -14,7 +14,8 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use nuncio_sansio::Entropy;
 use zeroize::Zeroizing;
 
-use crate::uri::Uri;
+use crate::limits::Limits;
+use crate::uri::Path;
 
 /// Octets of a nonce.
 const NONCE: usize = 24;
@@ -26,8 +27,8 @@ const FORM: u8 = 1;
 pub(super) struct Content {
     /// The account.
     pub(super) account: Arc<str>,
-    /// The URI of the relay through which its client is reached.
-    pub(super) next: Uri,
+    /// The From-Path of the AUTH: whoever comes with the same renews it, and its first URI is the way to the client.
+    pub(super) from: Path,
     /// When it expires, in seconds since 1970.
     pub(super) expires: u64,
 }
@@ -76,7 +77,7 @@ impl Content {
         out.extend_from_slice(&self.expires.to_be_bytes());
         out.extend_from_slice(&u16::try_from(self.account.len()).ok()?.to_be_bytes());
         out.extend_from_slice(self.account.as_bytes());
-        out.extend_from_slice(self.next.as_str().as_bytes());
+        out.extend_from_slice(self.from.to_string().as_bytes());
         Some(out)
     }
 
@@ -84,10 +85,10 @@ impl Content {
         let bytes = bytes.strip_prefix(&[FORM])?;
         let (expires, bytes) = bytes.split_first_chunk()?;
         let (length, bytes) = bytes.split_first_chunk()?;
-        let (account, next) = bytes.split_at_checked(u16::from_be_bytes(*length).into())?;
+        let (account, from) = bytes.split_at_checked(u16::from_be_bytes(*length).into())?;
         Some(Self {
             account: std::str::from_utf8(account).ok()?.into(),
-            next: Uri::parse(std::str::from_utf8(next).ok()?).ok()?,
+            from: Path::parse(std::str::from_utf8(from).ok()?, Limits::DEFAULT.path).ok()?,
             expires: u64::from_be_bytes(*expires),
         })
     }
@@ -98,11 +99,13 @@ mod tests {
     use nuncio_sansio::pair::Counter;
 
     use super::*;
+    use crate::uri::Uri;
 
     fn content() -> Content {
         Content {
             account: "juliet@example.org".into(),
-            next: Uri::parse("msrps://inner.example:2855/token;tcp").expect("a URI"),
+            from: Path::parse("msrps://inner.example:2855/token;tcp msrps://c.example:1/c;tcp", 2)
+                .expect("two"),
             expires: 1_800_000_000,
         }
     }
@@ -141,9 +144,10 @@ mod tests {
     fn what_is_sealed_is_read_strictly() {
         let plain = content().write().expect("short");
         assert_eq!(Content::read(&plain), Some(content()));
-        for end in 0..plain.len() - 12 {
-            assert_eq!(Content::read(&plain[..end]), None, "{end}");
+        for end in 0..plain.len() {
+            assert_ne!(Content::read(&plain[..end]), Some(content()), "{end}");
         }
+        assert_eq!(Content::read(&plain[..20]), None);
         assert_eq!(Content::read(&[&[2], &plain[1..]].concat()), None, "another form");
     }
 }

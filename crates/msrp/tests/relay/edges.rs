@@ -8,7 +8,7 @@ use nuncio_sansio::Machine as _;
 use nuncio_sansio::pair::{Counter, facts};
 
 use crate::forwarding::raw_client;
-use crate::world::World;
+use crate::world::{End, World};
 use crate::{ALICE, granted, login};
 
 const RELAY: &str = "msrps://relay.example;tcp";
@@ -189,9 +189,10 @@ fn what_comes_through_a_relay_is_not_held_for_long() {
         assert!(world.say(peer, front).is_empty());
         let now = world.now;
         let link = |world: &World| world.relays[relay].links[&source].machine().wants_bytes();
+        let End::Relay(_, to) = world.far(End::Raw(alice)) else { unreachable!("a relay") };
         let side = world.relays[relay].links.get_mut(&source).expect("there");
         // Alice was the first to get a URI.
-        side.command(now, Command::Hold(Flow { source, session: 1 }));
+        side.command(now, Command::Hold(Flow { source, session: 1, to: Some(to) }));
         world.run(9);
         assert!(!link(&world));
         world.run(1);

@@ -337,7 +337,7 @@ fn websocket_messages_are_whole_frames() {
         Head::request(Ident::new("abcd").expect("valid"), Method::Send, Path::from(uri(ALICE)), from);
     head.message_id = Some(ident("file"));
     head.content_type = Some("text/plain".into());
-    let flow = Flow { source: LinkId(2), session: 1 };
+    let flow = Flow { source: LinkId(2), session: 1, to: None };
     let pieces = [
         Piece::Head(Box::new(Forwarded { next: nuncio_msrp::relay::Next::Link(LinkId(1)), head, moved: 1 })),
         Piece::Data(random(5_000).into()),

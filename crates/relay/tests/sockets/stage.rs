@@ -49,8 +49,8 @@ impl Accounts for Known {
         Box::pin(async move { addresses.first().map(|address| account(address, "")) })
     }
 
-    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, bool> {
-        Box::pin(async move { account != "frank" })
+    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, Option<bool>> {
+        Box::pin(async move { Some(account != "frank") })
     }
 
     fn failed(&self, username: &str, _: IpAddr) {

@@ -205,6 +205,8 @@ fn a_sealed_uri_is_good_on_every_machine() {
     assert!(other.registry.adopt(at(0), &token) && other.registry.sealed(at(0), &token).is_none());
     let route = other.ask(1, 1, &[token.as_str(), far]).expect("it is known now");
     assert!(matches!(route.next, Next::Connect { .. }) && route.lives.are_over(at(300)));
+    // Whoever logs in again there keeps it as well.
+    assert_eq!(other.issue(1, host("far.example"), &from, 600), token);
     // No more than the account may have; nothing of another key; and it goes with its account.
     let second = first.registry.issue(at(0), "juliet", host("far.example"), path(&from), 600, &first.entropy);
     let mut third = machine(7, 1_000);
@@ -212,6 +214,7 @@ fn a_sealed_uri_is_good_on_every_machine() {
     assert!(!other.registry.adopt(at(0), &more) && other.registry.adopt(at(0), &second.expect("hers")));
     assert!(machine(8, 1_000).registry.sealed(at(0), &token).is_none());
     other.registry.revoke("romeo");
+    assert!(!other.registry.adopt(at(2), &token), "nor does its seal bring it back");
     assert_eq!(other.ask(2, 1, &[token.as_str(), far]).map(|route| route.next), Err(RouteError::Unknown));
     // What belongs to a connection is nobody else's business.
     let own = first.registry.issue(
@@ -238,20 +241,32 @@ fn a_relay_may_prove_itself_late() {
     };
     assert_eq!(route(&mut asked.registry, far), Err(RouteError::Unproven));
     assert_eq!(route(&mut asked.registry, "msrps://evil.example:1/x;tcp"), Err(RouteError::NotAllowed));
+    // The same for who has written on another connection before.
+    let back = path(&[token.as_str(), far]);
+    let sender = path(&["msrps://far.example:2855/peer;tcp"]);
+    asked.registry.opened(LinkId(2), None);
+    let write = |registry: &mut Registry, link| {
+        registry.route(Time::ZERO, LinkId(link), &back, &sender).map(|route| route.moved)
+    };
+    assert_eq!(write(&mut asked.registry, 2), Ok(1));
+    assert_eq!(write(&mut asked.registry, 1), Err(RouteError::Elsewhere));
+    asked.registry.proven(LinkId(1), Host::parse("evil.example").expect("a name"));
+    assert_eq!(write(&mut asked.registry, 1), Err(RouteError::Elsewhere), "another relay is not the sender");
     asked.registry.proven(LinkId(1), Host::parse("far.example").expect("a name"));
+    assert_eq!(write(&mut asked.registry, 1), Ok(1));
     assert!(matches!(route(&mut asked.registry, far), Ok(Next::Connect { .. })));
 }
 
 /// Both clients at one relay: what passes ends with either's URI.
 #[test]
 fn two_uris_live_as_long_as_the_shorter() {
-    let mut asked = Asked::new(Bounds::default());
     let (a, b) = ("msrps://a.example:1/a;tcp", "msrps://b.example:1/b;tcp");
-    for link in 1..=2 {
-        asked.registry.opened(LinkId(link), None);
-    }
     let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
     for (mine, theirs) in [(60, 120), (120, 60)] {
+        let mut asked = Asked::new(Bounds::default());
+        for link in 1..=2 {
+            asked.registry.opened(LinkId(link), None);
+        }
         let own = asked.issue(0, Owner::Link(LinkId(1)), &[a], mine);
         let other = asked.issue(0, Owner::Link(LinkId(2)), &[b], theirs);
         let to = path(&[own.as_str(), other.as_str(), b]);
