@@ -49,8 +49,8 @@ pub struct Config {
     pub transactions: usize,
     /// How many bytes of memory SENDs that wait for a response may hold, about.
     pub transaction_bytes: usize,
-    /// For how long flows may be held on a connection that others share, from another relay: then the one that has been held longest is given up
-    /// for them. A sixth of the time in which none is held comes back.
+    /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them. A receiver that takes half
+    /// a lane in this time goes on: slow is not gone.
     pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed.
     pub strikes: u32,

@@ -24,7 +24,6 @@ mod seal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, TlsFacts};
@@ -53,11 +52,6 @@ enum Timer {
     /// Until a flow has been held for too long.
     Held,
 }
-
-/// One part in so many of the time in which nothing is held adds to the time for which something may be.
-const PATIENCE_RETURNS: u32 = 6;
-/// One part in so many of the patience is left when a flow was given up.
-const PATIENCE_MOMENT: u32 = 8;
 
 /// The frame that is being read.
 enum Reading {
@@ -111,8 +105,6 @@ pub struct Link {
     shared: bool,
     /// Flows from here whose lanes are full, and since when.
     held: BTreeMap<Flow, Time>,
-    /// For how much longer flows may be held, and when that was so.
-    patience: (Duration, Time),
     /// Flows from here that were given up, and are refused until their lanes have room.
     shut: BTreeSet<Flow>,
     /// How much memory `sent` holds.
@@ -159,7 +151,6 @@ impl Link {
             origins: Origins::new(config.response, config.transactions),
             shared: false,
             held: BTreeMap::new(),
-            patience: (config.patience, now),
             shut: BTreeSet::new(),
             sent_bytes: 0,
             own: false,
@@ -349,52 +340,37 @@ impl Link {
     }
 
     fn hold(&mut self, now: Time, flow: Flow) {
-        self.count_patience(now);
         self.held.entry(flow).or_insert(now);
-        self.watch_held(now);
+        self.watch_held();
     }
 
-    fn resume(&mut self, now: Time, flow: Flow) {
-        self.count_patience(now);
+    fn resume(&mut self, flow: Flow) {
         self.held.remove(&flow);
         self.shut.remove(&flow);
-        self.watch_held(now);
+        self.watch_held();
     }
 
-    fn count_patience(&mut self, now: Time) {
-        let (left, counted) = self.patience;
-        let passed = now.since(counted);
-        let left = if self.held.is_empty() {
-            (left + passed / PATIENCE_RETURNS).min(self.config.patience)
-        } else {
-            left.saturating_sub(passed)
-        };
-        self.patience = (left, now);
-    }
-
-    fn watch_held(&mut self, now: Time) {
+    fn watch_held(&mut self) {
         // Who has only its own connection to fill slows nobody else.
-        if self.shared && !self.held.is_empty() {
-            self.timers.set(Timer::Held, now + self.patience.0);
-        } else {
-            self.timers.clear(Timer::Held);
+        match self.held.values().min().filter(|_| self.shared) {
+            Some(since) => self.timers.set(Timer::Held, *since + self.config.patience),
+            None => self.timers.clear(Timer::Held),
         }
     }
 
-    /// Who shares this connection has waited long enough for whoever does not read.
+    /// Who shares this connection has waited long enough for those who do not read.
     fn shut_held(&mut self, now: Time) {
-        self.count_patience(now);
-        let longest = self.held.iter().min_by_key(|(_, since)| **since).map(|(flow, _)| *flow);
-        if let Some(flow) = longest {
+        let patience = self.config.patience;
+        let over: Vec<_> =
+            self.held.iter().filter(|(_, since)| **since + patience <= now).map(|(flow, _)| *flow).collect();
+        for flow in over {
             self.held.remove(&flow);
             self.shut.insert(flow);
             if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
                 self.give_up(now, Status::TIMEOUT);
             }
-            // Whoever was held only just now has a moment to go on.
-            self.patience.0 = self.config.patience / PATIENCE_MOMENT;
         }
-        self.watch_held(now);
+        self.watch_held();
     }
 
     /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
@@ -503,7 +479,7 @@ impl Machine for Link {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
-                    Command::Resume(flow) => self.resume(now, flow),
+                    Command::Resume(flow) => self.resume(flow),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }
