@@ -13,7 +13,6 @@ use nuncio_net::{Security, Wants, dial as dialing, drive};
 use nuncio_sansio::TlsFacts;
 use tokio::net::TcpStream;
 
-use crate::accounts::Boxed;
 use crate::host::LinkHost;
 use crate::hub::Hub;
 use crate::metrics::Why;
@@ -189,25 +188,22 @@ impl Hub {
         })
     }
 
-    // Boxed here, where it is known what it is made of: whoever awaits it would have to look through all of that to know that it can be sent.
-    fn prove<'a>(
-        &'a self,
-        claim: &'a Claim,
-        facts: &'a TlsFacts,
+    async fn prove(
+        &self,
+        claim: &Claim,
+        facts: &TlsFacts,
         fixed: bool,
         endpoint: Option<(Domain, u16)>,
-    ) -> Boxed<'a, Judgement> {
-        Box::pin(async move {
-            let evidence = match &self.collector {
-                Some(collector) if !fixed => {
-                    let wants = Wants { dns: true, posh: false, endpoint };
-                    collector.collect(claim, Some(facts), &wants).await
-                }
-                // The operator has said where it is, or DNS cannot be asked: then it has no say.
-                _ => evidence::of(Some(facts)),
-            };
-            judge(claim, &evidence, &self.policy.load(), SystemTime::now().into())
-        })
+    ) -> Judgement {
+        let evidence = match &self.collector {
+            Some(collector) if !fixed => {
+                let wants = Wants { dns: true, posh: false, endpoint };
+                collector.collect(claim, Some(facts), &wants).await
+            }
+            // The operator has said where it is, or DNS cannot be asked: then it has no say.
+            _ => evidence::of(Some(facts)),
+        };
+        judge(claim, &evidence, &self.policy.load(), SystemTime::now().into())
     }
 
     /// Whether the server that we have connected to is who its URI says. What proves it, for the log.

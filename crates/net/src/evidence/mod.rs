@@ -14,6 +14,7 @@ mod steps;
 mod tests;
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,22 +113,31 @@ impl Collector {
 
     /// Collects what is wanted for a claim about a stream with these facts; without facts, a stream in plaintext. Always ends, within the time that the
     /// resolver and the client allow; what failed is in the evidence as such.
-    pub async fn collect(&self, claim: &Claim, tls: Option<&TlsFacts>, wants: &Wants) -> Evidence {
-        let mut evidence = of(tls);
-        let dns = async {
-            if !wants.dns || !self.validates() {
-                return None;
-            }
-            Some(Box::pin(self.dns(claim, wants.endpoint.as_ref())).await)
-        };
-        let posh = async {
-            if !wants.posh {
-                return None;
-            }
-            Box::pin(self.posh(&claim.remote, claim.service)).await
-        };
-        (evidence.dns, evidence.posh) = tokio::join!(dns, posh);
-        evidence
+    pub fn collect<'a>(
+        &'a self,
+        claim: &'a Claim,
+        tls: Option<&'a TlsFacts>,
+        wants: &'a Wants,
+    ) -> Pin<Box<dyn Future<Output = Evidence> + Send + 'a>> {
+        // Without its type: whoever awaits it would have to look through all that a resolver is made of to know that it can be sent, and the
+        // compiler follows no further than so deep.
+        Box::pin(async move {
+            let mut evidence = of(tls);
+            let dns = async {
+                if !wants.dns || !self.validates() {
+                    return None;
+                }
+                Some(self.dns(claim, wants.endpoint.as_ref()).await)
+            };
+            let posh = async {
+                if !wants.posh {
+                    return None;
+                }
+                self.posh(&claim.remote, claim.service).await
+            };
+            (evidence.dns, evidence.posh) = tokio::join!(dns, posh);
+            evidence
+        })
     }
 }
 
