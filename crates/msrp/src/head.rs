@@ -20,14 +20,17 @@ pub enum Method {
     Auth,
     /// `NICKNAME` reserves a name in a room (RFC 7701).
     Nickname,
-    /// Another one, upper-case letters: answered with 501 by an endpoint, forwarded by a relay.
+    /// Another one, upper-case letters and `_`: answered with 501 by an endpoint, forwarded by a relay.
     Other(Box<str>),
 }
 
 impl Method {
-    /// Reads upper-case letters.
+    /// Reads upper-case letters; and `_` among them, which the grammar does not have and the file transfers of Blink do (`FILE_OFFSET`).
     pub fn parse(text: &str) -> Option<Self> {
-        let good = !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+        let letter = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
+        let good = text.len() <= 32
+            && text.starts_with(|first: char| first.is_ascii_uppercase())
+            && text.bytes().all(letter);
         good.then(|| match text {
             "SEND" => Self::Send,
             "REPORT" => Self::Report,

@@ -332,6 +332,9 @@ impl Link {
 
     /// What follows of the SEND that is being read does not pass: its next hop and its previous one are told, the rest is read and dropped.
     fn give_up(&mut self, now: Time, status: Status) {
+        if !matches!(self.reading, Reading::Send(_)) {
+            return;
+        }
         let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Swallow) else { return };
         self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
         if let Some(response) = passing.response {
@@ -429,10 +432,8 @@ impl Link {
             return;
         }
         self.closing = true;
-        // What is on its way in will not be complete: its next hop is told.
-        if let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Nothing) {
-            self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
-        }
+        // What is on its way in will not be complete: its next hop is told, and so is its sender, if there is still somebody.
+        self.give_up(now, Status::TIMEOUT);
         self.fail_all(now);
         self.pending = None;
         self.timers.clear_all();
@@ -480,6 +481,11 @@ impl Machine for Link {
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
                     Command::Resume(flow) => self.resume(flow),
+                    Command::Lost(flow) => {
+                        if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
+                            self.give_up(now, Status::TIMEOUT);
+                        }
+                    }
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

@@ -8,7 +8,7 @@ use nuncio_endpoint::msrp::{Path, Scheme, Uri};
 use serde_json::{Value, json};
 
 use super::cli::Check;
-use super::{fingerprints, password, relay, roots, unseen, wrong};
+use super::{fingerprints, password, read_text, relay, roots, unseen, wrong};
 
 pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
     let subject = subject(&given)?;
@@ -44,7 +44,7 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
     let mut subject = match (&given.sdp, &given.target) {
         (Some(file), _) => {
             let bad = |why: String| wrong(format!("{}: {why}", file.display()));
-            let text = std::fs::read_to_string(file).map_err(|error| bad(error.to_string()))?;
+            let text = read_text(file)?;
             let peer = Peer::from_sdp(&text).map_err(|error| bad(error.to_string()))?;
             Subject {
                 accepts: Some(peer.accepts),

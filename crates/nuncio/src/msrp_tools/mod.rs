@@ -82,9 +82,7 @@ fn password(secret: &Secret) -> anyhow::Result<(Zeroizing<String>, Option<String
         let (first, rest) = all.split_once('\n').unwrap_or((&all, ""));
         (first.to_owned(), Some(rest.to_owned()))
     } else if let Some(path) = &secret.password_file {
-        let all = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        let all = Zeroizing::new(read_text(path)?);
         (all.lines().next().unwrap_or_default().to_owned(), None)
     } else {
         let found = std::env::var(PASSWORD).map_err(|_| {
@@ -97,6 +95,17 @@ fn password(secret: &Secret) -> anyhow::Result<(Zeroizing<String>, Option<String
         return Err(wrong("the password is empty"));
     }
     Ok((found, rest))
+}
+
+/// A short file of text: a password, an SDP.
+fn read_text(path: &std::path::Path) -> anyhow::Result<String> {
+    let mut all = String::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut all));
+    read.map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    if all.len() as u64 > MOST {
+        return Err(wrong(format!("{}: there is more than {MOST} bytes in it", path.display())));
+    }
+    Ok(all)
 }
 
 fn read_all() -> anyhow::Result<String> {

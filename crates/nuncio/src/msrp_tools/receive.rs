@@ -109,6 +109,10 @@ fn tell(given: &Receive, invitation: &Invitation) -> anyhow::Result<()> {
 
 /// Writes a file whole or not at all, for nobody else to read. It is made under a name that nobody knows before, so that nobody has it open already.
 fn hide(file: &Path, text: &str) -> std::io::Result<()> {
+    // To rename over a device or a link would take it away from everybody.
+    if file.symlink_metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(std::io::Error::other("there is something that is no regular file"));
+    }
     let folder =
         file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let part = folder.join(format!(".nuncio-{}.part", OsEntropy.token()));
@@ -290,5 +294,9 @@ mod tests {
         assert!(hide(&taken, "a secret").is_err());
         assert!(hide(&taken.join("missing").join("bob.sdp"), "a secret").is_err());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        // What is no file stays what it is.
+        let link = folder.path().join("link.sdp");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert!(hide(&link, "a secret").is_err() && link.symlink_metadata().unwrap().is_symlink());
     }
 }

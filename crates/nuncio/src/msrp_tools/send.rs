@@ -16,7 +16,9 @@ use serde_json::json;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cli::Send;
-use super::{config, fingerprints, media_type, password, read_all, route, safe_name, unseen, wrong};
+use super::{
+    config, fingerprints, media_type, password, read_all, read_text, route, safe_name, unseen, wrong,
+};
 
 /// Nobody waits longer: ten years, in seconds.
 const FOREVER: u64 = 315_360_000;
@@ -136,8 +138,7 @@ fn envelope(given: &Send) -> anyhow::Result<Cpim> {
 fn peer(given: &Send) -> anyhow::Result<Peer> {
     let mut peer = match (&given.to_sdp, &given.to) {
         (Some(file), _) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|error| wrong(format!("{}: {error}", file.display())))?;
+            let text = read_text(file)?;
             Peer::from_sdp(&text).map_err(|error| wrong(format!("{}: {error}", file.display())))?
         }
         (None, Some(path)) => {
@@ -180,6 +181,11 @@ fn items(given: &Send, piped: Option<String>) -> anyhow::Result<Vec<Item>> {
 
 fn item(path: &Path, kind: Option<&str>) -> anyhow::Result<Item> {
     let kind = kind.unwrap_or_else(|| media_type(path));
+    // Of anything else nobody knows how long it is before it has ended.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        let what = path.display();
+        return Err(wrong(format!("{what}: it is no regular file; save it to one, and send that")));
+    }
     let message = Outgoing::file(kind, path)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?
         .field(disposition(path)?);
