@@ -98,7 +98,7 @@ fn password(secret: &Secret) -> anyhow::Result<(Zeroizing<String>, Option<String
 }
 
 /// A short file of text: a password, an SDP.
-fn read_text(path: &std::path::Path) -> anyhow::Result<String> {
+fn read_text(path: &Path) -> anyhow::Result<String> {
     let mut all = String::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut all));
     read.map_err(|error| wrong(format!("{}: {error}", path.display())))?;
