@@ -140,10 +140,6 @@ impl LinkHost {
             }
             Put::Closed(piece) => {
                 self.hub.undelivered(&piece, &self.mail, Status::TIMEOUT);
-                if !matches!(piece, Piece::Head(_)) {
-                    // It would answer 200 for what nobody has got.
-                    self.mail.order(Command::Lost(flow));
-                }
                 true
             }
         };

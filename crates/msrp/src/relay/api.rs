@@ -357,8 +357,6 @@ pub enum Command {
     Hold(Flow),
     /// The lane has room again, or is no more.
     Resume(Flow),
-    /// The connection is over to which a flow goes: what follows of its SEND is dropped, and its sender is told.
-    Lost(Flow),
     /// Closes the connection: its account was disabled, the server stops.
     Close,
 }

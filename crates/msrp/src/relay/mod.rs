@@ -481,11 +481,6 @@ impl Machine for Link {
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
                     Command::Resume(flow) => self.resume(flow),
-                    Command::Lost(flow) => {
-                        if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
-                            self.give_up(now, Status::TIMEOUT);
-                        }
-                    }
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

@@ -191,26 +191,6 @@ fn a_receiver_that_does_not_read_is_given_up_for_others() {
     assert_eq!(last(&mut world, "ffff").as_deref(), Some("200"));
 }
 
-/// S1-L11: where the connection has gone on which a SEND goes, nobody is told 200 for what is dropped.
-#[test]
-fn what_cannot_go_on_is_not_acknowledged() {
-    for (field, wanted) in WISHES {
-        let mut world = World::default();
-        let relay = world.relay("relay.example");
-        let (client, token) = raw_client(&mut world, relay, "alice", ALICE);
-        let (foreign, source) = world.raw(relay, None);
-        assert!(world.say(foreign, begun("aaaa", &format!("{token} {ALICE}"), PEER, field)).is_empty());
-        let End::Relay(_, to) = world.far(End::Raw(client)) else { unreachable!("a relay") };
-        let now = world.now;
-        let side = world.relays[relay].links.get_mut(&source).expect("there");
-        side.command(now, Command::Lost(Flow { source, session: 1, to: Some(LinkId(77)) }));
-        side.command(now, Command::Lost(Flow { source, session: 1, to: Some(to) }));
-        world.run(0);
-        assert_eq!(taken(&mut world, foreign), vec!["408"; usize::from(wanted)], "{field}");
-        assert!(world.say(foreign, ", second part\r\n-------aaaa$\r\n").is_empty(), "{field}");
-    }
-}
-
 /// The file transfers of Blink begin with a method that the grammar of RFC 4975 does not have. It passes, as other unknown ones do (S1-L17).
 #[test]
 fn blinks_method_passes() {
