@@ -1,7 +1,8 @@
 //! XEP-0215 External Service Discovery: the MSRP relay beside the server, with credentials that are good for a while.
 //!
-//! A username is the second at which it ends, a colon, and the account; its password is a code over it by a secret of the server. So whoever
-//! has the secret can tell what is right without having kept anything, and the account's own password is never shown to the relay.
+//! A username is the second at which it ends, a colon, and the account; its password is a code over it and the account's generation by a secret
+//! of the server. So whoever has the secret can tell what is right without having kept anything, the account's own password is never shown to
+//! the relay, and what was given out ends with the account, its password, or its being enabled.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use nuncio_router::clock::stamp;
 use nuncio_router::facts::{AccountDisabled, AccountRemoved};
-use nuncio_router::points::{Handler, Listener};
+use nuncio_router::points::{Handler, Listener, failed};
 use nuncio_router::stream::sasl::Hash;
 use nuncio_router::{Ask, At, ConfigError, Cx, Extension, Host, Reply, Router, Step, Xep};
 use nuncio_xmpp::error::{Condition, StanzaError};
@@ -44,8 +45,8 @@ pub struct Relay {
     pub ports: Vec<(u16, &'static str)>,
     /// For how long credentials are good.
     pub good: Duration,
-    /// Ends what an account has begun there.
-    pub end: Box<dyn Fn(&BareJid) + Send + Sync>,
+    /// Ends what an account has begun there. Gives how many connections that were.
+    pub end: Box<dyn Fn(&BareJid) -> usize + Send + Sync>,
 }
 
 /// The service type of MSRP relays.
@@ -58,35 +59,51 @@ const PURPOSE: &str = "credentials of the MSRP relay";
 pub struct Pass {
     /// The second at which they end, a colon, the account.
     pub username: String,
-    /// A code over that.
+    /// A code over that and the account's generation.
     pub password: String,
     /// When they end.
     pub expires: Timestamp,
 }
 
 impl Pass {
-    /// New ones. Their end is cut to whole seconds.
-    pub fn new(router: &Router, account: &BareJid, good: Duration) -> Self {
+    /// New ones. Their end is cut to whole seconds. `generation`: [`Router::generation`].
+    pub fn new(router: &Router, account: &BareJid, generation: u64, good: Duration) -> Self {
         let good = SignedDuration::try_from(good).unwrap_or(SignedDuration::MAX);
         let expires = router.now().saturating_add(good).unwrap_or(Timestamp::MAX).as_second();
-        Self::of(router, account, expires)
+        Named { account: account.clone(), expires }.pass(router, generation)
     }
+}
 
-    fn of(router: &Router, account: &BareJid, expires: i64) -> Self {
-        let username = format!("{expires}:{account}");
-        let code = Hash::Sha256.hmac(&router.secret_for(PURPOSE), &[username.as_bytes()]);
-        let expires = Timestamp::from_second(expires).unwrap_or(Timestamp::MAX);
-        Self { password: STANDARD.encode(&*code), username, expires }
-    }
+/// What a username says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Whose credentials they would be. Whether there is such an account is for the caller to see.
+    pub account: BareJid,
+    /// The second at which they end, or have ended.
+    pub expires: i64,
+}
 
-    /// The account that a username names, and the credentials as they would have to be. None if it is no such username. Whether they have ended
-    /// and whether there is such an account, is for the caller to see.
-    pub fn read(router: &Router, username: &str) -> Option<(BareJid, Self)> {
+impl Named {
+    /// None if it is no such username.
+    pub fn read(username: &str) -> Option<Self> {
         let (expires, account) = username.split_once(':')?;
         let account = BareJid::new(account).ok().filter(|account| account.local().is_some())?;
-        let pass = Self::of(router, &account, expires.parse().ok()?);
+        let named = Self { account, expires: expires.parse().ok()? };
         // Written in the one form that was given out.
-        (pass.username == username).then_some((account, pass))
+        (named.username() == username).then_some(named)
+    }
+
+    fn username(&self) -> String {
+        format!("{}:{}", self.expires, self.account)
+    }
+
+    /// The credentials as they have to be in this generation of the account.
+    pub fn pass(&self, router: &Router, generation: u64) -> Pass {
+        let username = self.username();
+        let code =
+            Hash::Sha256.hmac(&router.secret_for(PURPOSE), &[username.as_bytes(), &generation.to_be_bytes()]);
+        let expires = Timestamp::from_second(self.expires).unwrap_or(Timestamp::MAX);
+        Pass { password: STANDARD.encode(&*code), username, expires }
     }
 }
 
@@ -99,14 +116,19 @@ fn asker(ask: &Ask) -> Result<BareJid, StanzaError> {
 }
 
 /// The relay's services, each with credentials, as far as `wanted` says.
-fn services(cx: &Cx<'_>, account: &BareJid, wanted: impl Fn(&Relay, u16) -> bool) -> Vec<Builder> {
-    let Some(relay) = cx.router.beside::<Relay>() else { return Vec::new() };
+async fn services(
+    cx: &Cx<'_>,
+    account: &BareJid,
+    wanted: impl Fn(&Relay, u16) -> bool,
+) -> Result<Vec<Builder>, StanzaError> {
+    let Some(relay) = cx.router.beside::<Relay>() else { return Ok(Vec::new()) };
+    let generation = cx.router.generation(account).await.map_err(|fault| failed(&fault))?;
     let mut found = Vec::new();
     for (port, transport) in &relay.ports {
         if !wanted(&relay, *port) {
             continue;
         }
-        let pass = Pass::new(cx.router, account, relay.good);
+        let pass = Pass::new(cx.router, account, generation, relay.good);
         let service = Builder::new("service", ns::EXTDISCO)
             .attr("type", MSRP)
             .attr("host", &relay.host)
@@ -118,7 +140,7 @@ fn services(cx: &Cx<'_>, account: &BareJid, wanted: impl Fn(&Relay, u16) -> bool
             .attr("expires", stamp(pass.expires));
         found.push(service);
     }
-    found
+    Ok(found)
 }
 
 struct Services;
@@ -128,7 +150,7 @@ impl Handler for Services {
         let account = asker(&ask)?;
         let kind = ask.payload()?.attr("type");
         let all = if kind.as_deref().is_none_or(|kind| kind == MSRP) {
-            services(cx, &account, |_, _| true)
+            services(cx, &account, |_, _| true).await?
         } else {
             Vec::new()
         };
@@ -153,6 +175,7 @@ impl Handler for Credentials {
             services(cx, &account, |relay, at| {
                 relay.host.eq_ignore_ascii_case(&host) && port.is_none_or(|port| port == at)
             })
+            .await?
         } else {
             Vec::new()
         };
@@ -167,9 +190,9 @@ impl Handler for Credentials {
 struct Ended;
 
 impl Ended {
-    fn end(step: &Step<'_>, account: &BareJid) {
+    fn end(step: &mut Step<'_>, account: &BareJid) {
         if let Some(relay) = step.cx().router.beside::<Relay>() {
-            (relay.end)(account);
+            step.ended += (relay.end)(account);
         }
     }
 }

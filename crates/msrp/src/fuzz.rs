@@ -272,7 +272,14 @@ fn relay_run(data: &[u8], cut: usize) -> (Vec<u8>, Vec<String>) {
     registry.opened(LinkId(2), None);
     let mut issued = String::new();
     if let Ok(client) = Uri::parse(PEER) {
-        let uri = registry.issue(Time::ZERO, "alice", Owner::Link(LinkId(2)), client.into(), 60, &*entropy);
+        let uri = registry.issue(
+            Time::ZERO,
+            &relay::Holder::new("alice", 0),
+            Owner::Link(LinkId(2)),
+            client.into(),
+            60,
+            &*entropy,
+        );
         issued = uri.map(|uri| uri.to_string()).unwrap_or_default();
     }
     // The word for a relay's URI becomes the one that was issued, every other time.

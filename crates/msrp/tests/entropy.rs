@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nuncio_msrp::relay::{Bounds, LinkId, Owner, Registry};
+use nuncio_msrp::relay::{Bounds, Holder, LinkId, Owner, Registry};
 use nuncio_msrp::{Ident, Scheme, Transport, Uri};
 use nuncio_sansio::pair::Counter;
 use nuncio_sansio::{Entropy, Time};
@@ -39,7 +39,7 @@ fn issued(account: &str, seconds: u32, entropy: &dyn Entropy) -> String {
     registry.opened(LinkId(1), None);
     let client = Uri::parse("msrps://client.example:1/abc;tcp").expect("a URI");
     let uri = registry
-        .issue(Time::ZERO, account, Owner::Link(LinkId(1)), client.into(), seconds, entropy)
+        .issue(Time::ZERO, &Holder::new(account, 0), Owner::Link(LinkId(1)), client.into(), seconds, entropy)
         .expect("the first");
     uri.session_id().expect("a session").to_owned()
 }

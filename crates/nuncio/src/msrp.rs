@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nuncio_dna::Policy;
-use nuncio_extensions::external_services::{self, Pass};
+use nuncio_extensions::external_services::{self, Named};
 use nuncio_net::tls::{HostFiles, PairFiles, Peers, TlsSettings};
 use nuncio_net::{Clock, Collector, Listener, NetMetrics, OsEntropy, Rate, TlsHosts};
 use nuncio_relay::{
-    Account, Accounts, Algorithm, Bounds, Boxed, Expires, Parts, Relay, RelayConfig, SealKeys,
+    Account, Accounts, Algorithm, Bounds, Boxed, Expires, Holder, Parts, Relay, RelayConfig, SealKeys,
 };
 use nuncio_router::Router;
 use nuncio_router::store::Fault;
@@ -184,11 +184,7 @@ pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
         host,
         ports,
         good: Duration::from_secs(config.msrp.credentials_seconds.into()),
-        end: Box::new(move |account| {
-            if let Some(relay) = known.upgrade() {
-                relay.end(account.as_str());
-            }
-        }),
+        end: Box::new(move |account| known.upgrade().map_or(0, |relay| relay.end(account.as_str()))),
     }));
     Ok(Running { relay, tls })
 }
@@ -197,28 +193,34 @@ pub(crate) fn start(needs: Needs<'_>) -> anyhow::Result<Running> {
 struct Ours(Arc<Router>);
 
 impl Ours {
-    /// Whether an account may use the relay; none if there is none.
-    async fn allows(&self, account: &BareJid) -> Result<Option<bool>, Fault> {
-        let known = self.0.account(account).await.inspect_err(|fault| {
+    /// An account as it is now, and whether it may use the relay; none if there is none.
+    async fn holder(&self, account: &BareJid) -> Result<Option<(Holder, bool)>, Fault> {
+        let router = &self.0;
+        let found = async {
+            // In this order: an account that is made anew or disabled in between is found with the generation that has just begun.
+            let known = router.account(account).await?.filter(|known| !known.deleting);
+            let generation = router.generation(account).await?;
+            Ok(known.map(|known| (Holder::new(account.as_str(), generation), !known.disabled)))
+        };
+        found.await.inspect_err(|fault| {
             tracing::error!(%account, %fault, "the store failed where the MSRP relay asked for an account");
-        })?;
-        Ok(known.filter(|known| !known.deleting).map(|known| !known.disabled))
+        })
     }
 }
 
 impl Accounts for Ours {
     fn by_name<'a>(&'a self, username: &'a str, peer: IpAddr) -> Boxed<'a, Option<Account>> {
         Box::pin(async move {
-            let (account, pass) = Pass::read(&self.0, username)?;
+            let named = Named::read(username)?;
             if self.0.is_throttled(peer) {
-                tracing::info!(%account, %peer, "a login at the MSRP relay was refused: too many failures");
+                tracing::info!(account = %named.account, %peer, "a login at the MSRP relay was refused: too many failures");
                 return None;
             }
-            let left = pass.expires.as_second().saturating_sub(self.0.now().as_second());
+            let left = named.expires.saturating_sub(self.0.now().as_second());
             let seconds = u32::try_from(left).ok().filter(|left| *left > 0)?;
-            let allowed = self.allows(&account).await.ok()??;
-            let password = Zeroizing::new(pass.password);
-            Some(Account { name: account.as_str().into(), password, allowed, seconds: Some(seconds) })
+            let (holder, allowed) = self.holder(&named.account).await.ok()??;
+            let password = Zeroizing::new(named.pass(&self.0, holder.generation).password);
+            Some(Account { holder, password, allowed, seconds: Some(seconds) })
         })
     }
 
@@ -232,17 +234,18 @@ impl Accounts for Ours {
             }
             // Of several nobody can say which is meant: AUTH names none.
             let [account] = ours.as_slice() else { return None };
-            let allowed = self.allows(account).await.ok()??;
+            let (holder, allowed) = self.holder(account).await.ok()??;
             // Nobody can know it, and nobody is asked for it.
             let password = Zeroizing::new(OsEntropy.token());
-            Some(Account { name: account.as_str().into(), password, allowed, seconds: None })
+            Some(Account { holder, password, allowed, seconds: None })
         })
     }
 
-    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, Option<bool>> {
+    fn may<'a>(&'a self, holder: &'a Holder) -> Boxed<'a, Option<bool>> {
         Box::pin(async move {
-            let Ok(account) = BareJid::new(account) else { return Some(false) };
-            self.allows(&account).await.ok().map(|allowed| allowed == Some(true))
+            let Ok(account) = BareJid::new(&holder.name) else { return Some(false) };
+            let found = self.holder(&account).await.ok()?;
+            Some(found.is_some_and(|(now, allowed)| allowed && now == *holder))
         })
     }
 

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 
-pub use nuncio_msrp::relay::Account;
+pub use nuncio_msrp::relay::{Account, Holder};
 
 /// A boxed future.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,9 +19,9 @@ pub trait Accounts: Send + Sync + 'static {
     /// clients vouches for it.
     fn by_certificate<'a>(&'a self, addresses: &'a [String]) -> Boxed<'a, Option<Account>>;
 
-    /// Whether an account, by the name of [`Account`], may use the relay now; none if that cannot be found out. Asked once more when a URI was
-    /// issued.
-    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, Option<bool>>;
+    /// Whether an account may use the relay now, and is still of this generation; none if that cannot be found out. Asked once more when a URI
+    /// was issued, and when one is known by its seal only.
+    fn may<'a>(&'a self, holder: &'a Holder) -> Boxed<'a, Option<bool>>;
 
     /// Somebody at this address has named this user and did not know the password. Not told of what comes through a relay that has proven its name: its address is that of
     /// many (RFC 4976 §6.3).

@@ -249,12 +249,14 @@ where
                 };
                 self.account(found)
             }
-            Question::Issue { account, owner, from, seconds } => {
+            Question::Issue { holder, owner, from, seconds } => {
                 self.direct = matches!(owner, Owner::Link(_));
-                let issued = self.hub.issue(&account, owner, from, seconds);
+                let issued = self.hub.issue(&holder, owner, from, seconds);
                 // What ended its account's sessions since the login may have come before there was this one.
-                if issued.is_ok() && self.hub.accounts.may(&account).await == Some(false) {
-                    self.hub.end(&account);
+                if let Ok(uri) = &issued
+                    && self.hub.accounts.may(&holder).await == Some(false)
+                {
+                    self.hub.disown(uri);
                     return Answer::Issued(Err(Status::FORBIDDEN));
                 }
                 Answer::Issued(issued)

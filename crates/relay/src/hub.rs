@@ -17,7 +17,7 @@ use nuncio_sansio::{Entropy, Time};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Holder};
 use crate::config::RelayConfig;
 use crate::mailbox::{Left, Mailbox, NoRoom, Waiting};
 use crate::metrics::{self, RelayMetrics};
@@ -245,31 +245,41 @@ impl Hub {
         let mut any = false;
         for uri in to.uris().iter().take(2) {
             let now = self.clock.now();
-            let account = {
+            let holder = {
                 let mut registry = self.registry.lock();
                 registry.sealed(now, uri).filter(|_| registry.adopt(now, uri))
             };
-            let Some(account) = account else { continue };
+            let Some(holder) = holder else { continue };
             // In this order, as with a URI that is issued: what ends the account's sessions from now on ends this one as well.
-            match self.accounts.may(&account).await {
-                Some(true) => {
-                    tracing::info!(%account, "a URI of the MSRP relay was known by its seal");
-                    any = true;
-                }
-                Some(false) => drop(self.end(&account)),
-                // Not for now.
-                None => self.registry.lock().disown(uri),
+            if self.accounts.may(&holder).await == Some(true) {
+                tracing::info!(account = %holder.name, "a URI of the MSRP relay was known by its seal");
+                any = true;
+            } else {
+                self.disown(uri);
             }
         }
         any
     }
 
     /// A URI for an account.
-    pub(crate) fn issue(&self, account: &str, owner: Owner, from: Path, seconds: u32) -> Result<Uri, Status> {
+    pub(crate) fn issue(
+        &self,
+        holder: &Holder,
+        owner: Owner,
+        from: Path,
+        seconds: u32,
+    ) -> Result<Uri, Status> {
         let mut registry = self.registry.lock();
-        let issued = registry.issue(self.clock.now(), account, owner, from, seconds, &*self.entropy);
+        let issued = registry.issue(self.clock.now(), holder, owner, from, seconds, &*self.entropy);
         self.count_uris(&registry);
         issued
+    }
+
+    /// Takes a URI back.
+    pub(crate) fn disown(&self, uri: &Uri) {
+        let mut registry = self.registry.lock();
+        registry.disown(uri);
+        self.count_uris(&registry);
     }
 
     /// An account may not use the relay any more: its URIs are void, and the connections of its clients end. Gives how many.

@@ -20,7 +20,7 @@ mod out;
 mod relay;
 mod websocket;
 
-pub use accounts::{Account, Accounts, Boxed};
+pub use accounts::{Account, Accounts, Boxed, Holder};
 pub use config::RelayConfig;
 pub use metrics::{Login, RelayMetrics, Route, Way, Why};
 pub use nuncio_msrp::digest::Algorithm;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use nuncio_sansio::Entropy;
-use nuncio_store::{Fault, Table};
+use nuncio_store::{Batch, Fault, Table};
 use nuncio_stream::sasl::{Hash, Keys, KeysError, SaslCondition};
 use nuncio_xmpp::error::{StreamCondition, StreamError};
 use nuncio_xmpp::jid::BareJid;
@@ -24,6 +24,8 @@ use crate::router::Router;
 
 /// The key of an account's row.
 const ROW: &[u8] = b"account";
+/// The key of the row with its generation.
+const GENERATION: &[u8] = b"generation";
 
 /// What is known of an account beside its keys.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -98,6 +100,25 @@ impl Router {
         Ok(self.shapes().accounts.get(of.as_str(), ROW).await?.and_then(|row| read(of, &row)))
     }
 
+    /// The generation of an account: a random number that is another one after the account was made, disabled or given a password. What was given
+    /// out for one generation (credentials, sealed addresses) is void in all others. Zero where there is no account, or one from before there were
+    /// generations.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub async fn generation(&self, of: &BareJid) -> Result<u64, Fault> {
+        let row = self.shapes().accounts.get(of.as_str(), GENERATION).await?;
+        let bytes = row.and_then(|row| <[u8; 8]>::try_from(&row[..]).ok());
+        Ok(bytes.map_or(0, u64::from_be_bytes))
+    }
+
+    /// Has an account begin a new generation.
+    fn renew(&self, batch: &mut Batch, jid: &BareJid) {
+        let mut generation = vec![0; 8];
+        self.entropy().fill(&mut generation);
+        batch.put(&self.shapes().accounts, jid.as_str(), GENERATION, generation);
+    }
+
     /// An account with all that is kept in memory of it; none if there is none.
     pub(crate) async fn everything(&self, of: &BareJid) -> Result<Option<Everything>, Fault> {
         let (accounts, offline) = (self.shapes().accounts.clone(), self.shapes().offline.clone());
@@ -170,6 +191,7 @@ impl Router {
         let mut batch = self.store().batch();
         batch.check(&self.shapes().accounts, jid.as_str(), ROW, None);
         batch.put(&self.shapes().accounts, jid.as_str(), ROW, row(&account));
+        self.renew(&mut batch, jid);
         for keys in &keys {
             let key = keys.hash().as_str().as_bytes();
             batch.put(&self.shapes().credentials, jid.as_str(), key, keys.to_text().as_bytes().to_vec());
@@ -184,7 +206,7 @@ impl Router {
         }
     }
 
-    /// Sets a new password. Sessions go on.
+    /// Sets a new password. Sessions go on; what was given out for logins elsewhere ([`Router::generation`]) is void.
     ///
     /// # Errors
     /// See [`AccountError`].
@@ -205,6 +227,7 @@ impl Router {
                 let key = keys.hash().as_str().as_bytes();
                 batch.put(&self.shapes().credentials, jid.as_str(), key, keys.to_text().as_bytes().to_vec());
             }
+            self.renew(&mut batch, jid);
             step.commit(batch);
             step.fact(&PasswordChanged { account: jid.clone() });
             Ok(())
@@ -216,7 +239,8 @@ impl Router {
         Ok(())
     }
 
-    /// Forbids or allows an account to log in. Forbidding ends its sessions at once, also those that could be resumed. Returns how many ended.
+    /// Forbids or allows an account to log in. Forbidding ends its sessions at once, also those that could be resumed. Returns how many
+    /// ended, connections to what runs beside the router ([`Router::runs_beside`]) among them.
     ///
     /// # Errors
     /// See [`AccountError`].
@@ -233,14 +257,18 @@ impl Router {
                 return Err(AccountError::Unknown(jid.clone()));
             }
             step.account.disabled = disabled;
-            let ticket = self.shapes().accounts.put(jid.as_str(), ROW, row(&account));
-            step.wait(ticket);
+            let mut batch = self.store().batch();
+            batch.put(&self.shapes().accounts, jid.as_str(), ROW, row(&account));
+            if disabled {
+                self.renew(&mut batch, jid);
+            }
+            step.commit(batch);
             if !disabled {
                 return Ok(0);
             }
-            let ended = end_all(step, "the account is disabled");
+            let sessions = end_all(step, "the account is disabled");
             step.fact(&AccountDisabled { account: jid.clone() });
-            Ok(ended)
+            Ok(sessions + step.ended)
         });
         self.route_outbox(&lane).await;
         stepped.ticket.await?;

@@ -219,6 +219,8 @@ pub struct Step<'a> {
     pub account: &'a mut AccountState,
     /// When the step happens.
     pub now: Timestamp,
+    /// How many of the account's connections listeners have ended in this step, beside its sessions.
+    pub ended: usize,
     tickets: Vec<Ticket>,
     /// Sessions whose queues went over their bound in this step.
     pub(crate) over: Vec<(SessionId, Offered)>,
@@ -265,6 +267,7 @@ impl Lane {
             router,
             account: &mut state,
             now: router.now(),
+            ended: 0,
             tickets: Vec::new(),
             over: Vec::new(),
             returned: Vec::new(),

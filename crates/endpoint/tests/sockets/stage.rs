@@ -10,7 +10,7 @@ use nuncio_endpoint::RelayAccount;
 use nuncio_msrp::Uri;
 use nuncio_net::tls::{HostFiles, Peers, TlsHosts, TlsSettings};
 use nuncio_net::{Budget, BudgetLimits, Clock, Listener, NetMetrics, OsEntropy};
-use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
+use nuncio_relay::{Account, Accounts, Boxed, Holder, Parts, Relay, RelayConfig};
 use tokio::sync::watch;
 
 use crate::common::{Authority, soon};
@@ -75,7 +75,7 @@ impl Accounts for Known {
         let known = self.users.lock().expect("a lock").get(username).cloned();
         let now = Instant::now();
         let account = known.filter(|user| user.until.is_none_or(|until| until > now)).map(|user| Account {
-            name: user.account.into(),
+            holder: Holder::new(&user.account, 0),
             password: user.password.into(),
             allowed: true,
             seconds: user
@@ -89,7 +89,7 @@ impl Accounts for Known {
         Box::pin(async { None })
     }
 
-    fn may<'a>(&'a self, _account: &'a str) -> Boxed<'a, Option<bool>> {
+    fn may<'a>(&'a self, _holder: &'a Holder) -> Boxed<'a, Option<bool>> {
         Box::pin(async { Some(true) })
     }
 

@@ -104,11 +104,27 @@ impl Config {
     }
 }
 
+/// Whose a URI is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The name of the account, for logs and limits.
+    pub name: Arc<str>,
+    /// The account's generation: whoever keeps the accounts changes it when what was given out to the account so far is void.
+    pub generation: u64,
+}
+
+impl Holder {
+    /// See the fields.
+    pub fn new(name: &str, generation: u64) -> Self {
+        Self { name: name.into(), generation }
+    }
+}
+
 /// The account that credentials belong to.
 #[derive(Clone)]
 pub struct Account {
-    /// Its name, for URIs, logs and limits.
-    pub name: Arc<str>,
+    /// Which.
+    pub holder: Holder,
     /// The password.
     pub password: Zeroizing<String>,
     /// Whether it may use the relay: if not, 403.
@@ -119,7 +135,7 @@ pub struct Account {
 
 impl std::fmt::Debug for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Account({})", self.name)
+        write!(f, "Account({})", self.holder.name)
     }
 }
 
@@ -157,7 +173,7 @@ pub enum Question {
     /// A URI for an account: [`super::Registry::issue`].
     Issue {
         /// The account.
-        account: Arc<str>,
+        holder: Holder,
         /// To whom it belongs.
         owner: Owner,
         /// The From-Path of the AUTH.

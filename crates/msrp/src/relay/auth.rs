@@ -195,12 +195,12 @@ impl Link {
             _ => Owner::Relay(first.host().clone()),
         };
         self.wire.ask(Question::Issue {
-            account: Arc::clone(&account.name),
+            holder: account.holder.clone(),
             owner,
             from: head.from.clone(),
             seconds,
         });
-        self.pending = Some(Pending::Issue(head, shown, Arc::clone(&account.name), seconds));
+        self.pending = Some(Pending::Issue(head, shown, Arc::clone(&account.holder.name), seconds));
     }
 
     /// For how long, in seconds; or the 423 (S1-L6).

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nuncio_sansio::{Entropy, Time};
 
+use super::api::Holder;
 use super::seal::{Content, SealKeys};
 use crate::status::Status;
 use crate::uri::{Hop, Host, Path, Scheme, Transport, Uri, UriError};
@@ -223,8 +224,6 @@ pub struct Registry {
     relays: BTreeMap<Host, BTreeSet<LinkId>>,
     numbers: u64,
     seal: Option<Seal>,
-    /// Sealed URIs that were revoked, until they would have expired.
-    revoked: BTreeSet<(Time, Box<str>)>,
     connects: VecDeque<(Time, Arc<str>, Hop)>,
 }
 
@@ -254,7 +253,6 @@ impl Registry {
             relays: BTreeMap::new(),
             numbers: 0,
             seal: None,
-            revoked: BTreeSet::new(),
             connects: VecDeque::new(),
         })
     }
@@ -322,13 +320,8 @@ impl Registry {
         let ids = self.accounts.get(account).cloned().unwrap_or_default();
         let mut links = BTreeSet::new();
         for id in &ids {
-            let until = self.issued.get(id).map_or(Time::ZERO, |issued| issued.life.until());
-            let Some(issued) = self.forget(id) else { continue };
-            if let Owner::Link(link) = issued.owner {
+            if let Some(Issued { owner: Owner::Link(link), .. }) = self.forget(id) {
                 links.insert(link);
-            } else if self.seal.is_some() {
-                // Its seal would speak for it when the account may use the relay again.
-                self.revoked.insert((until, id.clone()));
             }
         }
         links.into_iter().collect()
@@ -359,9 +352,6 @@ impl Registry {
 
     /// Forgets what has expired. Gives the time when there is more to forget.
     pub fn purge(&mut self, now: Time) -> Option<Time> {
-        while self.revoked.first().is_some_and(|(until, _)| *until <= now) {
-            self.revoked.pop_first();
-        }
         loop {
             match self.expiry.first().cloned() {
                 Some((expires, id)) if expires <= now => drop(self.forget(&id)),
@@ -388,7 +378,7 @@ impl Registry {
     pub fn issue(
         &mut self,
         now: Time,
-        account: &str,
+        holder: &Holder,
         owner: Owner,
         from: Path,
         seconds: u32,
@@ -396,7 +386,7 @@ impl Registry {
     ) -> Result<Uri, Status> {
         self.purge(now);
         let expires = now + Duration::from_secs(seconds.into());
-        let theirs = self.accounts.get(account);
+        let theirs = self.accounts.get(&holder.name);
         let same = theirs.into_iter().flatten().find_map(|id| {
             let issued = self.issued.get(id)?;
             (issued.owner == owner && issued.from == from).then_some((id, issued))
@@ -412,9 +402,8 @@ impl Registry {
         if theirs.is_some_and(|theirs| theirs.len() >= self.bounds.uris_per_account) {
             return Err(Status::FORBIDDEN);
         }
-        let account: Arc<str> = account.into();
         let sealed = match &owner {
-            Owner::Relay(_) => self.seal(&account, &from, expires, entropy),
+            Owner::Relay(_) => self.seal(holder, &from, expires, entropy),
             Owner::Link(_) => None,
         };
         let (id, uri) = match sealed {
@@ -425,21 +414,21 @@ impl Registry {
                 (id, uri)
             }
         };
-        self.insert(id.into(), account, owner, from, expires);
+        self.insert(id.into(), Arc::clone(&holder.name), owner, from, expires);
         Ok(uri)
     }
 
     /// None without a key, and where the URI would be longer than URIs may be.
     fn seal(
         &self,
-        account: &Arc<str>,
+        holder: &Holder,
         from: &Path,
         expires: Time,
         entropy: &dyn Entropy,
     ) -> Option<(String, Uri)> {
         let seal = self.seal.as_ref()?;
         let content = Content {
-            account: Arc::clone(account),
+            holder: holder.clone(),
             from: from.clone(),
             expires: seal.epoch.saturating_add(expires.since_origin().as_secs()),
         };
@@ -460,23 +449,23 @@ impl Registry {
         self.issued.insert(id, issued);
     }
 
-    /// Whose a URI is that is not known here, but sealed with one of our keys, and still good. If that account may still use the relay, it is to
-    /// be adopted.
-    pub fn sealed(&self, now: Time, uri: &Uri) -> Option<Arc<str>> {
-        self.opened_seal(now, uri).map(|(content, _)| content.account)
+    /// Whose a URI is that is not known here, but sealed with one of our keys, and still good. If that account may still use the relay, and its
+    /// generation is still this one, it is to be adopted.
+    pub fn sealed(&self, now: Time, uri: &Uri) -> Option<Holder> {
+        self.opened_seal(now, uri).map(|(content, _)| content.holder)
     }
 
     /// Takes a sealed URI for one that was issued here: another machine has issued it, or this one before its last start. False if there is
     /// nothing to adopt, or the account has as many as it may.
     pub fn adopt(&mut self, now: Time, uri: &Uri) -> bool {
         let Some((content, expires)) = self.opened_seal(now, uri) else { return false };
-        let count = self.accounts.get(&content.account).map_or(0, BTreeSet::len);
+        let count = self.accounts.get(&content.holder.name).map_or(0, BTreeSet::len);
         let Some(id) = uri.session_id().filter(|_| count < self.bounds.uris_per_account) else {
             return false;
         };
         let Some(next) = content.from.first() else { return false };
         let owner = Owner::Relay(next.host().clone());
-        self.insert(id.into(), content.account, owner, content.from, expires);
+        self.insert(id.into(), content.holder.name, owner, content.from, expires);
         true
     }
 
@@ -491,9 +480,6 @@ impl Registry {
         let seal = self.seal.as_ref()?;
         let id = uri.session_id().filter(|id| self.is_ours(uri) && !self.issued.contains_key(*id))?;
         let content = seal.keys.open(&self.name(), id)?;
-        if self.revoked.iter().any(|(_, revoked)| &**revoked == id) {
-            return None;
-        }
         let expires = Time::ZERO + Duration::from_secs(content.expires.saturating_sub(seal.epoch));
         (expires > now).then_some((content, expires))
     }

@@ -5,8 +5,6 @@
 //! without integrity, and trusts that what decrypts to rubbish leads nowhere. Here it is an AEAD (XChaCha20-Poly1305) with a random nonce of
 //! 192 bits, and the name of the relay as associated data: what was changed, or sealed for another relay, does not open.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -14,19 +12,20 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use nuncio_sansio::Entropy;
 use zeroize::Zeroizing;
 
+use super::api::Holder;
 use crate::limits::Limits;
 use crate::uri::Path;
 
 /// Octets of a nonce.
 const NONCE: usize = 24;
 /// The form of what is sealed.
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 
 /// What a sealed URI says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// The account.
-    pub(super) account: Arc<str>,
+    pub(super) holder: Holder,
     /// The From-Path of the AUTH: whoever comes with the same renews it, and its first URI is the way to the client.
     pub(super) from: Path,
     /// When it expires, in seconds since 1970.
@@ -75,8 +74,9 @@ impl Content {
     fn write(&self) -> Option<Zeroizing<Vec<u8>>> {
         let mut out = Zeroizing::new(vec![FORM]);
         out.extend_from_slice(&self.expires.to_be_bytes());
-        out.extend_from_slice(&u16::try_from(self.account.len()).ok()?.to_be_bytes());
-        out.extend_from_slice(self.account.as_bytes());
+        out.extend_from_slice(&self.holder.generation.to_be_bytes());
+        out.extend_from_slice(&u16::try_from(self.holder.name.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(self.holder.name.as_bytes());
         out.extend_from_slice(self.from.to_string().as_bytes());
         Some(out)
     }
@@ -84,10 +84,11 @@ impl Content {
     fn read(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.strip_prefix(&[FORM])?;
         let (expires, bytes) = bytes.split_first_chunk()?;
+        let (generation, bytes) = bytes.split_first_chunk()?;
         let (length, bytes) = bytes.split_first_chunk()?;
-        let (account, from) = bytes.split_at_checked(u16::from_be_bytes(*length).into())?;
+        let (name, from) = bytes.split_at_checked(u16::from_be_bytes(*length).into())?;
         Some(Self {
-            account: std::str::from_utf8(account).ok()?.into(),
+            holder: Holder::new(std::str::from_utf8(name).ok()?, u64::from_be_bytes(*generation)),
             from: Path::parse(std::str::from_utf8(from).ok()?, Limits::DEFAULT.path).ok()?,
             expires: u64::from_be_bytes(*expires),
         })
@@ -103,7 +104,7 @@ mod tests {
 
     fn content() -> Content {
         Content {
-            account: "juliet@example.org".into(),
+            holder: Holder::new("juliet@example.org", 7),
             from: Path::parse("msrps://inner.example:2855/token;tcp msrps://c.example:1/c;tcp", 2)
                 .expect("two"),
             expires: 1_800_000_000,
@@ -148,6 +149,6 @@ mod tests {
             assert_ne!(Content::read(&plain[..end]), Some(content()), "{end}");
         }
         assert_eq!(Content::read(&plain[..20]), None);
-        assert_eq!(Content::read(&[&[2], &plain[1..]].concat()), None, "another form");
+        assert_eq!(Content::read(&[&[1], &plain[1..]].concat()), None, "another form");
     }
 }

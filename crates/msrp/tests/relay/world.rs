@@ -10,8 +10,8 @@ use bytes::Bytes;
 use nuncio_msrp::endpoint::{self, ConnectionId, Directory, Endpoint, Session};
 use nuncio_msrp::lanes::{self, Lanes};
 use nuncio_msrp::relay::{
-    Account, Answer, Bounds, Command, Config, Direction, Event, Flow, Frame, Link, LinkId, Next, NonceKey,
-    Piece, Question, Registry,
+    Account, Answer, Bounds, Command, Config, Direction, Event, Flow, Frame, Holder, Link, LinkId, Next,
+    NonceKey, Piece, Question, Registry,
 };
 use nuncio_sansio::pair::{Counter, Script, Side, facts};
 use nuncio_sansio::{ClientCertificate, Entropy, Eof, Machine as _, Time, TlsFacts};
@@ -118,15 +118,15 @@ impl World {
                 }
                 Question::Credentials { username, .. } => {
                     Answer::Credentials(["alice", "bob", "carol"].contains(&&*username).then(|| Account {
-                        name: username.as_str().into(),
+                        holder: Holder::new(&username, 0),
                         password: Zeroizing::new(format!("{username}'s password")),
                         allowed: username != "carol",
                         seconds: None,
                     }))
                 }
                 Question::Certified { .. } => Answer::Credentials(None),
-                Question::Issue { account, owner, from, seconds } => {
-                    Answer::Issued(registry.issue(now, &account, owner, from, seconds, &*seed))
+                Question::Issue { holder, owner, from, seconds } => {
+                    Answer::Issued(registry.issue(now, &holder, owner, from, seconds, &*seed))
                 }
             }
         });

@@ -216,22 +216,47 @@ async fn strangers_get_nothing() {
     assert!(server.metric("nuncio_msrp_relay_dials_total").abs() < 0.5, "nobody made it connect");
 }
 
-/// Show 4: when an account is disabled, what it has begun at the relay ends, and its credentials are refused.
+/// Show 4: when an account is disabled, what it has begun at the relay ends, and its credentials are refused: also when it is enabled again.
 #[tokio::test]
 async fn a_disabled_account_has_no_relay() {
-    let (place, server, service) = juliet().await;
+    let place = Place::new(&[]);
+    place.accounts(&["juliet"]);
+    let server = place.serve();
+    let mut session = connect(server.client("juliet")).await;
+    let service = service(&mut session).await;
     let mut juliet = Client::connect(&server, "juliet").await;
     juliet.granted(&service).await;
-    place.must(&["account", "disable", "juliet@localhost"], "");
+    let told = place.must(&["account", "disable", "juliet@localhost"], "");
+    assert!(told.contains("ended=2"), "the XMPP session and the connection at the relay: {told}");
     assert_eq!(juliet.raw.end().await, (String::new(), Eof::Clean), "the live session ends");
-    let mut again = Client::connect(&server, "again").await;
-    let answer = again.login(Algorithm::Sha256, &service.username, &service.password).await;
-    assert!(answer.contains(" 403 "), "{answer}");
-    place.must(&["account", "enable", "juliet@localhost"], "");
-    again.granted(&service).await;
+    for act in ["disable", "enable"] {
+        place.must(&["account", act, "juliet@localhost"], "");
+        refused(&server, &service).await;
+    }
+}
+
+/// Issue 5, Show 4: what an account was given is void when its password changes, and when its name is somebody else's. What is under way goes on with a
+/// new password, and ends with the account.
+#[tokio::test]
+async fn credentials_are_good_for_one_generation_of_an_account() {
+    let (place, server, first) = juliet().await;
+    let mut juliet = Client::connect(&server, "juliet").await;
+    juliet.granted(&first).await;
+    place.must(&["account", "passwd", "juliet@localhost", "--password-stdin"], "another secret");
+    refused(&server, &first).await;
+    let mut session = connect(server.client_with("juliet", "another secret")).await;
+    let second = service(&mut session).await;
+    juliet.granted(&second).await;
     place.must(&["account", "delete", "juliet@localhost"], "");
-    assert_eq!(again.raw.end().await.1, Eof::Clean);
-    let mut gone = Client::connect(&server, "gone").await;
-    let answer = gone.login(Algorithm::Sha256, &service.username, &service.password).await;
+    assert_eq!(juliet.raw.end().await.1, Eof::Clean);
+    refused(&server, &second).await;
+    place.accounts(&["juliet"]);
+    refused(&server, &second).await;
+}
+
+/// A login with credentials that are good no more.
+async fn refused(server: &Running, service: &Service) {
+    let mut client = Client::connect(server, "refused").await;
+    let answer = client.login(Algorithm::Sha256, &service.username, &service.password).await;
     assert!(answer.contains(" 401 "), "{answer}");
 }

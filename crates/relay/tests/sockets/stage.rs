@@ -16,7 +16,7 @@ use nuncio_net::{
     Budget, BudgetLimits, Clock, Connector, Listener, NetMetrics, Options, OsEntropy, Security, Settings,
     TlsHosts, ca, drive,
 };
-use nuncio_relay::{Account, Accounts, Boxed, Parts, Relay, RelayConfig};
+use nuncio_relay::{Account, Accounts, Boxed, Holder, Parts, Relay, RelayConfig};
 use nuncio_sansio::{Close, Eof, Host, Input, Machine, Output, Time};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -32,7 +32,7 @@ pub(crate) struct Known(pub(crate) Mutex<Vec<String>>);
 
 fn account(name: &str, password: &str) -> Account {
     Account {
-        name: name.into(),
+        holder: Holder::new(name, 0),
         password: Zeroizing::new(password.to_owned()),
         allowed: name != "dave",
         seconds: (name == "carol").then_some(1),
@@ -49,8 +49,8 @@ impl Accounts for Known {
         Box::pin(async move { addresses.first().map(|address| account(address, "")) })
     }
 
-    fn may<'a>(&'a self, account: &'a str) -> Boxed<'a, Option<bool>> {
-        Box::pin(async move { Some(account != "frank") })
+    fn may<'a>(&'a self, holder: &'a Holder) -> Boxed<'a, Option<bool>> {
+        Box::pin(async move { Some(&*holder.name != "frank") })
     }
 
     fn failed(&self, username: &str, _: IpAddr) {

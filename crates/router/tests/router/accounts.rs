@@ -160,6 +160,35 @@ async fn disabling_ends_every_session() {
     assert_eq!(client.bind("again").await, Ok(()));
 }
 
+/// What was given out for a generation is void after a new password, after disabling, and for whoever gets the name later.
+#[tokio::test(start_paused = true)]
+async fn generations_never_return() {
+    let router = server(&["juliet", "romeo"]).await;
+    let juliet = BareJid::new("juliet@localhost").unwrap();
+    let mut seen = vec![0, router.generation(&juliet).await.unwrap()];
+    let password = json!({"jid": "juliet@localhost", "password": "another secret"});
+    let jid = json!({"jid": "juliet@localhost"});
+    for (name, args, begins) in [
+        ("account.passwd", &password, true),
+        ("account.disable", &jid, true),
+        ("account.enable", &jid, false),
+        ("account.delete", &jid, false),
+        ("account.add", &password, true),
+    ] {
+        run(&router, name, args.clone()).await.unwrap();
+        let now = router.generation(&juliet).await.unwrap();
+        if begins {
+            assert!(!seen.contains(&now), "{name} begins a generation");
+            seen.push(now);
+        } else {
+            let expected = if name == "account.delete" { Some(&0) } else { seen.last() };
+            assert_eq!(Some(&now), expected, "{name} begins none");
+        }
+    }
+    let romeo = BareJid::new("romeo@localhost").unwrap();
+    assert!(!seen.contains(&router.generation(&romeo).await.unwrap()), "each account has its own");
+}
+
 /// Invariant 21: nothing of a deleted account remains, and its name can be used anew.
 #[tokio::test(start_paused = true)]
 async fn deleting_drops_every_trace() {
