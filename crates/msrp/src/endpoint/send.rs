@@ -115,6 +115,11 @@ impl Endpoint {
         };
         let (total, whole) = match body {
             Body::None => {
+                if failure_report != FailureReport::No {
+                    // A relay that takes it may still report that it went nowhere (RFC 4976 §6.4.1). The first request of all may be there before its
+                    // session is.
+                    remember(&mut bound.lately, message_id);
+                }
                 self.send_bodiless(now, id, message_id, failure_report);
                 return;
             }

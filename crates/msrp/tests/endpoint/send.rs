@@ -312,6 +312,28 @@ fn failure_reports() {
     }
 }
 
+/// RFC 4976 §6.4.1: a relay takes a request without content, and reports later that nobody is there any more: the session is over then, too.
+#[test]
+fn failure_reports_on_requests_without_content() {
+    for (status, end) in
+        [("481", Some("ended 1 Gone")), ("408", Some("ended 1 Failed(Status(408))")), ("413", None)]
+    {
+        let mut raw = alice();
+        let frame = sent(&mut raw, Message { body: Body::None, ..message("alive", b"") });
+        response(&mut raw, &frame, "200 OK");
+        assert!(raw.events().is_empty());
+        let report = |id: &str| {
+            format!(
+                "MSRP rrrr REPORT\r\nTo-Path: {ALICE}\r\nFrom-Path: {BOB}\r\nMessage-ID: {id}\r\nByte-Range: 1-0/0\r\nStatus: 000 {status}\r\n-------rrrr$\r\n"
+            )
+        };
+        assert!(raw.tell(report("another")).is_empty() && raw.events().is_empty());
+        assert!(raw.tell(report("alive")).is_empty());
+        let ended = raw.events().into_iter().find(|event| event.starts_with("ended"));
+        assert_eq!(ended.as_deref(), end, "{status}");
+    }
+}
+
 /// RFC 4975 §7.1.3: reports on parts, in any order; nobody can confirm what was not sent, or what was not asked about.
 #[test]
 fn success_reports_on_parts() {
