@@ -151,8 +151,15 @@ fn what_an_offer_must_have() {
         (":7394/abc", ":7394", SdpError::IncompleteUri),
         ("a=accept-types:text/plain\n", "", SdpError::Types),
         ("text/plain", "text plain", SdpError::Types),
+        ("a=accept", "a=max-size:many\na=accept", SdpError::MaxSize),
+        ("a=accept", "a=max-size:-1\na=accept", SdpError::MaxSize),
+        ("a=accept", "a=max-size:\na=accept", SdpError::MaxSize),
     ] {
         assert_eq!(read(&sdp(&good.replace(from, to))), Err(error), "{to}");
+    }
+    for (size, read_as) in [("20000", 20_000), ("0", 0), ("99999999999999999999999", u64::MAX)] {
+        let sized = read(&sdp(&good.replace("a=accept", &format!("a=max-size:{size}\na=accept"))));
+        assert_eq!(sized.map(|it| it.max_size), Ok(Some(read_as)));
     }
     let types = |accept: &str| read(&sdp(&good.replace("text/plain", accept))).expect("readable");
     let bob = local("msrp://bob.example.com:8493/def;tcp");

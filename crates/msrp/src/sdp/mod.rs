@@ -106,6 +106,9 @@ pub enum SdpError {
     /// There is no `accept-types`, or it is malformed (RFC 4975 §8.6).
     #[error("accept-types is missing or malformed")]
     Types,
+    /// `max-size` is no number of bytes (RFC 4975 §8.6): nobody could say what may be sent.
+    #[error("max-size is no number of bytes")]
+    MaxSize,
     /// `TCP/TLS/MSRP` stands with a path that begins with an `msrp` URI, or `TCP/MSRP` with one of `msrps` (RFC 4975 §8.1, §14.4): nobody could say
     /// whether it is to be TLS.
     #[error("TCP/TLS/MSRP goes with msrps URIs, and TCP/MSRP with msrp URIs")]
@@ -113,6 +116,12 @@ pub enum SdpError {
     /// Fingerprints are promised for a connection without TLS, or none of them can be read or has a hash that may be used (RFC 8122 §5).
     #[error("fingerprints are promised that no certificate can be held against")]
     Fingerprints,
+}
+
+/// Digits; more than fit are no bound.
+fn max_size(text: &str) -> Result<u64, SdpError> {
+    let number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if number { Ok(text.parse().unwrap_or(u64::MAX)) } else { Err(SdpError::MaxSize) }
 }
 
 /// An MSRP media description.
@@ -200,7 +209,7 @@ impl Description {
             path,
             accept_types,
             accept_wrapped_types,
-            max_size: first("max-size").and_then(|value| value.trim().parse().ok()),
+            max_size: first("max-size").map(|value| max_size(value.trim())).transpose()?,
             setup: setup.and_then(Setup::parse),
             fingerprints,
             cema: in_media("msrp-cema"),
