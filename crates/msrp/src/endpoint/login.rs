@@ -72,7 +72,7 @@ pub enum LoginError {
     #[error("the relay refuses with {0}")]
     Refused(Status),
     /// The time asked for is out of its bounds, in seconds.
-    #[error("the time asked for is out of the relay's bounds")]
+    #[error("the time asked for is out of the relay's bounds{}", bounds(*.least, *.most))]
     Bounds {
         /// The least.
         least: Option<u32>,
@@ -91,6 +91,15 @@ pub enum LoginError {
     /// The connection ended.
     #[error("the connection ended")]
     Connection,
+}
+
+fn bounds(least: Option<u32>, most: Option<u32>) -> String {
+    match (least, most) {
+        (Some(least), Some(most)) => format!(", {least} to {most} s"),
+        (Some(least), None) => format!(", {least} s at least"),
+        (None, Some(most)) => format!(", {most} s at most"),
+        (None, None) => String::new(),
+    }
 }
 
 /// A login that is under way.
