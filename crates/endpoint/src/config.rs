@@ -30,7 +30,8 @@ pub struct Config {
     pub sha1: bool,
     /// Whether sessions with the same next hop share a connection (RFC 4975 §5.4). Some peers know one session a connection.
     pub share: bool,
-    /// How often a request without content keeps a session alive.
+    /// How often a request without content keeps a session alive, and a login the connection to a relay of ours: so it is noticed that one of them has
+    /// gone without a word. None: at the end of a URI's time only.
     pub keep_alive: Option<Duration>,
     /// How long connecting may take, TLS included.
     pub connect: Duration,

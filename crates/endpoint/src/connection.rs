@@ -1,6 +1,7 @@
 //! One connection: a task that runs the machine, and its host, which knows the sessions and where their messages go.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -78,6 +79,11 @@ impl Commands {
 
     pub(crate) fn is_over(&self) -> bool {
         self.urgent.is_closed()
+    }
+
+    /// Waits until the connection is over.
+    pub(crate) async fn over(&self) {
+        self.urgent.closed().await;
     }
 
     /// Commands that nobody takes but the test.
@@ -184,8 +190,8 @@ struct Receiving {
     fields: Vec<Field>,
     success_report: bool,
     store: Store,
-    /// It could not be stored.
-    broken: bool,
+    /// Why it could not be stored.
+    broken: Option<ErrorKind>,
 }
 
 /// The host of one connection.
@@ -239,7 +245,7 @@ impl Connection {
             Err(error) => {
                 tracing::warn!(%error, "a message cannot be stored");
                 self.commands.urgent(Command::Report { session, message: id, length, status: Status::STOP });
-                Came::Broken(Broken { id, content_type, came, why: Why::Store })
+                Came::Broken(Broken { id, content_type, came, why: Why::Store(error.kind()) })
             }
         };
         shared.deliver(incoming).await;
@@ -247,12 +253,12 @@ impl Connection {
 
     async fn broke(&mut self, session: SessionId, id: Ident, why: Incomplete) {
         let Some(receiving) = self.receiving.remove(&(session, id)) else { return };
-        let why = match why {
-            _ if receiving.broken => Why::Store,
-            Incomplete::Sender => Why::Sender,
-            Incomplete::Silence => Why::Silence,
-            Incomplete::Refused(status) => Why::Refused(status),
-            Incomplete::Session => Why::Session,
+        let why = match (receiving.broken, why) {
+            (Some(kind), _) => Why::Store(kind),
+            (None, Incomplete::Sender) => Why::Sender,
+            (None, Incomplete::Silence) => Why::Silence,
+            (None, Incomplete::Refused(status)) => Why::Refused(status),
+            (None, Incomplete::Session) => Why::Session,
         };
         let came = receiving.store.came;
         // The temporary file is gone before anybody hears of it.
@@ -265,12 +271,12 @@ impl Connection {
 
     async fn stored(&mut self, session: SessionId, id: Ident, offset: u64, bytes: &[u8]) {
         let Some(receiving) = self.receiving.get_mut(&(session, id)) else { return };
-        if receiving.broken {
+        if receiving.broken.is_some() {
             return;
         }
         if let Err(error) = receiving.store.write(offset, bytes).await {
             tracing::warn!(%error, "a message cannot be stored");
-            receiving.broken = true;
+            receiving.broken = Some(error.kind());
             self.commands.urgent(Command::Refuse { session, message: id, status: Status::STOP });
         }
     }
@@ -316,7 +322,7 @@ impl Host<Machine> for Connection {
             }
             Event::Incoming { session, message, content_type, fields, success_report, .. } => {
                 let store = self.inner.store();
-                let receiving = Receiving { content_type, fields, success_report, store, broken: false };
+                let receiving = Receiving { content_type, fields, success_report, store, broken: None };
                 self.receiving.insert((session, message), receiving);
             }
             Event::Data { session, message, offset, bytes } => {
@@ -372,7 +378,10 @@ impl Host<Machine> for Connection {
         let bound = self.sessions.drain().map(|(_, shared)| shared);
         let claimed: Vec<_> = self.inner.release(self.commands.id);
         for shared in bound.chain(self.lost_with_it.drain(..)).chain(claimed) {
-            shared.end(End::Connection(lost.clone()));
+            // What goes through a relay of ours is ended by its route, which knows what else is over, and why.
+            if !shared.is_routed() {
+                shared.end(End::Connection(lost.clone()));
+            }
         }
     }
 }

@@ -51,7 +51,7 @@ pub enum ConnectError {
     #[error("the transport {0:?} is not spoken here")]
     Transport(String),
     /// The session was over before it began.
-    #[error("{place}: {end}")]
+    #[error("{}", ended(place, end))]
     Ended {
         /// Host and port, or that of the relay.
         place: String,
@@ -61,6 +61,14 @@ pub enum ConnectError {
     /// Our own URI is that of another session, or has no session id.
     #[error("our URI is in use, or has no session id")]
     Uri,
+}
+
+fn ended(place: &str, end: &End) -> String {
+    match end {
+        // It names the place itself.
+        End::RelayGone { .. } => end.to_string(),
+        end => format!("{place}: {end}"),
+    }
 }
 
 /// Why fingerprints that were named say nothing of the peer.
@@ -157,6 +165,22 @@ pub enum Lost {
     /// There was no TLS.
     #[error("TLS failed: {0}")]
     Handshake(String),
+    /// Nothing comes any more, not even answers.
+    #[error("the peer does not answer any more")]
+    Silent,
+}
+
+impl Lost {
+    /// What it means where the peer is a relay of ours.
+    fn of_relay(&self) -> String {
+        match self {
+            Self::Peer | Self::Cut => {
+                "the relay closed the connection: it has stopped, or has ended this login".to_owned()
+            }
+            Self::Silent => "the relay does not answer any more".to_owned(),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl From<Closed> for Lost {
@@ -188,9 +212,17 @@ pub enum End {
     /// A report, or silence, says that bytes were lost.
     #[error("the session failed with {0}")]
     Failed(Status),
-    /// The URI that our relay gave for it has expired, and why it was not renewed.
-    #[error("the relay's URI has expired: {0}")]
+    /// The URI that our relay gave for it is void or has expired, and why it was not renewed.
+    #[error("our URI at the relay is not good any more: {0}")]
     Relay(String),
+    /// The connection to our own relay is over, and with it the URI that it gave: nothing is known of the peer.
+    #[error("{relay}: {}", .lost.of_relay())]
+    RelayGone {
+        /// Host and port of the relay.
+        relay: String,
+        /// Why.
+        lost: Lost,
+    },
     /// The connection is over.
     #[error(transparent)]
     Connection(Lost),
@@ -262,6 +294,6 @@ pub enum Why {
     #[error("the session ended")]
     Session,
     /// It could not be stored here.
-    #[error("it cannot be stored")]
-    Store,
+    #[error("it cannot be stored: {0}")]
+    Store(io::ErrorKind),
 }

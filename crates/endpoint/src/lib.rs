@@ -75,7 +75,7 @@ pub use self::error::{
 };
 pub use self::listen::Listening;
 pub use self::place::PORT;
-pub use self::relay::{RelayAccount, Route};
+pub use self::relay::{RelayAccount, Renewal, Route};
 pub use self::session::{Incoming, Message, Outgoing, Receipt, Sender, Sent, Session};
 pub use self::setup::{Invitation, Offering, Peer, Pending, Way};
 pub use self::store::Body;
@@ -188,6 +188,12 @@ impl Endpoint {
         let mut connections = self.inner.connections.subscribe();
         // The sender is ours.
         drop(connections.wait_for(|count| *count == 0).await);
+    }
+
+    /// Waits until there is no temporary file any more: whoever ends a program in the middle of a message waits for that when its sessions are over,
+    /// so that nothing stays behind. Those of messages that somebody still has stay with them.
+    pub async fn cleared(&self) {
+        self.inner.room.cleared().await;
     }
 }
 

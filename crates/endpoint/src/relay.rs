@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nuncio_msrp::endpoint::{Command, Granted, Login, LoginError};
-use nuncio_msrp::{Path, Scheme, Transport, Uri};
+use nuncio_msrp::{Path, Scheme, Status, Transport, Uri};
 use nuncio_net::OsEntropy;
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use zeroize::Zeroizing;
 
 use crate::connection::{self, Commands};
-use crate::error::{ConnectError, End, RelayError};
+use crate::error::{ConnectError, End, Lost, RelayError};
 use crate::place::place;
 use crate::session::Shared;
 use crate::{Endpoint, Inner};
@@ -77,7 +77,7 @@ struct State {
     settled: bool,
     session: Weak<Shared>,
     /// Why there is no way any more.
-    over: Option<String>,
+    over: Option<End>,
 }
 
 #[derive(Debug)]
@@ -92,7 +92,8 @@ struct Way {
 }
 
 /// A way through relays that gave us a URI: good for one session (S1-L5). The login is repeated before it expires, which moves the expiry of the same URI.
-/// When that fails, or another URI comes of it, the session ends when the URI has expired, with [`End::Relay`].
+/// When that fails, or another URI comes of it, the session ends when the URI has expired, with [`End::Relay`]; where the relay says that we may not use it
+/// (403), at once. When the connection to the first relay is over, so is the session, with [`End::RelayGone`], whether anybody has come to it or not.
 #[derive(Debug)]
 pub struct Route {
     way: Arc<Way>,
@@ -119,7 +120,10 @@ impl Endpoint {
             state: Mutex::new(state),
             renewed: watch::Sender::default(),
         });
-        let keeping = tokio::spawn(keep(Arc::downgrade(&way), way.renewed.subscribe())).abort_handle();
+        let commands = way.connection.commands.clone();
+        let keeping =
+            keep(Arc::downgrade(&way), commands, self.inner.config.keep_alive, way.renewed.subscribe());
+        let keeping = tokio::spawn(keeping).abort_handle();
         Ok(Route { way, keeping })
     }
 }
@@ -151,48 +155,107 @@ async fn log_in(commands: &Commands, local: &Uri, relays: &[RelayAccount]) -> Re
     way.ok_or(RelayError::None)
 }
 
-/// Logs in again when three quarters of the time are over, and says so when that does not help.
-async fn keep(way: Weak<Way>, mut renewed: watch::Receiver<()>) {
-    let mut earliest = Instant::now() + LEAST;
-    let (mut again, mut failed): (Option<Instant>, Option<String>) = (None, None);
-    loop {
-        let Some(expires) = way.upgrade().map(|way| way.state.lock().grant.expires) else { return };
-        let next = expires.map(|(seconds, until)| match (&failed, again) {
+/// When a way is logged in for again, and what is known against it.
+#[derive(Debug, Default)]
+struct Upkeep {
+    /// After how long a login shows whether the relay is still there.
+    every: Option<Duration>,
+    /// When it does; none: nothing new would come of it.
+    probe: Option<Instant>,
+    /// Not before that.
+    earliest: Option<Instant>,
+    /// A login that failed for a while is repeated then.
+    again: Option<Instant>,
+    /// Why there will be no other expiry.
+    failed: Option<String>,
+}
+
+impl Upkeep {
+    fn new(every: Option<Duration>) -> Self {
+        let now = Instant::now();
+        let probe = every.map(|every| now + every);
+        Self { every, probe, earliest: Some(now + LEAST), ..Self::default() }
+    }
+
+    /// When three quarters of the time are over, or all of it if nothing more can be done.
+    fn due(&self, (seconds, until): (u32, Instant)) -> Instant {
+        match (&self.failed, self.again) {
             (Some(_), _) => until,
             (None, Some(again)) => again,
-            (None, None) => earliest.max(until - Duration::from_secs(seconds.into()) / 4),
-        });
+            (None, None) => {
+                let renewal = until.checked_sub(Duration::from_secs(seconds.into()) / 4).unwrap_or(until);
+                self.earliest.map_or(renewal, |earliest| earliest.max(renewal))
+            }
+        }
+    }
+
+    /// A login has been answered, or was not, while the way was good until then; `due`: it was its time, not only a look.
+    fn answered(&mut self, way: &Way, answer: Result<(), RelayError>, until: Option<Instant>, due: bool) {
+        let now = Instant::now();
+        self.earliest = Some(now + LEAST);
+        self.probe = self.every.map(|every| now + every);
+        self.again = None;
+        let Err(error) = answer else { return };
+        let later = |until: Instant| now + LEAST + until.saturating_duration_since(now + LEAST) / 2;
+        match &error {
+            // The connection says so itself.
+            RelayError::Lost { .. } => {}
+            RelayError::Login { why: LoginError::Refused(Status::FORBIDDEN), .. } => {
+                way.end(End::Relay(error.to_string()));
+            }
+            // Where nothing else is under way nothing else delays an answer.
+            RelayError::Login { why: LoginError::Timeout, .. } if way.waits() => {
+                way.end(way.gone(Lost::Silent));
+            }
+            RelayError::Login { why: LoginError::Timeout | LoginError::Busy, .. } if !due => {}
+            RelayError::Login { why: LoginError::Timeout | LoginError::Busy, .. }
+                if until.is_some_and(|until| later(until) < until) =>
+            {
+                self.again = until.map(later);
+            }
+            // What does not fit now may when it is time; until then nobody is bothered.
+            _ if !due => self.probe = None,
+            error => {
+                tracing::warn!(%error, "a relay's URI cannot be kept");
+                self.probe = None;
+                self.failed = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// Logs in again when three quarters of the time are over, and every now and then; says so when the relay is gone, or does not want us any more.
+async fn keep(way: Weak<Way>, commands: Commands, every: Option<Duration>, mut renewed: watch::Receiver<()>) {
+    let mut upkeep = Upkeep::new(every);
+    loop {
+        let Some(expires) = way.upgrade().map(|way| way.state.lock().grant.expires) else { return };
+        let due = expires.map(|expires| upkeep.due(expires));
+        let next = due.into_iter().chain(upkeep.probe).min();
         tokio::select! {
+            biased;
+            () = commands.over() => {
+                let Some(way) = way.upgrade() else { return };
+                way.end(upkeep.failed.map_or_else(|| way.gone(commands.life.lost()), End::Relay));
+                return;
+            }
             changed = renewed.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                (again, failed) = (None, None);
+                upkeep = Upkeep::new(every);
                 continue;
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
         }
         let Some(way) = way.upgrade() else { return };
-        if let Some(why) = failed {
-            way.expire(why);
+        if let Some(why) = upkeep.failed {
+            way.end(End::Relay(why));
             return;
         }
         let relays = way.state.lock().relays.clone();
+        let is_due = due.is_some_and(|due| due <= Instant::now());
         let answer = way.log_in(&relays).await;
-        earliest = Instant::now() + LEAST;
-        again = None;
-        let Err(error) = answer else { continue };
-        let until = expires.map_or(earliest, |(_, until)| until);
-        let later = earliest + until.saturating_duration_since(earliest) / 2;
-        match error {
-            RelayError::Login { why: LoginError::Timeout | LoginError::Busy, .. } if later < until => {
-                again = Some(later);
-            }
-            error => {
-                tracing::warn!(%error, "a relay's URI cannot be kept");
-                failed = Some(error.to_string());
-            }
-        }
+        upkeep.answered(&way, answer, expires.map(|(_, until)| until), is_due);
     }
 }
 
@@ -208,17 +271,27 @@ impl Way {
         Ok(())
     }
 
-    /// What the relays gave is over.
-    fn expire(&self, why: String) {
-        let session = {
+    /// What the relays gave is over; the first reason counts.
+    fn end(&self, why: End) {
+        let (session, why) = {
             let mut state = self.state.lock();
-            state.over = Some(why.clone());
-            state.session.upgrade()
+            let why = state.over.get_or_insert(why).clone();
+            (state.session.upgrade(), why)
         };
         if let Some(session) = session {
-            session.end(End::Relay(why));
+            session.end(why);
             self.connection.commands.urgent(Command::End(session.id));
         }
+    }
+
+    /// The connection to the first relay is over.
+    fn gone(&self, lost: Lost) -> End {
+        End::RelayGone { relay: self.place.clone(), lost }
+    }
+
+    /// Whether nobody has come yet for whom it is.
+    fn waits(&self) -> bool {
+        self.state.lock().session.upgrade().is_none_or(|session| !session.is_bound())
     }
 }
 
@@ -246,10 +319,13 @@ impl Route {
     /// # Errors
     /// See [`RelayError`]. The way is good as long as it was before.
     pub async fn renew(&self, relays: &[RelayAccount]) -> Result<(), RelayError> {
-        self.way.log_in(relays).await?;
-        self.way.state.lock().relays = relays.to_vec();
-        self.way.renewed.send_replace(());
-        Ok(())
+        self.renewal().renew(relays).await
+    }
+
+    /// Renews it from elsewhere, as long as there is the route.
+    #[must_use]
+    pub fn renewal(&self) -> Renewal {
+        Renewal { way: Arc::downgrade(&self.way) }
     }
 
     /// [`Route::path`], to be told to a peer.
@@ -266,8 +342,9 @@ impl Route {
             state.session = Arc::downgrade(session);
             state.over.clone()
         };
+        session.route();
         if let Some(why) = over {
-            session.end(End::Relay(why));
+            session.end(why);
         }
     }
 
@@ -286,13 +363,33 @@ impl Drop for Route {
     }
 }
 
+/// Renews a [`Route`] whose session is in use elsewhere.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    way: Weak<Way>,
+}
+
+impl Renewal {
+    /// [`Route::renew`].
+    ///
+    /// # Errors
+    /// See there; [`RelayError::None`] if there is no such route any more.
+    pub async fn renew(&self, relays: &[RelayAccount]) -> Result<(), RelayError> {
+        let way = self.way.upgrade().ok_or(RelayError::None)?;
+        way.log_in(relays).await?;
+        way.state.lock().relays = relays.to_vec();
+        way.renewed.send_replace(());
+        Ok(())
+    }
+}
+
 impl Inner {
     /// The connection to a relay of ours.
     async fn relay(self: &Arc<Self>, relay: &Uri) -> Result<Arc<RelayConnection>, ConnectError> {
         let hop = relay.hop();
         if hop.scheme != Scheme::Msrps {
             // Credentials are sent over TLS only (RFC 4976 §9.1, S1-06).
-            let end = End::Connection(crate::Lost::Handshake("the relay's URI is not msrps".to_owned()));
+            let end = End::Connection(Lost::Handshake("the relay's URI is not msrps".to_owned()));
             return Err(ConnectError::Ended { place: place(hop), end });
         }
         let known = self.book.lock().relays.get(hop).and_then(Weak::upgrade);
@@ -305,5 +402,63 @@ impl Inner {
         book.relays.retain(|_, connection| connection.strong_count() > 0);
         book.relays.insert(hop.clone(), Arc::downgrade(&made));
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn way() -> Way {
+        let local = Uri::of_session(Scheme::Msrps, NOWHERE, DISCARD, &Transport::Tcp, &OsEntropy);
+        let local = local.expect("a URI");
+        let grant = Grant { path: local.clone().into(), expires: None };
+        let state = State { grant, relays: Vec::new(), settled: true, session: Weak::new(), over: None };
+        Way {
+            local,
+            connection: Arc::new(RelayConnection { commands: Commands::unheard().0 }),
+            place: "relay.example".to_owned(),
+            state: Mutex::new(state),
+            renewed: watch::Sender::default(),
+        }
+    }
+
+    fn refused(why: LoginError) -> Result<(), RelayError> {
+        Err(RelayError::Login { relay: "relay.example".to_owned(), why })
+    }
+
+    /// RFC 4976 §5.1: silence while nothing else is under way means that the relay is gone; while a session is, it may be behind a file.
+    #[tokio::test]
+    async fn silence_is_judged_by_what_else_is_under_way() {
+        let way = way();
+        let (shared, _inbox) = Shared::new(nuncio_msrp::endpoint::SessionId(1), way.local.clone());
+        way.state.lock().session = Arc::downgrade(&shared);
+        let mut upkeep = Upkeep::new(Some(Duration::from_secs(60)));
+        assert!(shared.bound(&Commands::unheard().0));
+        let until = Instant::now() + Duration::from_secs(100);
+        upkeep.answered(&way, refused(LoginError::Timeout), Some(until), false);
+        assert!(way.state.lock().over.is_none() && upkeep.probe.is_some() && upkeep.again.is_none());
+        // When it was time it is tried once more before the time is over.
+        upkeep.answered(&way, refused(LoginError::Timeout), Some(until), true);
+        assert!(way.state.lock().over.is_none() && upkeep.again.is_some_and(|again| again < until));
+        let waiting = self::way();
+        upkeep.answered(&waiting, refused(LoginError::Timeout), Some(until), false);
+        let told = waiting.state.lock().over.as_ref().map(ToString::to_string);
+        assert_eq!(told.as_deref(), Some("relay.example: the relay does not answer any more"));
+    }
+
+    /// What is wrong before its time is tried once more when it is time, and fails then.
+    #[tokio::test]
+    async fn failures_before_the_time_are_not_final() {
+        let way = way();
+        let mut upkeep = Upkeep::new(Some(Duration::from_secs(60)));
+        let until = Instant::now() + Duration::from_secs(100);
+        upkeep.answered(&way, refused(LoginError::Credentials), Some(until), false);
+        assert!(upkeep.probe.is_none() && upkeep.failed.is_none());
+        upkeep.answered(&way, refused(LoginError::Credentials), Some(until), true);
+        assert!(upkeep.failed.is_some() && upkeep.due((100, until)) == until);
+        assert!(way.state.lock().over.is_none());
+        upkeep.answered(&way, refused(LoginError::Refused(Status::FORBIDDEN)), Some(until), false);
+        assert!(matches!(way.state.lock().over, Some(End::Relay(_))));
     }
 }

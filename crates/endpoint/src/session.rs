@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use nuncio_msrp::endpoint::{Body as MachineBody, Command, Failure, Message as MachineMessage, SessionId};
@@ -62,6 +63,8 @@ pub(crate) struct Shared {
     /// Messages of ours that want to know more than MSRP says.
     pub(crate) asked: Mutex<Asked<Ident>>,
     inbox: Mutex<Option<mpsc::Sender<Incoming>>>,
+    /// It goes through a relay of ours, by a [`Route`].
+    routed: AtomicBool,
 }
 
 impl std::fmt::Debug for Shared {
@@ -80,8 +83,23 @@ impl Shared {
             waiting: Mutex::default(),
             asked: Mutex::new(Asked::new(ASKED)),
             inbox: Mutex::new(Some(inbox)),
+            routed: AtomicBool::new(false),
         };
         (Arc::new(shared), read)
+    }
+
+    /// From now on its route says when its relay is gone.
+    pub(crate) fn route(&self) {
+        self.routed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_routed(&self) -> bool {
+        self.routed.load(Ordering::Relaxed)
+    }
+
+    /// Whether the peer is there.
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(*self.phase.borrow(), Phase::Bound(_))
     }
 
     /// The peer is there. False if the session is over already: then the connection has to end it.

@@ -9,20 +9,28 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 /// Bytes that are gathered for one write into a file.
 const BATCH: usize = 256 * 1024;
 
-/// The memory that all incoming messages of an endpoint share.
+/// The memory that all incoming messages of an endpoint share, and how many files they have.
 #[derive(Debug)]
 pub(crate) struct Room {
     left: AtomicUsize,
+    files: watch::Sender<usize>,
 }
 
 impl Room {
     pub(crate) fn new(bytes: usize) -> Arc<Self> {
-        Arc::new(Self { left: AtomicUsize::new(bytes) })
+        Arc::new(Self { left: AtomicUsize::new(bytes), files: watch::Sender::new(0) })
+    }
+
+    /// Waits until there is no file.
+    pub(crate) async fn cleared(&self) {
+        // The sender is ours.
+        drop(self.files.subscribe().wait_for(|count| *count == 0).await);
     }
 
     fn take(&self, bytes: usize) -> bool {
@@ -38,6 +46,7 @@ impl Room {
 #[derive(Debug)]
 pub(crate) struct Spool {
     path: PathBuf,
+    room: Arc<Room>,
 }
 
 impl Drop for Spool {
@@ -47,17 +56,19 @@ impl Drop for Spool {
         {
             tracing::warn!(file = %self.path.display(), %error, "a temporary file stays behind");
         }
+        self.room.files.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
-fn spool(folder: &Path) -> io::Result<(Spool, File)> {
+fn spool(folder: &Path, room: &Arc<Room>) -> io::Result<(Spool, File)> {
     let path = folder.join(format!(".nuncio-{}.part", OsEntropy.token()));
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(&path)?;
-    Ok((Spool { path }, file))
+    room.files.send_modify(|count| *count += 1);
+    Ok((Spool { path, room: Arc::clone(room) }, file))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
@@ -140,8 +151,9 @@ impl Store {
     async fn spill(&mut self) -> io::Result<()> {
         let folder = Arc::clone(&self.folder);
         let memory = std::mem::take(&mut self.memory);
+        let room = Arc::clone(&self.room);
         let made = blocking(move || {
-            let (spool, mut file) = spool(&folder)?;
+            let (spool, mut file) = spool(&folder, &room)?;
             file.write_all(&memory)?;
             Ok((spool, file))
         });
@@ -291,14 +303,14 @@ impl Body {
             let folder = folder.unwrap_or_else(|| Path::new(".")).to_owned();
             let (held, mut file) = match self.content {
                 Content::File(spool, file, 0) if spool.path.parent() == Some(&*folder) => (spool, file),
-                Content::File(_spool, mut other, before) => {
-                    let (spool, mut file) = spool(&folder)?;
+                Content::File(before_it, mut other, before) => {
+                    let (spool, mut file) = spool(&folder, &before_it.room)?;
                     other.seek(SeekFrom::Start(before))?;
                     io::copy(&mut other, &mut file)?;
                     (spool, file)
                 }
-                Content::Memory { bytes, .. } => {
-                    let (spool, mut file) = spool(&folder)?;
+                Content::Memory { bytes, _held: held } => {
+                    let (spool, mut file) = spool(&folder, &held.room)?;
                     file.write_all(&bytes)?;
                     (spool, file)
                 }

@@ -85,6 +85,76 @@ async fn a_session_ends_with_its_uri() {
     }
 }
 
+/// S1-L5: a relay that stops, or ends what an account has there, ends its sessions at once: those that somebody has come to, and those that wait.
+#[tokio::test]
+async fn a_relay_that_is_gone_is_noticed_at_once() {
+    for stops in [true, false] {
+        let relay = relay();
+        let (alice, bob) = (client(&relay), client(&relay));
+        let route = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+        let (_here, talking) = through(&alice, &bob, route).await;
+        let route = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+        let mut waiting = bob.invite(Way::Relays(route)).expect("an invitation").accept();
+        let unused = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+        match stops {
+            true => soon(relay.relay.stop(Duration::from_secs(5))).await,
+            false => assert_eq!(relay.relay.end("bob"), 1),
+        }
+        assert!(soon(waiting.next()).await.is_none());
+        for session in [talking, waiting] {
+            let end = soon(session.over()).await;
+            let there = format!("localhost:{}", relay.port);
+            assert!(
+                matches!(&end, End::RelayGone { relay, lost: Lost::Peer | Lost::Cut } if *relay == there),
+                "not the sender, who may be there as ever: {end:?}"
+            );
+            assert!(
+                end.to_string().starts_with(&format!("{there}: the relay closed the connection")),
+                "{end}"
+            );
+        }
+        // Nor is it used by whoever has not noticed.
+        let late = bob.invite(Way::Relays(unused)).expect("an invitation").accept();
+        assert!(matches!(soon(late.over()).await, End::RelayGone { .. }));
+    }
+}
+
+/// RFC 4976 §5.1: a relay is asked every now and then whether it still takes us, long before its URI would expire; 403 ends the session.
+#[tokio::test]
+async fn a_relay_that_refuses_us_is_noticed_before_the_expiry() {
+    let relay = relay();
+    let bob = endpoint(|config| {
+        config.roots = relay.authority.roots();
+        config.keep_alive = Some(Duration::from_millis(200));
+    });
+    let route = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+    assert!(route.expires().is_none_or(|seconds| seconds > 600));
+    let waiting = bob.invite(Way::Relays(route)).expect("an invitation").accept();
+    relay.accounts.asked_times("bob", 3).await;
+    relay.accounts.forbid("bob");
+    let end = soon(waiting.over()).await;
+    assert!(matches!(&end, End::Relay(why) if why.contains("403")), "{end:?}");
+}
+
+/// What does not end the session when a relay is asked before the time: wrong credentials, which may be renewed until then, are not tried again and again.
+#[tokio::test]
+async fn wrong_credentials_are_not_repeated() {
+    let relay = relay();
+    let bob = endpoint(|config| {
+        config.roots = relay.authority.roots();
+        config.keep_alive = Some(Duration::from_millis(100));
+    });
+    let alice = client(&relay);
+    let route = soon(bob.route(&[short(&relay, "bob")])).await.expect("a route");
+    let (mut here, mut there) = through(&alice, &bob, route).await;
+    relay.accounts.remove("bob");
+    let before = relay.accounts.asked().len();
+    both_ways(&mut here, &mut there).await;
+    let end = soon(there.over()).await;
+    assert!(matches!(&end, End::Relay(why) if why.contains("credentials")), "{end:?}");
+    assert!(relay.accounts.asked().len() <= before + 2, "{:?}", relay.accounts.asked());
+}
+
 /// S1-L5, XEP-0215: credentials end. Whoever has new ones before keeps the session; whoever has not loses it, and comes back with new ones only.
 #[tokio::test]
 async fn credentials_end() {
@@ -106,7 +176,7 @@ async fn credentials_end() {
     soon(route.renew(std::slice::from_ref(&renewed))).await.expect("renewed");
 
     let end = soon(at_carol.over()).await;
-    assert!(matches!(end, End::Relay(_) | End::Connection(Lost::Peer)), "{end:?}");
+    assert!(matches!(end, End::Relay(_) | End::RelayGone { lost: Lost::Peer, .. }), "{end:?}");
     drop(at_carol);
     let refused = soon(carol.route(&[short(&relay, "carol")])).await.map(drop);
     assert!(matches!(refused, Err(RelayError::Login { why: LoginError::Credentials, .. })), "{refused:?}");

@@ -24,6 +24,7 @@ struct User {
     account: String,
     password: String,
     until: Option<Instant>,
+    allowed: bool,
 }
 
 /// Who may log in, and who has tried.
@@ -46,8 +47,15 @@ impl Known {
     /// From now on this is the user's account and password, good for so long if that is said.
     pub(crate) fn set(&self, user: &str, account: &str, password: &str, good: Option<Duration>) {
         let until = good.map(|good| Instant::now() + good);
-        let known = User { account: account.to_owned(), password: password.to_owned(), until };
+        let known = User { account: account.to_owned(), password: password.to_owned(), until, allowed: true };
         self.users.lock().expect("a lock").insert(user.to_owned(), known);
+    }
+
+    /// From now on this user may not use the relay.
+    pub(crate) fn forbid(&self, user: &str) {
+        if let Some(user) = self.users.lock().expect("a lock").get_mut(user) {
+            user.allowed = false;
+        }
     }
 
     /// From now on there is no such user.
@@ -77,7 +85,7 @@ impl Accounts for Known {
         let account = known.filter(|user| user.until.is_none_or(|until| until > now)).map(|user| Account {
             holder: Holder::new(&user.account, 0),
             password: user.password.into(),
-            allowed: true,
+            allowed: user.allowed,
             seconds: user
                 .until
                 .and_then(|until| u32::try_from((until - now).as_millis().div_ceil(1_000)).ok()),
@@ -109,6 +117,7 @@ pub(crate) struct Stage {
     pub(crate) accounts: Arc<Known>,
     pub(crate) authority: Authority,
     pub(crate) port: u16,
+    pub(crate) relay: Arc<Relay>,
     accepting: tokio::task::AbortHandle,
 }
 
@@ -177,8 +186,8 @@ impl Begun {
             net: self.net,
         })
         .expect("a relay");
-        let accepting = tokio::spawn(relay.accept(self.listener)).abort_handle();
-        Stage { accounts, authority: self.authority, port, accepting }
+        let accepting = tokio::spawn(Arc::clone(&relay).accept(self.listener)).abort_handle();
+        Stage { accounts, authority: self.authority, port, relay, accepting }
     }
 
     /// One relay alone, with these settings.
