@@ -75,7 +75,7 @@ pub(crate) enum HandshakeError {
     Io(#[from] io::Error),
     #[error("{0}")]
     Tls(#[from] rustls::Error),
-    #[error("{0}")]
+    #[error("{}", within(.0))]
     Bare(#[from] BareError),
     #[error("{0}")]
     Connect(#[from] ConnectError),
@@ -85,6 +85,14 @@ pub(crate) enum HandshakeError {
     Eof,
     #[error(transparent)]
     Renegotiation(#[from] Renegotiation),
+}
+
+/// What failed, for whoever says himself that it was TLS.
+fn within(error: &BareError) -> String {
+    match error {
+        BareError::Tls(error) => error.to_string(),
+        error => error.to_string(),
+    }
 }
 
 struct Layer {
