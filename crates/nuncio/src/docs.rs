@@ -87,7 +87,7 @@ pub(crate) fn run(folder: &Path, check: bool) -> anyhow::Result<bool> {
         let file = folder.join(name);
         if check {
             if std::fs::read_to_string(&file).ok().as_deref() != Some(text.as_str()) {
-                eprintln!("{}: is not what the code says; run `cargo run -p nuncio -- docs`", file.display());
+                complain!("{}: is not what the code says; run `cargo run -p nuncio -- docs`", file.display());
                 good = false;
             }
         } else {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::Place;
 use crate::config::Config;
-use crate::{operate, place};
+use crate::{operate, out, place};
 
 /// The account and the password of a line: the address ends at the first blank, the password is all that follows it.
 fn read_line(line: &str) -> Option<(&str, &str)> {
@@ -36,7 +36,7 @@ pub(crate) async fn run(given: &Place) -> anyhow::Result<bool> {
         Ok(()) => made += 1,
         Err(why) => {
             failed += 1;
-            eprintln!("nuncio: {why:#}");
+            complain!("nuncio: {}", out::whole(&why));
         }
     };
     for (number, line) in std::io::stdin().lock().lines().enumerate() {
@@ -64,7 +64,7 @@ pub(crate) async fn run(given: &Place) -> anyhow::Result<bool> {
     if let Some(open) = open {
         open.close(&config).await;
     }
-    println!("{made} accounts made");
+    say!("{made} accounts made")?;
     Ok(failed == 0)
 }
 

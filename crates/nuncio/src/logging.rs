@@ -39,7 +39,11 @@ pub(crate) const FILTERS: &str = "take `off`, `error`, `warn`, `info`, `debug` o
 pub(crate) fn start(log: &Log) -> anyhow::Result<LevelHandle> {
     let (filter, handle) = reload::Layer::new(filter(&log.level)?);
     let registry = Registry::default().with(filter);
-    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    // A log that nobody takes is no reason to panic, as telling of it on standard error would be.
+    let lines = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false);
     match log.format {
         LogFormat::Text => registry.with(lines.with_target(false)).try_init(),
         LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),

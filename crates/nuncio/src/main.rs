@@ -1,5 +1,8 @@
 //! The binary: configuration, listeners, command line.
 
+#[macro_use]
+mod out;
+
 mod check;
 mod cli;
 mod config;
@@ -26,6 +29,7 @@ use nuncio_router::StartError;
 
 use crate::cli::{Account, Cli, Command, ConfigAct, Federation, Place, Session};
 use crate::config::{Config, ConfigError};
+use crate::out::Unheard;
 
 /// Exit status: done, the answer is no, wrong use or configuration.
 const NO: u8 = 1;
@@ -41,22 +45,34 @@ fn main() -> ExitCode {
     let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("nuncio: no runtime: {error}");
+            complain!("nuncio: no runtime: {error}");
             return ExitCode::from(NO);
         }
     };
-    match runtime.block_on(run(cli.command)) {
+    let client = matches!(cli.command, Command::Send(_) | Command::Msrp { .. });
+    let code = match runtime.block_on(run(cli.command)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(NO),
-        Err(error) => {
-            eprintln!("nuncio: {error:#}");
-            let wrong = error.is::<ConfigError>()
-                || error.is::<operate::WrongUse>()
-                || error.is::<TlsError>()
-                || matches!(error.downcast_ref(), Some(StartError::Config(_) | StartError::NoDomain));
-            ExitCode::from(if wrong { WRONG } else { NO })
-        }
+        Err(error) => failed(&error),
+    };
+    if client {
+        // They have waited for what they wait for; a lookup by the system cannot be given up.
+        runtime.shutdown_background();
     }
+    code
+}
+
+/// Says what went wrong, and whose fault it is.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    if error.downcast_ref().is_some_and(Unheard::is_closed) {
+        return ExitCode::from(out::PIPE);
+    }
+    complain!("nuncio: {}", out::whole(error));
+    let wrong = error.is::<ConfigError>()
+        || error.is::<operate::WrongUse>()
+        || error.is::<TlsError>()
+        || matches!(error.downcast_ref(), Some(StartError::Config(_) | StartError::NoDomain));
+    ExitCode::from(if wrong { WRONG } else { NO })
 }
 
 /// How many threads the configuration of a server wants. A configuration that cannot be read is told of when it is served.
@@ -109,13 +125,13 @@ async fn run(command: Command) -> anyhow::Result<bool> {
         Command::Config { act: ConfigAct::Check(place) } => {
             let (_, warnings) = config::check(place.config.as_deref(), place.data.as_deref()).await?;
             for warning in warnings {
-                println!("warning: {warning}");
+                say!("warning: {warning}")?;
             }
-            println!("the configuration is good");
+            say!("the configuration is good")?;
             Ok(true)
         }
         Command::Config { act: ConfigAct::Show(place) } => {
-            print!("{}", toml::to_string_pretty(&read(&place)?)?);
+            out::write(format_args!("{}", toml::to_string_pretty(&read(&place)?)?))?;
             Ok(true)
         }
         Command::Docs { folder, check } => docs::run(&folder, check),

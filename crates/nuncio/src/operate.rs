@@ -17,7 +17,7 @@ use crate::config::{self, Config, ConfigError};
 use crate::control::{self, Reply};
 use crate::logging::LevelHandle;
 use crate::serve::Local;
-use crate::{place, serve};
+use crate::{out, place, serve};
 
 /// A command was asked for wrongly: exit status 2.
 #[derive(Debug, thiserror::Error)]
@@ -240,7 +240,10 @@ pub(crate) async fn with_password(name: &str, given: Password) -> anyhow::Result
     };
     anywhere(&config, name, json!({"jid": given.jid, "password": password})).await?;
     if made {
-        println!("{password}");
+        let another = || {
+            format!("the password is set, but not shown: `nuncio account passwd {}` makes another", given.jid)
+        };
+        say!("{password}").with_context(another)?;
     }
     Ok(true)
 }
@@ -253,14 +256,14 @@ pub(crate) fn made_password() -> String {
 /// Prints a command's result: for programs as it is, for people a line an entry.
 pub(crate) fn print(value: &Value, json: bool) -> anyhow::Result<bool> {
     if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
+        say!("{}", serde_json::to_string_pretty(value)?)?;
         return Ok(true);
     }
     let rows = value.as_object().filter(|fields| fields.len() == 1).and_then(|fields| fields.values().next());
     match rows.filter(|rows| rows.is_array()).unwrap_or(value) {
         Value::Null => {}
-        Value::Array(rows) => rows.iter().for_each(|row| println!("{}", line(row))),
-        other => println!("{}", line(other)),
+        Value::Array(rows) => rows.iter().try_for_each(|row| say!("{}", line(row)))?,
+        other => say!("{}", line(other))?,
     }
     Ok(true)
 }
@@ -286,10 +289,10 @@ pub(crate) fn federation(value: &Value, json: bool) -> anyhow::Result<bool> {
     }
     let rows = value["federation"].as_array().map(Vec::as_slice).unwrap_or_default();
     if rows.is_empty() {
-        println!("no other server is connected, and nothing waits for one");
+        say!("no other server is connected, and nothing waits for one")?;
         return Ok(true);
     }
-    print!("{}", table(rows));
+    out::write(format_args!("{}", table(rows)))?;
     Ok(true)
 }
 
@@ -334,10 +337,10 @@ fn table(rows: &[Value]) -> String {
 /// Prints what is known about another domain. False if it fails now.
 pub(crate) fn explain(value: &Value, json: bool) -> anyhow::Result<bool> {
     if json {
-        println!("{}", serde_json::to_string_pretty(value)?);
+        say!("{}", serde_json::to_string_pretty(value)?)?;
     } else {
         for line in value["says"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            println!("{line}");
+            say!("{line}")?;
         }
     }
     Ok(value["failing"].is_null())

@@ -10,7 +10,7 @@ use nuncio_net::tls::Roots;
 use crate::cli::{Posh, Published, Tlsa};
 use crate::config::Config;
 use crate::serve::Local;
-use crate::{check, operate, serve};
+use crate::{check, operate, out, serve};
 
 /// The ports of a server, for each host that is given without one: servers, then clients, each with STARTTLS and with direct TLS.
 const PORTS: [u16; 4] = [5269, 5270, 5222, 5223];
@@ -66,7 +66,7 @@ pub(crate) fn tlsa(given: &Tlsa, config: &Config) -> anyhow::Result<bool> {
     let ders: Vec<&[u8]> = certificates.iter().map(AsRef::as_ref).collect();
     let records = tlsa::publish(&endpoints, given.ttl, &ders)
         .map_err(|_| anyhow::anyhow!("a certificate cannot be read"))?;
-    print!("{records}");
+    out::write(format_args!("{records}"))?;
     Ok(true)
 }
 
@@ -76,12 +76,12 @@ pub(crate) fn posh(given: &Posh, config: &Config) -> anyhow::Result<bool> {
     if let Some(url) = &given.refer {
         let document = posh::reference(url, expires)
             .ok_or_else(|| operate::WrongUse(format!("`{url}` is no https address of a host")))?;
-        print!("{document}");
+        out::write(format_args!("{document}"))?;
         return Ok(true);
     }
     let (_, certificates) = certificates(config, &given.published)?;
     // What comes next stands first (RFC 7711 §3.1).
     let ders: Vec<&[u8]> = certificates.iter().rev().map(AsRef::as_ref).collect();
-    print!("{}", posh::publish(&ders, expires));
+    out::write(format_args!("{}", posh::publish(&ders, expires)))?;
     Ok(true)
 }
