@@ -221,6 +221,52 @@ pub(crate) struct Posh {
     pub(crate) published: Published,
 }
 
+/// Where the password is.
+#[derive(Args, Debug)]
+pub(crate) struct Secret {
+    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
+    /// variable NUNCIO_PASSWORD.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Read the password from the first line of standard input; the text to be sent may follow.
+    #[arg(long, conflicts_with = "password_file")]
+    pub(crate) password_stdin: bool,
+}
+
+/// How a client gets to the server of its account, and what proves it.
+#[derive(Args, Debug)]
+pub(crate) struct Access {
+    /// Connect there instead of where the account's domain says; the certificate must be for the domain all the same.
+    #[arg(long, value_name = "HOST[:PORT]")]
+    pub(crate) server: Option<String>,
+    /// TLS from the first byte, where DNS does not say it.
+    #[arg(long)]
+    pub(crate) direct_tls: bool,
+    /// Take this certificate of the server, or this key, as that of the account's domain, whoever issued it.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) pin: Vec<nuncio_dna::policy::Pin>,
+    /// Who checks the signatures of DNS answers, so that DANE can prove the server or refuse it: nobody, the name server on this machine, or this program.
+    #[arg(long, value_enum, default_value_t = Validate::Off, value_name = "WHO")]
+    pub(crate) validate: Validate,
+    /// Only these SASL mechanisms, such as SCRAM-SHA-256; all but PLAIN if none is named.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mechanism: Vec<String>,
+}
+
+impl Access {
+    /// One of the options that were used, by its name.
+    pub(crate) fn used(&self) -> Option<&'static str> {
+        let used = [
+            (self.server.is_some(), "--server"),
+            (self.direct_tls, "--direct-tls"),
+            (!self.pin.is_empty(), "--pin"),
+            (self.validate != Validate::Off, "--validate"),
+            (!self.mechanism.is_empty(), "--mechanism"),
+        ];
+        used.into_iter().find_map(|(used, name)| used.then_some(name))
+    }
+}
+
 /// A message and who sends it.
 #[derive(Args, Debug)]
 pub(crate) struct Send {
@@ -231,37 +277,19 @@ pub(crate) struct Send {
     /// The account that sends.
     #[arg(long, value_name = "JID")]
     pub(crate) from: String,
-    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
-    /// variable NUNCIO_PASSWORD.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the password from the first line of standard input; the text may follow.
-    #[arg(long, conflicts_with = "password_file")]
-    pub(crate) password_stdin: bool,
-    /// Connect there instead of where the account's domain says; the certificate must be for the domain all the same.
-    #[arg(long, value_name = "HOST[:PORT]")]
-    pub(crate) server: Option<String>,
-    /// TLS from the first byte, where DNS does not say it.
-    #[arg(long)]
-    pub(crate) direct_tls: bool,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// Believe these authorities (PEM) instead of the system's.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
-    /// Take this certificate of the server, or this key, as that of the account's domain, whoever issued it.
-    #[arg(long, value_name = "SHA256")]
-    pub(crate) pin: Vec<nuncio_dna::policy::Pin>,
-    /// Who checks the signatures of DNS answers, so that DANE can prove the server or refuse it: nobody, the name server on this machine, or this program.
-    #[arg(long, value_enum, default_value_t = Validate::Off, value_name = "WHO")]
-    pub(crate) validate: Validate,
     /// The subject.
     #[arg(long)]
     pub(crate) subject: Option<String>,
     /// The type of the message.
     #[arg(long = "type", value_enum, default_value_t = Kind::Chat)]
     pub(crate) kind: Kind,
-    /// Only these SASL mechanisms, such as SCRAM-SHA-256; all but PLAIN if none is named.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) mechanism: Vec<String>,
     /// How long everything may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub(crate) timeout: u64,

@@ -13,6 +13,7 @@ mod first_run;
 mod host;
 mod import;
 mod logging;
+mod login;
 mod msrp;
 mod msrp_tools;
 mod operate;
@@ -20,6 +21,7 @@ mod place;
 mod publish;
 mod send;
 mod serve;
+mod stop;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,7 @@ use nuncio_router::StartError;
 use crate::cli::{Account, Cli, Command, ConfigAct, Federation, Place, Session};
 use crate::config::{Config, ConfigError};
 use crate::out::Unheard;
+use crate::stop::Stopped;
 
 /// Exit status: done, the answer is no, wrong use or configuration.
 const NO: u8 = 1;
@@ -68,6 +71,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(out::PIPE);
     }
     complain!("nuncio: {}", out::whole(error));
+    if let Some(stopped) = error.downcast_ref::<Stopped>() {
+        return ExitCode::from(stopped.status);
+    }
     let wrong = error.is::<ConfigError>()
         || error.is::<operate::WrongUse>()
         || error.is::<TlsError>()

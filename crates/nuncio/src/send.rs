@@ -1,34 +1,23 @@
 //! `nuncio send`: one message, for scripts.
 
-use std::io::Read as _;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use nuncio_client::{
-    Anchors, Client, ClientConfig, DnsConfig, DnsResolver, Event, IdentityError, LoginError, Pace, Pinned,
-    RequestError, Roots, Server, Session, Start, Validation, Why,
+    Client, ClientConfig, Event, IdentityError, LoginError, Pace, RequestError, Session, Why,
 };
-use nuncio_dna::Domain;
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::error::StanzaError;
-use nuncio_xmpp::jid::{BareJid, Jid};
+use nuncio_xmpp::jid::Jid;
 use nuncio_xmpp::ns;
 use nuncio_xmpp::stanza::{MessageType, Stanza, message};
 use nuncio_xmpp::xml::Builder;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::cli::{Kind, Send, Validate};
-use crate::operate::WrongUse;
-
-/// Where the password is if no option says it.
-const PASSWORD: &str = "NUNCIO_PASSWORD";
-
-/// The longest text that is read.
-const MOST: u64 = 1 << 20;
+use crate::cli::{Kind, Send};
+use crate::login::{self, account, advice, hint, password, read_all, wrong};
 
 /// How long the server may take to close the stream.
 const CLOSING: Duration = Duration::from_secs(5);
@@ -87,7 +76,7 @@ pub(crate) async fn send(given: Send) -> anyhow::Result<bool> {
             told["advice"] = json!(advice(error.code()));
             told["certificate"] = json!(error.pin().map(|pinned| pinned.pin.to_string()));
         }
-        println!("{}", serde_json::to_string_pretty(&told)?);
+        say!("{}", serde_json::to_string_pretty(&told)?)?;
         return Ok(accepted);
     }
     match (sent.refused, sent.identity) {
@@ -97,33 +86,10 @@ pub(crate) async fn send(given: Send) -> anyhow::Result<bool> {
     }
 }
 
-/// What would mend it. Whoever wants to go on all the same must know the certificate: it is shown for comparing, and no option is offered that takes any (S3-23).
-fn hint(error: &IdentityError) -> String {
-    let what = format!("what to change: {}", advice(error.code()));
-    match error.pin() {
-        Some(pinned) => format!("{what}\nthe server showed the certificate with SHA-256 {}", pinned.pin),
-        None => what,
-    }
-}
-
-/// [`nuncio_federation::check::advice`], with what only a user of `nuncio send` can do.
-fn advice(code: &str) -> &'static str {
-    match code {
-        "unknown-issuer" | "self-signed" | "no-trust-anchors" => {
-            "name the authority that issued the certificate (--ca), or the certificate if you know it from elsewhere (--pin)"
-        }
-        "pin-mismatch" => "ask the server's operator, not by this way, whether the certificate has changed",
-        code => nuncio_federation::check::advice(code),
-    }
-}
-
 /// The settings of the client, and the text.
 fn prepare(given: &Send) -> anyhow::Result<(ClientConfig, String)> {
-    let account = BareJid::new(&given.from).map_err(|error| wrong(format!("{}: {error}", given.from)))?;
-    if account.local().is_none() {
-        return Err(wrong(format!("{} is no account: USER@DOMAIN is wanted", given.from)));
-    }
-    let (password, piped) = secrets(given)?;
+    let account = account(&given.from)?;
+    let (password, piped) = password(&given.secret)?;
     let text = match (&given.text, piped) {
         (Some(text), _) => text.clone(),
         (None, Some(rest)) => rest,
@@ -133,95 +99,13 @@ fn prepare(given: &Send) -> anyhow::Result<(ClientConfig, String)> {
     if text.is_empty() && given.subject.is_none() {
         return Err(wrong("there is nothing to send: neither a text nor a subject".to_owned()));
     }
-    let start = if given.direct_tls { Start::DirectTls } else { Start::Tcp };
-    let roots = if given.ca.is_empty() { Roots::System } else { Roots::Files(given.ca.clone()) };
-    let mut config = ClientConfig {
-        server: match &given.server {
-            Some(server) => read_server(server, start)?,
-            None => Server::Domain,
-        },
-        start,
+    let config = ClientConfig {
         // One message: it is asked for at once.
         pace: Pace { every: 1, ..Pace::default() },
         closing: CLOSING,
-        ..ClientConfig::new(account, &password, roots)
+        ..login::config(account, &password, &given.ca, &given.access)?
     };
-    let validation = match given.validate {
-        Validate::Off => None,
-        Validate::TrustAd => Some(Validation::TrustAd),
-        Validate::Local => Some(Validation::Local(Anchors::root())),
-    };
-    if let Some(validation) = validation {
-        let system = DnsConfig::system().context("the name servers of this system cannot be read")?;
-        config.resolver = Arc::new(DnsResolver::new(DnsConfig { validation, ..system }));
-    }
-    if !given.pin.is_empty() {
-        let domain = config.account.domain();
-        let domain = Domain::new(domain).map_err(|error| wrong(format!("{domain} is {error}")))?;
-        config.proofs.pins =
-            given.pin.iter().map(|pin| Pinned { domain: domain.clone(), pin: *pin }).collect();
-    }
-    if !given.mechanism.is_empty() {
-        let read = |name: &String| name.parse().map_err(|error| wrong(format!("{name}: {error}")));
-        config.policy.mechanisms = given.mechanism.iter().map(read).collect::<anyhow::Result<Vec<_>>>()?;
-    }
     Ok((config, text))
-}
-
-/// The password, and what followed it on standard input.
-fn secrets(given: &Send) -> anyhow::Result<(String, Option<String>)> {
-    let (password, rest) = if given.password_stdin {
-        let all = read_all()?;
-        let (first, rest) = all.split_once('\n').unwrap_or((&all, ""));
-        (first.to_owned(), Some(rest.to_owned()))
-    } else if let Some(path) = &given.password_file {
-        let all =
-            std::fs::read_to_string(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-        (all.lines().next().unwrap_or_default().to_owned(), None)
-    } else {
-        let password = std::env::var(PASSWORD).map_err(|_| {
-            wrong(format!("no password: set {PASSWORD}, or use --password-file or --password-stdin"))
-        })?;
-        (password, None)
-    };
-    let password = password.trim_end_matches('\r').to_owned();
-    if password.is_empty() {
-        return Err(wrong("the password is empty".to_owned()));
-    }
-    Ok((password, rest))
-}
-
-fn read_all() -> anyhow::Result<String> {
-    let mut all = String::new();
-    std::io::stdin()
-        .lock()
-        .take(MOST + 1)
-        .read_to_string(&mut all)
-        .context("standard input cannot be read")?;
-    if all.len() as u64 > MOST {
-        return Err(wrong(format!("there is more than {MOST} bytes on standard input")));
-    }
-    Ok(all)
-}
-
-/// `HOST`, `HOST:PORT`, or an address in either form.
-fn read_server(text: &str, start: Start) -> anyhow::Result<Server> {
-    let usual = if start == Start::DirectTls { 5223 } else { 5222 };
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Ok(address) = text.parse::<SocketAddr>() {
-        return Ok(Server::Address(address));
-    }
-    if let Ok(ip) = bare.parse::<IpAddr>() {
-        return Ok(Server::Address(SocketAddr::new(ip, usual)));
-    }
-    match text.split_once(':') {
-        Some((host, port)) if !host.is_empty() => {
-            let port = port.parse().map_err(|_| wrong(format!("{text}: {port:?} is no port")))?;
-            Ok(Server::Host(host.to_owned(), Some(port)))
-        }
-        None if !text.is_empty() => Ok(Server::Host(text.to_owned(), None)),
-        _ => Err(wrong(format!("{text:?} is no server: HOST or HOST:PORT is wanted"))),
-    }
 }
 
 /// Logs in, sends, and waits until the server has it, or says why not.
@@ -301,8 +185,4 @@ fn reason(answer: &Stanza) -> String {
         Some(error) => format!("the message came back{by}: {error}"),
         None => format!("the message came back{by}"),
     }
-}
-
-fn wrong(why: String) -> anyhow::Error {
-    WrongUse(why).into()
 }

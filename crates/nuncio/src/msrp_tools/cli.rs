@@ -5,12 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::{Access, Secret};
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Msrp {
     /// Send a text or files to whoever gave you an SDP or a URI. Status 0: all were delivered, 1: not all.
     Send(Send),
     /// Wait for messages and files: directly, or behind a relay. Print what to give to the sender.
     Receive(Receive),
+    /// Fetch credentials for the MSRP relay of an account's server, by XMPP, and print them.
+    Credentials(Credentials),
     /// Try what the RFCs demand on anyone's endpoint or relay. Status 1 if something fails.
     Check(Check),
 }
@@ -26,18 +30,6 @@ pub(crate) struct Trust {
     pub(crate) sha1: bool,
 }
 
-/// Where the password is.
-#[derive(Args, Debug)]
-pub(crate) struct Secret {
-    /// Read the password from the first line of this file; without this and the next option it is taken from the environment
-    /// variable NUNCIO_PASSWORD.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) password_file: Option<PathBuf>,
-    /// Read the password from the first line of standard input; the text to be sent may follow.
-    #[arg(long, conflicts_with = "password_file")]
-    pub(crate) password_stdin: bool,
-}
-
 /// Relays of our own, and how to log in there.
 #[derive(Args, Debug)]
 pub(crate) struct Login {
@@ -45,16 +37,42 @@ pub(crate) struct Login {
     #[arg(long, value_name = "URI")]
     pub(crate) relay: Vec<String>,
     /// The user at the relay.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "account")]
     pub(crate) user: Option<String>,
+    /// Instead of a user: log in by XMPP as this account, as `nuncio send` does, and take the credentials that its server gives, always in time; and its
+    /// relay, if no --relay is given.
+    #[arg(long, value_name = "JID")]
+    pub(crate) account: Option<String>,
     #[command(flatten)]
     pub(crate) secret: Secret,
+    #[command(flatten)]
+    pub(crate) access: Access,
     /// For how long to be reachable through the relay, in seconds; the relay's choice otherwise.
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) expires: Option<u32>,
     /// Do not log in at a relay that knows MD5 only.
     #[arg(long)]
     pub(crate) no_md5: bool,
+}
+
+/// Whose credentials to fetch.
+#[derive(Args, Debug)]
+pub(crate) struct Credentials {
+    /// The account, as in `user@example.org`.
+    pub(crate) jid: String,
+    #[command(flatten)]
+    pub(crate) secret: Secret,
+    #[command(flatten)]
+    pub(crate) access: Access,
+    /// Believe these authorities (PEM) instead of the system's.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
+    /// How long everything may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: u64,
+    /// For programs.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// What to send, and to whom.
@@ -86,7 +104,7 @@ pub(crate) struct Send {
     /// To whom it is said, in CPIM.
     #[arg(long, value_name = "URI", requires = "receipt", default_value = "im:anonymous@anonymous.invalid")]
     pub(crate) recipient: String,
-    /// How long each of them may take until the receiver says that it has it.
+    /// How long each of them may take until the receiver says that it has it, the first one with all that comes before: logins, connections, TLS.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: u64,
     /// For programs.
@@ -102,13 +120,13 @@ pub(crate) struct Send {
 #[derive(Args, Debug)]
 pub(crate) struct Receive {
     /// Listen on this address; port 0 picks one.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", conflicts_with = "relay")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0", conflicts_with_all = ["relay", "account"])]
     pub(crate) listen: SocketAddr,
     /// The host in the URI, if it is not the address.
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", conflicts_with_all = ["relay", "account"])]
     pub(crate) host: Option<String>,
     /// Without TLS.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["relay", "account"])]
     pub(crate) clear: bool,
     /// Show this certificate (PEM chain) instead of one made for this run.
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -132,14 +150,18 @@ pub(crate) struct Receive {
     #[arg(long)]
     pub(crate) receipts: bool,
     /// The longest message, in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 40)]
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 40, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_size: u64,
     /// The media types that are taken.
     #[arg(long, value_name = "TYPES", default_value = "*")]
     pub(crate) accept: String,
-    /// End after so long.
+    /// End after so long, logins and connections included.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) timeout: Option<u64>,
+    /// End when nothing more comes of a message that has begun for so long; a sender or a relay that is silent otherwise is asked as often whether it is still
+    /// there.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) patience: u64,
     /// For programs: an object a line.
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,49 +2,72 @@
 
 mod check;
 mod cli;
+mod hints;
 mod receive;
+mod relays;
 mod send;
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::Context as _;
 use nuncio_endpoint::msrp::sdp::{Fingerprint, Hash};
 use nuncio_endpoint::msrp::uri::Host;
-use nuncio_endpoint::msrp::{Path as MsrpPath, Scheme, Uri};
-use nuncio_endpoint::{Config, Endpoint, RelayAccount, Route, Unjudged};
+use nuncio_endpoint::msrp::{Path as MsrpPath, Scheme, Transport, Uri};
+use nuncio_endpoint::{Config, Endpoint, StartError, Unjudged};
 use nuncio_net::tls::Roots;
-use zeroize::Zeroizing;
+use tokio::time::Instant;
 
 pub(crate) use self::cli::Msrp;
-use self::cli::{Login, Secret, Trust};
-use crate::operate::WrongUse;
+use self::cli::Trust;
+use crate::login::{password, read_text, wrong};
 
-/// Where the password is if no option says it.
-const PASSWORD: &str = "NUNCIO_PASSWORD";
-/// The longest text that is read from standard input.
-const MOST: u64 = 1 << 20;
+/// Nobody waits longer: ten years, in seconds.
+const FOREVER: u64 = 315_360_000;
+/// How long what was said last may take to get there, and what is temporary to be removed.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// Runs it. False if the answer is no.
 pub(crate) async fn run(act: Msrp) -> anyhow::Result<bool> {
     match act {
         Msrp::Send(given) => Box::pin(send::run(given)).await,
         Msrp::Receive(given) => Box::pin(receive::run(given)).await,
+        Msrp::Credentials(given) => Box::pin(relays::print(given)).await,
         Msrp::Check(given) => Box::pin(check::run(given)).await,
     }
 }
 
-fn wrong(what: impl Into<String>) -> anyhow::Error {
-    WrongUse(what.into()).into()
+/// When so many seconds are over.
+fn after(seconds: u64) -> Instant {
+    Instant::now() + Duration::from_secs(seconds.min(FOREVER))
 }
 
 fn roots(files: &[PathBuf]) -> Roots {
     if files.is_empty() { Roots::System } else { Roots::Files(files.to_vec()) }
 }
 
-/// The settings that all have.
-fn config(trust: &Trust) -> Config {
-    Config { roots: roots(&trust.ca), sha1: trust.sha1, ..Config::default() }
+/// The settings that all have. Authorities that cannot be read are an error, whether anybody needs them or not.
+fn config(trust: &Trust) -> anyhow::Result<Config> {
+    let roots = roots(&trust.ca);
+    if !trust.ca.is_empty() {
+        roots.certificates()?;
+    }
+    Ok(Config { roots, sha1: trust.sha1, ..Config::default() })
+}
+
+/// An endpoint with these settings. The files that they name are the user's.
+fn endpoint(config: Config) -> anyhow::Result<Endpoint> {
+    Endpoint::new(config).map_err(|error| match error {
+        StartError::Certificate(error) => wrong(error.to_string()),
+        error => error.into(),
+    })
+}
+
+/// Where we are to connect to is spoken to by TCP.
+fn spoken(uri: &Uri) -> Result<(), String> {
+    match uri.transport() {
+        Transport::Tcp => Ok(()),
+        other => Err(format!("the transport {:?} is not spoken here, only tcp is", other.as_str())),
+    }
 }
 
 /// The fingerprints that were named; none: those of the SDP, if any. Whoever names one wants it to be judged: `unjudged` is why it could not be.
@@ -75,49 +98,6 @@ fn unseen(path: &MsrpPath) -> Option<Unjudged> {
     path.first().filter(|uri| uri.scheme() == Scheme::Msrp).map(|_| Unjudged::Clear)
 }
 
-/// The password, and what else stands on standard input if that is where it came from.
-fn password(secret: &Secret) -> anyhow::Result<(Zeroizing<String>, Option<String>)> {
-    let (found, rest) = if secret.password_stdin {
-        let all = Zeroizing::new(read_all()?);
-        let (first, rest) = all.split_once('\n').unwrap_or((&all, ""));
-        (first.to_owned(), Some(rest.to_owned()))
-    } else if let Some(path) = &secret.password_file {
-        let all = Zeroizing::new(read_text(path)?);
-        (all.lines().next().unwrap_or_default().to_owned(), None)
-    } else {
-        let found = std::env::var(PASSWORD).map_err(|_| {
-            wrong(format!("no password: set {PASSWORD}, or use --password-file or --password-stdin"))
-        })?;
-        (found, None)
-    };
-    let found = Zeroizing::new(found.trim_end_matches('\r').to_owned());
-    if found.is_empty() {
-        return Err(wrong("the password is empty"));
-    }
-    Ok((found, rest))
-}
-
-/// A short file of text: a password, an SDP.
-fn read_text(path: &Path) -> anyhow::Result<String> {
-    let mut all = String::new();
-    let read = std::fs::File::open(path).and_then(|file| file.take(MOST + 1).read_to_string(&mut all));
-    read.map_err(|error| wrong(format!("{}: {error}", path.display())))?;
-    if all.len() as u64 > MOST {
-        return Err(wrong(format!("{}: there is more than {MOST} bytes in it", path.display())));
-    }
-    Ok(all)
-}
-
-fn read_all() -> anyhow::Result<String> {
-    let mut all = String::new();
-    let mut input = std::io::stdin().lock().take(MOST + 1);
-    input.read_to_string(&mut all).context("standard input cannot be read")?;
-    if all.len() as u64 > MOST {
-        return Err(wrong(format!("there is more than {MOST} bytes on standard input")));
-    }
-    Ok(all)
-}
-
 /// A relay: a URI, or a host with or without a port.
 fn relay(text: &str) -> anyhow::Result<Uri> {
     let whole = if text.contains("://") { text.to_owned() } else { format!("msrps://{text};tcp") };
@@ -126,35 +106,8 @@ fn relay(text: &str) -> anyhow::Result<Uri> {
     if uri.session_id().is_some() {
         return Err(bad("a relay has no session id".to_owned()));
     }
+    spoken(&uri).map_err(bad)?;
     Ok(uri)
-}
-
-/// Logs in at the relays that were named, if any.
-async fn route(
-    endpoint: &Endpoint,
-    login: &Login,
-    password: Option<&Zeroizing<String>>,
-) -> anyhow::Result<Option<Route>> {
-    if login.relay.is_empty() {
-        return Ok(None);
-    }
-    let username = login.user.clone().ok_or_else(|| wrong("a relay wants a login: --user"))?;
-    let password = password.cloned().unwrap_or_default();
-    let account = |text: &String| {
-        let relay = relay(text)?;
-        if relay.scheme() != Scheme::Msrps {
-            return Err(wrong(format!("{text}: credentials are sent over TLS only: msrps is wanted")));
-        }
-        Ok(RelayAccount {
-            relay,
-            username: username.clone(),
-            password: password.clone(),
-            expires: login.expires,
-            md5: !login.no_md5,
-        })
-    };
-    let accounts = login.relay.iter().map(account).collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Some(Box::pin(endpoint.route(&accounts)).await?))
 }
 
 /// A media type by the end of a file's name, as far as that is certain.
@@ -217,6 +170,13 @@ const fn is_format(one: char) -> bool {
     )
 }
 
+/// Without what a terminal would act upon.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|one| if one.is_control() && one != '\n' && one != '\t' { '\u{fffd}' } else { one })
+        .collect()
+}
+
 /// A host for our own URIs.
 fn host(text: &str) -> anyhow::Result<String> {
     Host::parse(text).map_err(|error| wrong(format!("{text}: {error}")))?;
@@ -259,6 +219,7 @@ mod tests {
             ("relay.example:2855", Some("msrps://relay.example:2855;tcp")),
             ("msrp://127.0.0.1:2855;tcp", Some("msrp://127.0.0.1:2855;tcp")),
             ("msrps://relay.example:2855/session;tcp", None),
+            ("msrps://relay.example:2855;udp", None),
             ("a b", None),
         ] {
             assert_eq!(relay(text).ok().map(|it| it.to_string()).as_deref(), uri, "{text}");

@@ -1,7 +1,9 @@
 //! `nuncio msrp receive`: waits for messages and files.
 
+use std::cell::Cell;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,38 +12,45 @@ use nuncio_endpoint::msrp::cpim::Cpim;
 use nuncio_endpoint::msrp::endpoint::Reports;
 use nuncio_endpoint::msrp::imdn::Disposition;
 use nuncio_endpoint::msrp::media::AcceptTypes;
+use nuncio_endpoint::msrp::sdp::Fingerprint;
 use nuncio_endpoint::{
-    Config, End, Endpoint, Incoming, Invitation, Lost, Message, Sender, Session, Unjudged, Way,
+    Config, End, Endpoint, Incoming, Invitation, Lost, Message, Sender, Session, Unjudged, Way, Why,
 };
 use nuncio_net::OsEntropy;
 use nuncio_net::tls::PairFiles;
 use nuncio_sansio::Entropy as _;
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::cli::Receive;
-use super::{config, fingerprints, host, password, route, safe_name, wrong};
+use super::relays::Relays;
+use super::{CLOSING, after, config, endpoint, fingerprints, host, printable, safe_name, wrong};
+use crate::out::Unheard;
+use crate::stop::Stops;
 
 /// A text up to here is printed, a longer one saved.
 const TEXT: u64 = 64 * 1024;
-/// How long the connection may take to close.
-const CLOSING: Duration = Duration::from_secs(5);
 /// Files of one name that are told apart.
 const NAMES: u32 = 10_000;
+/// A sender or a relay is asked at least as often whether it is there.
+const ALIVE: Duration = Duration::from_secs(120);
 
 pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
-    let accept = AcceptTypes::parse(&given.accept)
-        .filter(|types| !types.is_empty())
-        .ok_or_else(|| wrong(format!("{:?} are no media types", given.accept)))?;
+    let accept = AcceptTypes::parse(&given.accept).filter(|types| !types.is_empty()).ok_or_else(|| {
+        wrong(format!("{:?} are no media types: `text/plain image/*` is wanted", given.accept))
+    })?;
     if !given.folder.is_dir() {
         return Err(wrong(format!("{} is no folder", given.folder.display())));
     }
-    let unjudged = match given.login.relay.is_empty() {
-        true => given.clear.then_some(Unjudged::Clear),
-        false => Some(Unjudged::Relay),
+    let relayed = !given.login.relay.is_empty() || given.login.account.is_some();
+    let unjudged = match relayed {
+        true => Some(Unjudged::Relay),
+        false => given.clear.then_some(Unjudged::Clear),
     };
     let promised = fingerprints(&given.fingerprint, &given.trust, unjudged)?;
+    let (relays, _) = Relays::new(&given.login, &given.trust)?;
     let pair = given.certificate.clone().zip(given.key.clone());
+    let patience = Duration::from_secs(given.patience);
     let mut settings = Config {
         accept,
         max_size: given.max_size,
@@ -49,18 +58,54 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
         // Delivered means that it is on the disk.
         reports: Reports::Host,
         certificate: pair.map(|(chain, key)| PairFiles { chain, key }),
-        ..config(&given.trust)
+        keep_alive: Some(patience.min(ALIVE)),
+        ..config(&given.trust)?
     };
     // Whoever is invited may take his time.
     settings.msrp.binding = Duration::from_secs(30);
-    let endpoint = Endpoint::new(settings)?;
-    let password = match given.login.relay.is_empty() {
-        true => None,
-        false => Some(password(&given.login.secret)?.0),
+    settings.msrp.incomplete = patience;
+    let endpoint = endpoint(settings)?;
+    let mut stops = Stops::new().context("signals cannot be heard")?;
+    let until = given.timeout.map(|seconds| (seconds, after(seconds)));
+    let over = async {
+        match until {
+            Some((seconds, until)) => {
+                sleep_until(until).await;
+                seconds
+            }
+            None => std::future::pending().await,
+        }
     };
-    let route = route(&endpoint, &given.login, password.as_ref()).await?;
-    let (listening, invitation) = match route {
-        Some(route) => (None, endpoint.invite_only(Way::Relays(route), promised)?),
+    let came = Cell::new(0);
+    let result = tokio::select! {
+        result = Box::pin(wait(&given, &endpoint, relays, promised, &came)) => {
+            // What was said last should get there, if anybody is there.
+            if came.get() == given.count || result.is_err() {
+                drop(timeout(CLOSING, endpoint.drained()).await);
+            }
+            result
+        }
+        seconds = over => ended(&given, &format!("{seconds} s are over (--timeout)"), came.get()),
+        stopped = stops.next() => Err(stopped.into()),
+    };
+    // Nothing of what broke off stays in the folder.
+    drop(timeout(CLOSING, endpoint.cleared()).await);
+    result
+}
+
+/// Invites somebody, and receives what he sends.
+async fn wait(
+    given: &Receive,
+    endpoint: &Endpoint,
+    relays: Option<Arc<Relays>>,
+    promised: Vec<Fingerprint>,
+    came: &Cell<u64>,
+) -> anyhow::Result<bool> {
+    let (invitation, _listening, _renewing) = match &relays {
+        Some(relays) => {
+            let (route, renewing) = Box::pin(relays.route(endpoint)).await?;
+            (endpoint.invite_only(Way::Relays(route), promised)?, None, Some(renewing))
+        }
         None => {
             let shown = match &given.host {
                 Some(named) => host(named)?,
@@ -71,27 +116,12 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
                 None => given.listen.ip().to_string(),
             };
             let listening = endpoint.listen(&[given.listen], &shown, !given.clear)?;
-            let invitation = endpoint.invite_only(Way::Listening(&listening), promised)?;
-            (Some(listening), invitation)
+            (endpoint.invite_only(Way::Listening(&listening), promised)?, Some(listening), None)
         }
     };
-    tell(&given, &invitation)?;
+    tell(given, &invitation)?;
     let mut session = invitation.accept();
-    let receiving = receive(&given, &mut session);
-    let result = match given.timeout {
-        None => receiving.await,
-        Some(seconds) => match timeout(Duration::from_secs(seconds), receiving).await {
-            Ok(result) => result,
-            Err(_) => {
-                eprintln!("nuncio: {seconds} s are over");
-                Ok(false)
-            }
-        },
-    };
-    drop(session);
-    drop(timeout(CLOSING, endpoint.drained()).await);
-    drop(listening);
-    result
+    receive(given, endpoint, relays.as_deref(), &mut session, came).await
 }
 
 /// Tells whoever is to give it to the sender.
@@ -100,11 +130,21 @@ fn tell(given: &Receive, invitation: &Invitation) -> anyhow::Result<()> {
     if let Some(file) = &given.sdp {
         hide(file, &sdp).with_context(|| format!("{} cannot be written", file.display()))?;
     } else if given.json {
-        println!("{}", json!({"path": invitation.path().to_string(), "sdp": sdp}));
+        say!("{}", json!({"path": invitation.path().to_string(), "sdp": sdp}))?;
     } else {
-        print!("{sdp}");
+        crate::out::write(format_args!("{sdp}"))?;
     }
-    std::io::stdout().flush().context("standard output is closed")
+    Ok(())
+}
+
+/// Says why it ends before all has come: the answer is no.
+fn ended(given: &Receive, why: &str, came: u64) -> anyhow::Result<bool> {
+    if given.json {
+        say!("{}", json!({"received": false, "reason": why}))?;
+    } else {
+        complain!("nuncio: {why}; {came} of {} messages came", given.count);
+    }
+    Ok(false)
 }
 
 /// Writes a file whole or not at all, for nobody else to read. It is made under a name that nobody knows before, so that nobody has it open already.
@@ -128,39 +168,53 @@ fn hide(file: &Path, text: &str) -> std::io::Result<()> {
     written
 }
 
-async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool> {
+async fn receive(
+    given: &Receive,
+    endpoint: &Endpoint,
+    relays: Option<&Relays>,
+    session: &mut Session,
+    came: &Cell<u64>,
+) -> anyhow::Result<bool> {
     let sender = session.sender();
     let mut good = true;
-    let mut came = 0;
-    while came < given.count {
+    while came.get() < given.count {
         match session.next().await {
             Some(Incoming::Message(message)) => {
-                came += 1;
                 good &= keep(given, message, &sender).await?;
+                came.set(came.get() + 1);
             }
             // Nothing of ours has asked for one.
             Some(Incoming::Notification(_)) => {}
             Some(Incoming::Broken(broken)) => {
                 good = false;
+                let why = match broken.why {
+                    Why::Silence => format!("nothing more came in {} s (--patience)", given.patience),
+                    Why::Store(_) => format!("{} ({})", broken.why, given.folder.display()),
+                    why => why.to_string(),
+                };
+                let (id, bytes) = (broken.id.to_string(), broken.came);
                 if given.json {
-                    let (id, why) = (broken.id.to_string(), broken.why.to_string());
-                    println!("{}", json!({"id": id, "received": false, "bytes": broken.came, "reason": why}));
+                    say!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}))?;
                 } else {
-                    eprintln!("nuncio: {broken}");
+                    complain!("nuncio: message {id} broke off after {bytes} bytes: {why}");
+                }
+                if broken.why == Why::Silence {
+                    return ended(given, "the sender is taken to have gone", came.get());
                 }
             }
             None => {
-                let end = session.over().await;
-                let early = match end {
+                let why = match session.over().await {
                     End::Connection(Lost::Peer) => "the sender has gone".to_owned(),
+                    end @ (End::Connection(Lost::Cut) | End::Gone | End::Failed(Status::TIMEOUT)) => {
+                        format!("the sender has gone: {end}")
+                    }
+                    end @ End::RelayGone { lost: Lost::Peer | Lost::Cut, .. } => match relays {
+                        Some(relays) => format!("{end} ({})", relays.said(endpoint).await),
+                        None => end.to_string(),
+                    },
                     end => end.to_string(),
                 };
-                if given.json {
-                    println!("{}", json!({"received": false, "reason": early}));
-                } else {
-                    eprintln!("nuncio: {early} after {came} of {} messages", given.count);
-                }
-                return Ok(false);
+                return ended(given, &why, came.get());
             }
         }
     }
@@ -170,27 +224,31 @@ async fn receive(given: &Receive, session: &mut Session) -> anyhow::Result<bool>
 /// Prints or saves a message, then tells its sender, by a report and, if that was asked for and is given, by a notification.
 async fn keep(given: &Receive, message: Message, sender: &Sender) -> anyhow::Result<bool> {
     let (receipt, id, whole) = (message.receipt(), message.id.to_string(), message.body.len());
-    let (head, kept) = match message.unwrapped().await {
+    let (head, (kept, said)) = match message.unwrapped().await {
         Ok((head, inner)) => {
-            let kept = put(given, &id, head.as_ref(), inner).await?;
-            (head, kept)
+            let put = put(given, &id, head.as_ref(), inner).await;
+            (head, put)
         }
-        Err(error) => {
-            unsaved(given, &id, whole, &error);
-            (None, false)
-        }
+        Err(error) => (None, (false, unsaved(given, &id, whole, &given.folder, &error))),
     };
     receipt.report(if kept { Status::OK } else { Status::STOP });
+    said?;
     // A failure has been reported: it is not told again (RFC 5438 §12.1.3.1).
     if let Some(head) = head.filter(|_| given.receipts && kept)
         && let Err(error) = sender.notify(&head, Disposition::Delivered).await
     {
-        eprintln!("nuncio: the sender cannot be told that {id} was delivered: {error}");
+        complain!("nuncio: the sender cannot be told that {id} was delivered: {error}");
     }
     Ok(kept)
 }
 
-async fn put(given: &Receive, id: &str, head: Option<&Cpim>, message: Message) -> anyhow::Result<bool> {
+/// Whether it is kept, and whether that could be said.
+async fn put(
+    given: &Receive,
+    id: &str,
+    head: Option<&Cpim>,
+    message: Message,
+) -> (bool, Result<(), Unheard>) {
     let (kind, bytes, named) = (message.content_type.clone(), message.body.len(), name(&message));
     let from = head.map(|head| head.from.uri.as_str());
     let text = message.text().filter(|_| bytes <= TEXT && named.is_none()).map(str::to_owned);
@@ -199,46 +257,45 @@ async fn put(given: &Receive, id: &str, head: Option<&Cpim>, message: Message) -
         told["from"] = from.into();
     }
     if let Some(text) = text {
-        if given.json {
-            told["text"] = text.into();
-            println!("{told}");
-        } else {
-            println!("{}", printable(&text));
-        }
-        std::io::stdout().flush().context("standard output is closed")?;
-        return Ok(true);
+        told["text"] = text.as_str().into();
+        let said = if given.json { say!("{told}") } else { say!("{}", printable(&text)) };
+        // What nobody was shown was not delivered.
+        return (said.is_ok(), said);
     }
-    match save(&given.folder, named.as_deref().unwrap_or(id), message).await {
-        Ok(path) => {
+    let path = free(&given.folder, named.as_deref().unwrap_or(id));
+    match message.body.save(path.clone()).await {
+        Ok(()) => {
             let file = path.display().to_string();
-            if given.json {
-                told["file"] = file.into();
-                println!("{told}");
-            } else {
-                println!("{file} ({bytes} bytes, {})", printable(&kind));
-            }
-            Ok(true)
+            told["file"] = file.as_str().into();
+            let said = match given.json {
+                true => say!("{told}"),
+                false => say!("{file} ({bytes} bytes, {})", printable(&kind)),
+            };
+            (true, said)
         }
-        Err(error) => {
-            unsaved(given, id, bytes, &error);
-            Ok(false)
-        }
+        Err(error) => (false, unsaved(given, id, bytes, &path, &error)),
     }
 }
 
-fn unsaved(given: &Receive, id: &str, bytes: u64, error: &std::io::Error) {
+/// Says that a message is not kept.
+fn unsaved(
+    given: &Receive,
+    id: &str,
+    bytes: u64,
+    path: &Path,
+    error: &std::io::Error,
+) -> Result<(), Unheard> {
+    let why = format!("{}: {error}", path.display());
     if given.json {
-        let why = error.to_string();
-        println!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}));
-    } else {
-        eprintln!("nuncio: a message of {bytes} bytes cannot be saved: {error}");
+        return say!("{}", json!({"id": id, "received": false, "bytes": bytes, "reason": why}));
     }
+    complain!("nuncio: a message of {bytes} bytes cannot be saved: {why}");
+    Ok(())
 }
 
-/// Under the name, or one like it that is free.
-async fn save(folder: &Path, name: &str, message: Message) -> std::io::Result<PathBuf> {
+/// The name, or one like it that is free. Somebody else may take it meanwhile: then saving fails, and nothing is replaced.
+fn free(folder: &Path, name: &str) -> PathBuf {
     let mut path = folder.join(name);
-    // Somebody else may take a name meanwhile: then saving fails, and nothing is replaced.
     let mut number = 1;
     while path.symlink_metadata().is_ok() && number < NAMES {
         let given = Path::new(name);
@@ -247,8 +304,7 @@ async fn save(folder: &Path, name: &str, message: Message) -> std::io::Result<Pa
         path = folder.join(format!("{stem}-{number}{end}"));
         number += 1;
     }
-    message.body.save(path.clone()).await?;
-    Ok(path)
+    path
 }
 
 /// The name that the sender gave it (RFC 2183), made harmless.
@@ -260,13 +316,6 @@ fn name(message: &Message) -> Option<String> {
         None => rest.split(';').next()?,
     };
     safe_name(name)
-}
-
-/// Without what a terminal would act upon.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|one| if one.is_control() && one != '\n' && one != '\t' { '\u{fffd}' } else { one })
-        .collect()
 }
 
 #[cfg(test)]

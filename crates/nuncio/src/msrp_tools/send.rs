@@ -1,77 +1,73 @@
 //! `nuncio msrp send`: a text or files.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use nuncio_endpoint::msrp::cpim::{Address, Cpim};
 use nuncio_endpoint::msrp::head::Field;
 use nuncio_endpoint::msrp::imdn::{Disposition, Request, Wanted};
-use nuncio_endpoint::{Endpoint, Incoming, Outgoing, Peer, Session, Unjudged, Way};
+use nuncio_endpoint::{CPIM, Endpoint, Incoming, Outgoing, Peer, Session, Unjudged, Way};
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::payload::datetime;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::cli::Send;
+use super::relays::{Relays, Renewing};
 use super::{
-    config, fingerprints, media_type, password, read_all, read_text, route, safe_name, unseen, wrong,
+    CLOSING, after, config, endpoint, fingerprints, hints, media_type, read_text, safe_name, spoken, unseen,
+    wrong,
 };
-
-/// Nobody waits longer: ten years, in seconds.
-const FOREVER: u64 = 315_360_000;
-/// How long the connection may take to close.
-const CLOSING: Duration = Duration::from_secs(5);
+use crate::login::read_all;
+use crate::operate::WrongUse;
 
 /// One thing to send.
 struct Item {
     /// For people.
     name: String,
+    kind: String,
+    bytes: u64,
     message: Outgoing,
 }
 
 pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
     let peer = peer(&given)?;
-    let (password, piped) = match given.login.relay.is_empty() {
-        true => (None, None),
-        false => {
-            let (password, piped) = password(&given.login.secret)?;
-            (Some(password), piped)
-        }
-    };
+    let (relays, piped) = Relays::new(&given.login, &given.trust)?;
     let mut items = items(&given, piped)?;
     if given.receipt {
         let wrapped = |item: Item| {
             let message = item.message.inside(envelope(&given)?);
-            anyhow::Ok(Item { message, ..item })
+            anyhow::Ok(Item { message, kind: CPIM.to_owned(), ..item })
         };
         items = items.into_iter().map(wrapped).collect::<Result<_, _>>()?;
     }
-    let endpoint = Endpoint::new(config(&given.trust))?;
-    let session = async {
-        let way = match route(&endpoint, &given.login, password.as_ref()).await? {
-            Some(route) => Way::Relays(route),
-            None => Way::Direct,
+    let endpoint = endpoint(config(&given.trust)?)?;
+    // What comes before the first of them is part of its time.
+    let mut until = after(given.timeout);
+    let joined = timeout_at(until, Box::pin(join(&endpoint, &peer, relays))).await;
+    let (mut session, _renewing) =
+        match joined.unwrap_or_else(|_| Err(anyhow!("no session within {} s (--timeout)", given.timeout))) {
+            Ok(joined) => joined,
+            Err(error) if given.json && !error.is::<WrongUse>() => {
+                let why = crate::out::whole(&error);
+                let failed = |item: &Item| json!({"what": item.name, "delivered": false, "reason": why});
+                tell(false, &items.iter().map(failed).collect::<Vec<_>>())?;
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
         };
-        anyhow::Ok(endpoint.join(&peer, way).await?)
-    };
-    let mut session = match Box::pin(session).await {
-        Ok(session) => session,
-        Err(error) if given.json && !error.is::<crate::operate::WrongUse>() => {
-            let why = format!("{error:#}");
-            let failed = |item: &Item| json!({"what": item.name, "delivered": false, "reason": why});
-            let told: Vec<_> = items.iter().map(failed).collect();
-            println!("{}", serde_json::to_string_pretty(&json!({"delivered": false, "messages": told}))?);
-            return Ok(false);
+    let (mut told, mut all, mut late) = (Vec::new(), true, false);
+    for (number, item) in items.into_iter().enumerate() {
+        if number > 0 {
+            until = after(given.timeout);
         }
-        Err(error) => return Err(error),
-    };
-    let (mut told, mut all) = (Vec::new(), true);
-    for item in items {
-        let name = item.name;
-        let what = deliver(&mut session, item.message, &given).await;
+        let name = item.name.clone();
+        let what = deliver(&mut session, item, &given, &peer, until).await;
+        late = until <= Instant::now();
         all &= what.is_ok();
         match what {
             Ok(id) if given.json && given.receipt => {
@@ -79,28 +75,63 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
             }
             Ok(id) if given.json => told.push(json!({"what": name, "delivered": true, "id": id})),
             Err(why) if given.json => told.push(json!({"what": name, "delivered": false, "reason": why})),
-            Ok(_) if given.receipt => println!("{name}: delivered, as its receiver tells"),
+            Ok(_) if given.receipt => say!("{name}: delivered, as its receiver tells")?,
             Ok(_) => {}
-            Err(why) => eprintln!("nuncio: {name}: {why}"),
+            Err(why) => complain!("nuncio: {name}: {why}"),
         }
     }
     drop(session);
-    // What was said last should get there.
-    drop(timeout(CLOSING, endpoint.drained()).await);
+    if !late {
+        // What was said last should get there.
+        drop(timeout(CLOSING, endpoint.drained()).await);
+    }
     if given.json {
-        println!("{}", serde_json::to_string_pretty(&json!({"delivered": all, "messages": told}))?);
+        tell(all, &told)?;
     }
     Ok(all)
 }
 
+fn tell(all: bool, messages: &[Value]) -> anyhow::Result<()> {
+    let told = json!({"delivered": all, "messages": messages});
+    Ok(say!("{}", serde_json::to_string_pretty(&told)?)?)
+}
+
+/// Logs in where we must, and goes to the receiver.
+async fn join(
+    endpoint: &Endpoint,
+    peer: &Peer,
+    relays: Option<Arc<Relays>>,
+) -> anyhow::Result<(Session, Option<Renewing>)> {
+    let (way, renewing) = match relays {
+        Some(relays) => {
+            let (route, renewing) = Box::pin(relays.route(endpoint)).await?;
+            (Way::Relays(route), Some(renewing))
+        }
+        None => (Way::Direct, None),
+    };
+    let direct = renewing.is_none() && peer.path.len() == 1;
+    let session = Box::pin(endpoint.join(peer, way)).await;
+    Ok((session.map_err(|error| hints::setup(error, direct))?, renewing))
+}
+
 /// Sends one thing, and waits until the receiver has said all that it was asked for.
-async fn deliver(session: &mut Session, message: Outgoing, given: &Send) -> Result<String, String> {
+async fn deliver(
+    session: &mut Session,
+    item: Item,
+    given: &Send,
+    peer: &Peer,
+    until: Instant,
+) -> Result<String, String> {
     let seconds = given.timeout;
-    let until = Instant::now() + Duration::from_secs(seconds.min(FOREVER));
+    let Item { kind, bytes, message, .. } = item;
     let sent = match timeout_at(until, session.send(message)).await {
         Ok(Ok(sent)) => sent.id,
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(format!("no report within {seconds} s; the receiver may have it all the same")),
+        Ok(Err(error)) => return Err(hints::undelivered(&error, &kind, bytes, peer)),
+        Err(_) => {
+            return Err(format!(
+                "no report within {seconds} s (--timeout); the receiver may have it all the same"
+            ));
+        }
     };
     if !given.receipt {
         return Ok(sent.to_string());
@@ -117,7 +148,9 @@ async fn deliver(session: &mut Session, message: Outgoing, given: &Send) -> Resu
             Ok(Some(_)) => {}
             Ok(None) => return Err(format!("reported, but not told of: {}", session.over().await)),
             Err(_) => {
-                return Err(format!("reported, but the receiver has not told of it within {seconds} s"));
+                return Err(format!(
+                    "reported, but the receiver has not told of it within {seconds} s (--timeout)"
+                ));
             }
         }
     }
@@ -150,7 +183,17 @@ fn peer(given: &Send) -> anyhow::Result<Peer> {
         }
         (None, None) => return Err(wrong("nobody to send to: --to-sdp or --to")),
     };
-    let relayed = (!given.login.relay.is_empty()).then_some(Unjudged::Relay);
+    if let Some(why) = peer.path.first().and_then(|uri| spoken(uri).err()) {
+        return Err(wrong(format!(
+            "{}: {why}",
+            given
+                .to_sdp
+                .as_ref()
+                .map_or_else(|| given.to.clone().unwrap_or_default(), |file| file.display().to_string(),)
+        )));
+    }
+    let relayed = !given.login.relay.is_empty() || given.login.account.is_some();
+    let relayed = relayed.then_some(Unjudged::Relay);
     let named = fingerprints(&given.fingerprint, &given.trust, relayed.or_else(|| unseen(&peer.path)))?;
     if !named.is_empty() {
         peer.fingerprints = named;
@@ -164,15 +207,20 @@ fn items(given: &Send, piped: Option<String>) -> anyhow::Result<Vec<Item>> {
         let text = match (&given.text, piped) {
             (Some(text), _) => text.clone(),
             (None, Some(rest)) => rest,
-            (None, None) => read_all()?,
+            (None, None) => read_all().map_err(|error| match error.is::<WrongUse>() {
+                true => wrong(format!("{error}; --file sends more")),
+                false => error,
+            })?,
         };
         let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
         if text.is_empty() {
-            return Err(wrong("there is nothing to send"));
+            return Err(wrong("there is nothing to send: a text, --file, or something on standard input"));
         }
         let kind = given.kind.as_deref().unwrap_or("text/plain");
         return Ok(vec![Item {
             name: "the text".to_owned(),
+            kind: kind.to_owned(),
+            bytes: text.len() as u64,
             message: Outgoing::bytes(kind, text.into_bytes()),
         }]);
     }
@@ -182,14 +230,15 @@ fn items(given: &Send, piped: Option<String>) -> anyhow::Result<Vec<Item>> {
 fn item(path: &Path, kind: Option<&str>) -> anyhow::Result<Item> {
     let kind = kind.unwrap_or_else(|| media_type(path));
     // Of anything else nobody knows how long it is before it has ended.
-    if path.metadata().is_ok_and(|found| !found.is_file()) {
+    let found = path.metadata().map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+    if !found.is_file() {
         let what = path.display();
         return Err(wrong(format!("{what}: it is no regular file; save it to one, and send that")));
     }
     let message = Outgoing::file(kind, path)
         .map_err(|error| wrong(format!("{}: {error}", path.display())))?
         .field(disposition(path)?);
-    Ok(Item { name: path.display().to_string(), message })
+    Ok(Item { name: path.display().to_string(), kind: kind.to_owned(), bytes: found.len(), message })
 }
 
 /// The name goes along as MIME has it (RFC 2183); in SDP it has no place here, since the session came first.

@@ -1,34 +1,48 @@
 //! `nuncio msrp send`, `receive` and `check`.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use serde_json::Value;
 
-fn command(folder: &Path, words: &[&str]) -> Command {
+use crate::harness::PATIENCE;
+
+pub(crate) fn command(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuncio"));
     command.arg("msrp").args(words).current_dir(folder).env_remove("NUNCIO_PASSWORD").stdin(Stdio::null());
     command
 }
 
-fn run(folder: &Path, words: &[&str]) -> Output {
+pub(crate) fn run(folder: &Path, words: &[&str]) -> Output {
     command(folder, words).output().unwrap()
 }
 
 /// A receiver that has written its SDP to `bob.sdp`; what it says comes a line at a time.
-struct Receiver {
-    child: Child,
+pub(crate) struct Receiver {
+    pub(crate) child: Child,
     said: BufReader<ChildStdout>,
 }
 
 impl Receiver {
     fn start(folder: &Path, words: &[&str]) -> Self {
-        let mut all = vec!["receive", "--json", "--timeout", "120"];
+        Self::with_password(folder, words, "")
+    }
+
+    /// With this password in the environment.
+    pub(crate) fn with_password(folder: &Path, words: &[&str], password: &str) -> Self {
+        let mut all = vec!["receive", "--json"];
         all.extend_from_slice(words);
-        let mut child = command(folder, &all).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        if !words.contains(&"--timeout") {
+            all.extend(["--timeout", "120"]);
+        }
+        let mut command = command(folder, &all);
+        command.env("NUNCIO_PASSWORD", password).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         said.read_line(&mut line).unwrap();
@@ -38,7 +52,7 @@ impl Receiver {
     }
 
     /// What it said until its end, and how it ended.
-    fn end(mut self) -> (Vec<Value>, Option<i32>) {
+    pub(crate) fn end(mut self) -> (Vec<Value>, Option<i32>) {
         let mut rest = String::new();
         self.said.read_to_string(&mut rest).unwrap();
         let status = self.child.wait().unwrap().code();
@@ -46,7 +60,12 @@ impl Receiver {
     }
 }
 
-fn said(output: &Output) -> String {
+/// A line whose value names what ended it.
+pub(crate) fn reason(told: &[Value]) -> &str {
+    told.last().and_then(|told| told["reason"].as_str()).unwrap_or_default()
+}
+
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -138,13 +157,14 @@ fn what_fails_says_so() {
     assert!(said(&sent).contains("none of the agreed fingerprints"), "{}", said(&sent));
     let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--type", "image/png", "x"]);
     assert_eq!(sent.status.code(), Some(1));
-    assert!(said(&sent).contains("does not accept this media type"), "{}", said(&sent));
+    assert!(said(&sent).contains("it is image/png (--type), and text/plain is taken"), "{}", said(&sent));
     // That has used the invitation up.
     let (_, status) = receiver.end();
     assert_eq!(status, Some(1), "the sender went before anything came");
     let sent = run(path, &["send", "--to-sdp", "bob.sdp", "x"]);
     assert_eq!(sent.status.code(), Some(1));
     assert!(said(&sent).contains("no connection"), "{}", said(&sent));
+    assert_eq!(said(&sent).matches("refused").count(), 1, "each thing is said once: {}", said(&sent));
     // Nothing to judge the certificate by but a name, which it is not for.
     let receiver = Receiver::start(path, &[]);
     let sdp_now = std::fs::read_to_string(path.join("bob.sdp")).unwrap();
@@ -152,10 +172,35 @@ fn what_fails_says_so() {
     let uri = sdp_now.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().trim();
     let sent = run(path, &["send", "--to", uri, "x"]);
     assert_eq!(sent.status.code(), Some(1));
-    assert!(said(&sent).contains("TLS failed"), "{}", said(&sent));
+    assert_eq!(said(&sent).matches("TLS failed").count(), 1, "{}", said(&sent));
+    assert!(said(&sent).contains("--ca") && said(&sent).contains("--fingerprint"), "{}", said(&sent));
     let sent = run(path, &["send", "--to-sdp", "bob.sdp", "at last"]);
     assert_eq!(sent.status.code(), Some(0), "{}", said(&sent));
     assert_eq!(receiver.end().1, Some(0));
+    // Known by a weak hash only, which is for old peers.
+    let weak = format!("a=fingerprint:sha-1 {}\r\n", ["AB"; 20].join(":"));
+    let strong = |line: &&str| !line.starts_with("a=fingerprint");
+    let sdp: String = sdp_now.lines().filter(strong).flat_map(|line| [line, "\r\n"]).collect();
+    std::fs::write(path.join("weak.sdp"), sdp + &weak).unwrap();
+    let sent = run(path, &["send", "--to-sdp", "weak.sdp", "x"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("--sha1 believes them"), "{}", said(&sent));
+    // Too long for the receiver; and nowhere to be put, which both are told of.
+    let receiver = Receiver::start(path, &["--max-size", "3"]);
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "long"]);
+    assert!(said(&sent).contains("it has 4 bytes, and 3 are taken"), "{}", said(&sent));
+    assert_eq!((sent.status.code(), receiver.end().1), (Some(1), Some(1)));
+    std::fs::create_dir(path.join("in")).unwrap();
+    std::fs::write(path.join("long.txt"), vec![b'x'; 1_000_000]).unwrap();
+    let receiver = Receiver::start(path, &["--folder", "in"]);
+    std::fs::remove_dir(path.join("in")).unwrap();
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--file", "long.txt"]);
+    assert_eq!(sent.status.code(), Some(1));
+    assert!(said(&sent).contains("long.txt: refused with 413: the receiver stopped it"), "{}", said(&sent));
+    let (told, status) = receiver.end();
+    assert_eq!(status, Some(1));
+    let why = told[0]["reason"].as_str().unwrap();
+    assert!(why.contains("cannot be stored: entity not found") && why.contains("(in)"), "{told:?}");
 }
 
 /// Status 2, before anything is said to anybody.
@@ -163,6 +208,14 @@ fn what_fails_says_so() {
 fn wrong_use() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("no.sdp"), "v=0\r\nnot SDP\r\n").unwrap();
+    let sdp = |path: &str, size: &str| {
+        format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=message 1 TCP/TLS/MSRP *\r\nc=IN IP4 127.0.0.1\r\n\
+             a=path:{path}\r\na=accept-types:*\r\na=max-size:{size}\r\n"
+        )
+    };
+    std::fs::write(folder.path().join("udp.sdp"), sdp("msrps://localhost:1/abc;udp", "1")).unwrap();
+    std::fs::write(folder.path().join("size.sdp"), sdp("msrps://localhost:1/abc;tcp", "1k")).unwrap();
     for words in [
         &["send", "x"][..],
         &["send", "--to", "nonsense", "x"],
@@ -176,6 +229,17 @@ fn wrong_use() {
         &["receive", "--folder", "missing"],
         &["receive", "--accept", "nonsense"],
         &["receive", "--listen", "0.0.0.0:0"],
+        &["receive", "--max-size", "0"],
+        &["receive", "--patience", "0"],
+        &["receive", "--relay", "localhost:1", "--user", "a", "--password-file", "missing"],
+        &["receive", "--clear", "--relay", "localhost:1", "--user", "a"],
+        &["receive", "--host", "bob.example", "--account", "bob@localhost"],
+        &["receive", "--account", "bob@localhost"],
+        &["receive", "--account", "bob@localhost", "--user", "a"],
+        &["receive", "--relay", "localhost:1", "--user", "a", "--expires", "0"],
+        &["credentials"],
+        &["credentials", "localhost"],
+        &["credentials", "bob@localhost"],
         &["check"],
         &["check", "msrps://:;"],
         &["check", "localhost:1", "--user", "alice"],
@@ -204,10 +268,114 @@ fn wrong_use() {
         (&["receive", "--clear", "--fingerprint", &strong], "without TLS"),
         (&["receive", "--relay", "localhost:1", "--fingerprint", &strong], "with a relay between"),
         (&["receive", "--fingerprint", &weak], "--sha1"),
+        // Files that an option names, and URIs that nobody here can use.
+        (&["receive", "--ca", "missing.pem"], "missing.pem"),
+        (&["receive", "--ca", "no.sdp"], "no.sdp"),
+        (&["receive", "--certificate", "missing.pem", "--key", "missing.key"], "missing.key"),
+        (&["send", "--to", direct, "--ca", "missing.pem", "x"], "missing.pem"),
+        (&["send", "--to", "msrps://localhost:1/abc;udp", "x"], "only tcp is"),
+        (&["send", "--to-sdp", "udp.sdp", "x"], "only tcp is"),
+        (&["receive", "--relay", "msrps://localhost:1;udp", "--user", "a"], "only tcp is"),
+        (&["send", "--to-sdp", "size.sdp", "x"], "max-size"),
+        // Options that nothing would come of.
+        (&["receive", "--user", "a"], "--relay"),
+        (&["receive", "--expires", "60"], "--relay"),
+        (&["receive", "--no-md5"], "--relay"),
+        (&["send", "--to", direct, "--password-stdin"], "--relay"),
+        (&["send", "--to", direct, "--password-file", "no.sdp", "x"], "--relay"),
+        (&["send", "--to", direct, "--server", "localhost", "x"], "--account"),
+        (&["receive", "--relay", "localhost:1", "--user", "a", "--direct-tls"], "--account"),
     ] {
         let output = run(folder.path(), words);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
         assert!(said(&output).contains(why), "{words:?}: {}", said(&output));
+    }
+}
+
+/// A sender of raw bytes that has sent the beginning of a long message, of which the folder has a file, and nothing more.
+fn stalled(folder: &Path) -> TcpStream {
+    let sdp = std::fs::read_to_string(folder.join("bob.sdp")).unwrap();
+    let path = sdp.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().trim();
+    let at = path.strip_prefix("msrp://").unwrap().split('/').next().unwrap();
+    let mut stream = TcpStream::connect(at).unwrap();
+    let head = format!(
+        "MSRP aaaa SEND\r\nTo-Path: {path}\r\nFrom-Path: msrp://a.invalid:9/xyz;tcp\r\nMessage-ID: 1234\r\n\
+         Byte-Range: 1-*/9000000\r\nContent-Type: text/plain\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&vec![b'x'; 1_000_000]).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while parts(folder) == 0 {
+        assert!(Instant::now() < deadline, "there is no file of it");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    stream
+}
+
+/// How many temporary files there are.
+pub(crate) fn parts(folder: &Path) -> usize {
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().ends_with(".part")).count()
+}
+
+/// S1-R4: whoever is ended by a signal in the middle of a message leaves nothing of it, and says by its status what it was.
+#[test]
+fn signals_leave_nothing_behind() {
+    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+        let folder = tempfile::tempdir().unwrap();
+        let receiver = Receiver::start(folder.path(), &["--clear"]);
+        let _sender = stalled(folder.path());
+        let killed =
+            Command::new("kill").args([&format!("-{signal}"), &receiver.child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+        let (told, ended) = receiver.end();
+        assert_eq!((ended, told.len()), (Some(status), 0), "{told:?}");
+        assert_eq!(parts(folder.path()), 0);
+    }
+}
+
+/// A message that stalls is waited for with patience, not for ever; a time that is over is over, whatever is under way.
+#[test]
+fn what_stalls_ends() {
+    for (words, why) in [
+        (&["--clear", "--patience", "1"][..], "the sender is taken to have gone"),
+        (&["--clear", "--timeout", "2"], "2 s are over (--timeout)"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let receiver = Receiver::start(folder.path(), words);
+        let _sender = stalled(folder.path());
+        let (told, ended) = receiver.end();
+        assert_eq!((ended, reason(&told)), (Some(1), why), "{told:?}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert_eq!(parts(folder.path()), 0);
+        if why.contains("gone") {
+            let first = told[0]["reason"].as_str().unwrap();
+            assert!(first.contains("nothing more came in 1 s (--patience)"), "{told:?}");
+        }
+    }
+}
+
+/// Whoever takes a connection and says nothing is given up when the time is over, also in the middle of TLS, and of a login.
+#[test]
+fn times_hold_from_the_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = silent.local_addr().unwrap();
+    let (uri, relay) = (format!("msrps://{at}/abc;tcp"), format!("msrps://{at};tcp"));
+    let login = ["--relay", &relay, "--user", "a", "--password-file", "secret", "--timeout", "1"];
+    std::fs::write(folder.path().join("secret"), "secret").unwrap();
+    for words in [
+        &["send", "--to", &uri, "--timeout", "1", "x"][..],
+        &[&["send", "--to", &uri, "x"][..], &login].concat(),
+        &[&["receive"][..], &login].concat(),
+    ] {
+        let began = Instant::now();
+        let output = run(folder.path(), words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(said(&output).contains("1 s") && said(&output).contains("(--timeout)"), "{}", said(&output));
+        let took = began.elapsed();
+        assert!((1_000..4_000).contains(&took.as_millis()), "{words:?}: {took:?}");
     }
 }
 
