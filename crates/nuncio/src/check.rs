@@ -51,9 +51,9 @@ pub(crate) async fn run(given: Check) -> anyhow::Result<bool> {
     };
     let report = check(&parts, pair).await;
     if given.json {
-        println!("{:#}", report.to_json());
+        say!("{:#}", report.to_json())?;
     } else {
-        println!("{report}");
+        say!("{report}")?;
     }
     Ok(report.verdict.is_accepted())
 }

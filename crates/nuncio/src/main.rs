@@ -1,5 +1,7 @@
 //! The binary: configuration, listeners, command line.
 
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "`say!` and `complain!` do not panic")]
+
 #[macro_use]
 mod out;
 

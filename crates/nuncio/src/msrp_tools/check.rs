@@ -9,20 +9,23 @@ use serde_json::{Value, json};
 
 use super::cli::Check;
 use super::{fingerprints, password, read_text, relay, roots, unseen, wrong};
+use crate::out::Unheard;
 
 pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
     let subject = subject(&given)?;
     let what = if subject.is_relay() { "relay" } else { "endpoint" };
     let shown = shown(&subject.path);
     if !given.json {
-        println!("{what} {shown}\n");
+        say!("{what} {shown}\n")?;
     }
+    let mut heard = Ok(());
     let verdicts = Box::pin(check(subject, |verdict| {
-        if !given.json {
-            print(verdict, given.verbose);
+        if !given.json && heard.is_ok() {
+            heard = print(verdict, given.verbose);
         }
     }))
     .await?;
+    heard?;
     let count = |wanted: fn(&Outcome) -> bool| verdicts.iter().filter(|it| wanted(&it.outcome)).count();
     let passed = count(|outcome| *outcome == Outcome::Pass);
     let failed = count(|outcome| matches!(outcome, Outcome::Fail(_)));
@@ -33,9 +36,9 @@ pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
             "kind": what, "subject": shown, "passed": passed, "failed": failed, "not_applicable": not_applicable,
             "cases": cases,
         });
-        println!("{}", serde_json::to_string_pretty(&told)?);
+        say!("{}", serde_json::to_string_pretty(&told)?)?;
     } else {
-        println!("\n{passed} passed, {failed} failed, {not_applicable} not applicable");
+        say!("\n{passed} passed, {failed} failed, {not_applicable} not applicable")?;
     }
     Ok(failed == 0)
 }
@@ -89,22 +92,23 @@ fn shown(path: &Path) -> String {
     uris.join(" ")
 }
 
-fn print(verdict: &Verdict, verbose: bool) {
+fn print(verdict: &Verdict, verbose: bool) -> Result<(), Unheard> {
     let (mark, why) = match &verdict.outcome {
         Outcome::Pass => ("pass", None),
         Outcome::Fail(why) => ("FAIL", Some(why)),
         Outcome::NotApplicable(why) => ("n/a", Some(why)),
     };
     let place = format!("{} {}", verdict.rfc, verdict.requirement);
-    println!("{mark:<4}  {:<24}  {:<34}  {}", verdict.name, place.trim_end(), verdict.demand);
+    say!("{mark:<4}  {:<24}  {:<34}  {}", verdict.name, place.trim_end(), verdict.demand)?;
     if let Some(why) = why {
-        println!("      {why}");
+        say!("      {why}")?;
     }
     if verbose || mark == "FAIL" {
         for line in &verdict.transcript {
-            println!("        {}", line.chars().filter(|one| !one.is_control()).collect::<String>());
+            say!("        {}", line.chars().filter(|one| !one.is_control()).collect::<String>())?;
         }
     }
+    Ok(())
 }
 
 fn told(verdict: &Verdict) -> Value {
