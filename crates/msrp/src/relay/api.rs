@@ -242,6 +242,8 @@ pub struct Forwarded {
     pub head: Head,
     /// How many URIs at the front of its From-Path are ours.
     pub moved: usize,
+    /// Which of the SENDs it is that came on its connection.
+    pub number: u64,
 }
 
 impl Forwarded {
@@ -260,6 +262,7 @@ pub(super) struct Reporter {
     message: Ident,
     pub(super) total: Option<u64>,
     pub(super) strict: bool,
+    number: u64,
 }
 
 impl Reporter {
@@ -277,6 +280,7 @@ impl Reporter {
             message: head.message_id?,
             total: head.range.and_then(ByteRange::total),
             strict: head.failure_report == FailureReport::Yes,
+            number: forwarded.number,
         })
     }
 
@@ -291,7 +295,7 @@ impl Reporter {
         head.message_id = Some(self.message);
         head.range = Some(range);
         head.status = Some(crate::ReportStatus::of(status));
-        Some(Frame::new(Box::new(head)))
+        Some(Frame { about: Some(self.number), ..Frame::new(Box::new(head)) })
     }
 }
 
@@ -306,12 +310,17 @@ pub struct Frame {
     pub origin: Option<Origin>,
     /// Of an answer to a login at a relay behind us, with credentials: whether they were right.
     pub login: Option<bool>,
+    /// Of a report of ours: the [`Forwarded::number`] of the SEND that has failed, on the connection where the report goes. As long as that is
+    /// still being read, the failure is told by the response to it, and what follows of it is dropped. Its origin is told once either way: a
+    /// report beside the response would be a second word, and a response of 200 the opposite of the first (RFC 4976 §6.4.1 demands one
+    /// or the other at each hop; a previous hop that is a relay makes a report of the response, §6.4.3).
+    pub about: Option<u64>,
 }
 
 impl Frame {
     /// One without a body, that nobody answers.
     pub(super) const fn new(head: Box<Head>) -> Self {
-        Self { head, body: None, origin: None, login: None }
+        Self { head, body: None, origin: None, login: None, about: None }
     }
 
     /// The answer to a request that cannot go on, and to which connection it belongs: what a host sends back where there is no way.

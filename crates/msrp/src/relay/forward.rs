@@ -245,8 +245,14 @@ impl Link {
 
     /// Nothing came for 30 seconds: 408 to the origin, if it wanted an answer (S1-L10).
     fn silent(&mut self, sent: &Sent) {
-        if sent.reporter.strict {
-            self.report(sent, Status::TIMEOUT);
+        if !sent.reporter.strict {
+            return;
+        }
+        let range = sent.range.unwrap_or(ByteRange::EMPTY);
+        if let Some(report) = sent.reporter.report(range, Status::TIMEOUT, &*self.entropy) {
+            // Slow is not gone: what follows of its SEND goes on, whatever its origin makes of the report.
+            let frame = Frame { about: None, ..report };
+            self.wire.event(Event::Frame { next: Next::Link(sent.source), frame });
         }
     }
 
@@ -258,8 +264,8 @@ impl Link {
         while self.origins.expired(now).is_some() {}
     }
 
-    /// The connection is over: what it has not answered has failed.
-    pub(super) fn fail_all(&mut self, now: Time) {
+    /// The connection is over: what it has not answered has failed, and what it has not got whole has failed with this status.
+    pub(super) fn fail_all(&mut self, now: Time, status: Status) {
         for flow in self.flows.keys().copied().collect::<Vec<_>>() {
             // What was not even sent whole is a problem that we know of: who asked for `partial` hears of it too (RFC 4976 §6.4.1).
             if let Some(outgoing) = self.flows.get_mut(&flow)
@@ -270,13 +276,13 @@ impl Link {
                 let begun = outgoing.forwarded.head.range.map_or(0, ByteRange::offset);
                 let begin = if reporter.strict { open.unwrap_or(outgoing.offset) } else { begun };
                 let range = outgoing.range(begin, &reporter);
-                self.report(&Sent { reporter, range, source: flow.source }, Status::TIMEOUT);
+                self.report(&Sent { reporter, range, source: flow.source }, status);
             }
             self.end_flow(now, flow, Flag::Abort);
         }
         self.sent_bytes = 0;
-        for sent in self.sent.drain().collect::<Vec<_>>() {
-            self.silent(&sent);
+        for sent in self.sent.drain().filter(|sent| sent.reporter.strict).collect::<Vec<_>>() {
+            self.report(&sent, Status::TIMEOUT);
         }
     }
 }

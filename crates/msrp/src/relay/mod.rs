@@ -7,6 +7,8 @@
 //! source ◀──200── Link                                                   Link ◀──response── next hop
 //! source ◀─────── Link ◀──Command::Frame(REPORT)── Event::Frame ───────── Link                 (error, or silence for 30 s)
 //! ```
+//! Where the SEND that is reported on is still being read, its response tells the failure in place of the report ([`Frame::about`]).
+//!
 //! A SEND passes in pieces, whatever its length; nothing of it is gathered. The host hands the pieces of a flow over in their order, through
 //! the [`crate::lanes::Lanes`] of the other connection. A source whose lane is full is held ([`Command::Hold`]): its bytes stay in its socket,
 //! so a relay holds no more of a message than a lane and one read, whatever its length. The host never waits for a lane in
@@ -67,6 +69,8 @@ enum Reading {
 
 /// A SEND that is being read.
 struct Passing {
+    /// [`Forwarded::number`].
+    number: u64,
     flow: Flow,
     lives: Lives,
     /// The response to it, unless nobody wants any.
@@ -88,6 +92,10 @@ pub struct Link {
     /// The relay at the other end, if it has proven its name.
     relay: Option<Host>,
     reading: Reading,
+    /// How many SENDs from here have been passed on.
+    sends: u64,
+    /// The last of them that was given up while it was read: its response has told so.
+    given_up: Option<u64>,
     /// The request that waits for an answer of the host.
     pending: Option<Pending>,
     /// The peer has come under the name of a relay, and has not proven it: until then it is not asked again.
@@ -142,6 +150,8 @@ impl Link {
             tls: None,
             relay: None,
             reading: Reading::Nothing,
+            sends: 0,
+            given_up: None,
             pending: None,
             unproven: None,
             used: Used::default(),
@@ -274,8 +284,8 @@ impl Link {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
         }
-        let to_link = if let Next::Link(link) = next { Some(link) } else { None };
-        let flow = Flow { source: self.id, session, to: to_link };
+        let link = if let Next::Link(link) = next { Some(link) } else { None };
+        let flow = Flow { source: self.id, session, to: link };
         if self.shut.contains(&flow) {
             self.refuse(now, &head, Status::TIMEOUT);
             return;
@@ -283,9 +293,12 @@ impl Link {
         // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
         let response = head.response(Status::OK).filter(|_| head.failure_report != FailureReport::No);
         let strict = head.failure_report == FailureReport::Yes;
-        let piece = Piece::Head(Box::new(Forwarded { next, head: Head { to, from, ..*head }, moved }));
-        self.wire.event(Event::Piece { flow, piece });
-        self.reading = Reading::Send(Passing { flow, lives, response: response.map(Box::new), strict });
+        self.sends += 1;
+        let number = self.sends;
+        let forwarded = Forwarded { next, head: Head { to, from, ..*head }, moved, number };
+        self.wire.event(Event::Piece { flow, piece: Piece::Head(Box::new(forwarded)) });
+        self.reading =
+            Reading::Send(Passing { number, flow, lives, response: response.map(Box::new), strict });
     }
 
     fn data(&mut self, now: Time, bytes: Bytes) {
@@ -331,15 +344,28 @@ impl Link {
     }
 
     /// What follows of the SEND that is being read does not pass: its next hop and its previous one are told, the rest is read and dropped.
+    /// Where a URI that it goes over has ended, that is why, whatever came of it first: 481.
     fn give_up(&mut self, now: Time, status: Status) {
         if !matches!(self.reading, Reading::Send(_)) {
             return;
         }
         let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Swallow) else { return };
+        let status = if passing.lives.are_over(now) { Status::NO_SESSION } else { status };
+        self.given_up = Some(passing.number);
         self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
         if let Some(response) = passing.response {
             self.write_head(now, &response.with_status(status));
         }
+    }
+
+    /// Whether a report is about a SEND whose response tells it, or has told it ([`Frame::about`]).
+    fn told(&mut self, now: Time, report: &Frame) -> bool {
+        let Some(about) = report.about else { return false };
+        if matches!(&self.reading, Reading::Send(passing) if passing.number == about) {
+            let status = report.head.status.as_ref().map_or(Status::TIMEOUT, |report| report.status);
+            self.give_up(now, status);
+        }
+        self.given_up == Some(about)
     }
 
     fn hold(&mut self, now: Time, flow: Flow) {
@@ -432,9 +458,11 @@ impl Link {
             return;
         }
         self.closing = true;
+        // With the connections that a host closes their sessions end; what else ends one is a failure on the way.
+        let status = if why == Closed::Host { Status::NO_SESSION } else { Status::TIMEOUT };
         // What is on its way in will not be complete: its next hop is told, and so is its sender, if there is still somebody.
-        self.give_up(now, Status::TIMEOUT);
-        self.fail_all(now);
+        self.give_up(now, status);
+        self.fail_all(now, status);
         self.pending = None;
         self.timers.clear_all();
         self.wire.event(Event::Closed(why));
@@ -478,6 +506,7 @@ impl Machine for Link {
                 self.active(now);
                 match command {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
+                    Command::Frame(frame) if self.told(now, &frame) => {}
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
                     Command::Resume(flow) => self.resume(flow),

@@ -122,9 +122,41 @@ fn logged_in(world: &mut World, raw: usize, user: &str, to: &str, from: &str) ->
     field(&world.say(raw, auth(&format!("Authorization: {credentials}\r\n"))), "Use-Path")
 }
 
-/// S1-L11, S1-09, RFC 4976 §6.4.1: what the next hop has not even got whole is lost when it goes, and whoever did not decline is told.
+/// S1-L11, S1-09, RFC 4976 §6.4.1: what the next hop has not even got whole is lost when it goes, and whoever did not decline is told: once, and never
+/// 200 for what nobody has got. What has come whole is reported; what is still coming is answered by its failure.
 #[test]
-fn what_is_lost_with_the_next_hop_is_reported() {
+fn what_is_lost_with_the_next_hop_is_told_once() {
+    for (field, wanted) in WISHES {
+        let mut world = World::default();
+        let relay = world.relay("relay.example");
+        let (client, token) = raw_client(&mut world, relay, "alice", ALICE);
+        let (foreign, _) = world.raw(relay, None);
+        let (other, _) = world.raw(relay, None);
+        let to = format!("{token} {ALICE}");
+        // One that has come whole, which nobody has answered yet.
+        let strict = field.is_empty();
+        let whole = begun("aaaa", &to, PEER, field) + "\r\n-------aaaa$\r\n";
+        assert_eq!(told(&world.say(foreign, whole)), vec!["200"; usize::from(strict)], "{field}");
+        // Another that has gone out in two chunks so far, because somebody else spoke.
+        assert!(world.say(foreign, begun("bbbb", &to, PEER, field)).is_empty());
+        assert!(world.say(other, begun("cccc", &to, "msrps://other.example:1/o;tcp", field)).is_empty());
+        assert!(world.say(foreign, ", second part".repeat(200)).is_empty());
+        let link = world.far(End::Raw(client));
+        world.cut(link);
+        let (reports, answers): (Vec<_>, Vec<_>) =
+            taken(&mut world, foreign).into_iter().partition(|it| it.starts_with("REPORT 000 408"));
+        assert_eq!(reports.len(), usize::from(strict), "{field}: {reports:?}");
+        assert_eq!(answers, vec!["408"; usize::from(wanted)], "{field}");
+        assert_eq!(taken(&mut world, other).len(), usize::from(wanted), "{field}");
+        assert!(world.say(foreign, ", third part\r\n-------bbbb$\r\n").is_empty(), "{field}: no 200");
+        world.run(31);
+        assert!(taken(&mut world, foreign).is_empty(), "{field}: nor anything later");
+    }
+}
+
+/// RFC 4976 §6.4.3, RFC 4975 §7.3.2: what the next hop refuses while it is still coming is answered by that error, and nothing more of it passes.
+#[test]
+fn what_is_refused_in_its_middle_is_answered_so() {
     for (field, wanted) in WISHES {
         let mut world = World::default();
         let relay = world.relay("relay.example");
@@ -132,11 +164,47 @@ fn what_is_lost_with_the_next_hop_is_reported() {
         let (foreign, _) = world.raw(relay, None);
         let to = format!("{token} {ALICE}");
         assert!(world.say(foreign, begun("aaaa", &to, PEER, field)).is_empty());
-        let link = world.far(End::Raw(client));
-        world.cut(link);
-        let report = taken(&mut world, foreign);
-        assert_eq!(report.len(), usize::from(wanted), "{field}: {report:?}");
-        assert!(report.iter().all(|it| it.starts_with("REPORT 000 408")), "{report:?}");
+        let chunk = std::mem::take(&mut world.raw[client]);
+        let id = String::from_utf8_lossy(&chunk).split(' ').nth(1).expect("an identifier").to_owned();
+        let refusal =
+            format!("MSRP {id} 413 Enough\r\nTo-Path: {token}\r\nFrom-Path: {ALICE}\r\n-------{id}$\r\n");
+        let mut end = world.say(client, &refusal);
+        assert_eq!(taken(&mut world, foreign), vec!["413"; usize::from(wanted)], "{field}");
+        let rest = world.say(foreign, ", second part\r\n-------aaaa$\r\n");
+        assert!(rest.is_empty(), "{field}: {:?}", told(&rest));
+        end.append(&mut world.raw[client]);
+        let rest = if wanted {
+            format!("\r\n-------{id}#\r\n")
+        } else {
+            format!(", second part\r\n-------{id}$\r\n")
+        };
+        assert_eq!(String::from_utf8_lossy(&end), rest, "{field}");
+    }
+}
+
+/// S1-L5, S1-R4: where an account is disabled its connections end at once. Whoever was in the middle of sending is told 481, not that something took
+/// too long: both who sent to it, and the account's own client.
+#[test]
+fn what_ends_with_its_account_is_no_timeout() {
+    for (field, wanted) in WISHES {
+        for whose in ["alice", "bob"] {
+            let mut world = World::default();
+            let relay = world.relay("relay.example");
+            let bobs = "msrps://bob.example:1/b;tcp";
+            let (alice, from) = raw_client(&mut world, relay, "alice", ALICE);
+            let (bob, to) = raw_client(&mut world, relay, "bob", bobs);
+            assert!(world.say(alice, begun("aaaa", &format!("{from} {to} {bobs}"), ALICE, field)).is_empty());
+            assert_eq!(world.relays[relay].registry.borrow_mut().revoke(whose).len(), 1);
+            let End::Relay(_, link) = world.far(End::Raw(if whose == "alice" { alice } else { bob })) else {
+                unreachable!("a relay")
+            };
+            let now = world.now;
+            world.relays[relay].links.get_mut(&link).expect("there").command(now, Command::Close);
+            world.run(0);
+            assert_eq!(taken(&mut world, alice), vec!["481"; usize::from(wanted)], "{whose} {field}");
+            let end = taken(&mut world, bob);
+            assert_eq!(end, ["SEND first part#"], "{whose} {field}");
+        }
     }
 }
 
