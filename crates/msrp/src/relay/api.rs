@@ -52,7 +52,8 @@ pub struct Config {
     /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them. A receiver that takes half
     /// a lane in this time goes on: slow is not gone.
     pub patience: Duration,
-    /// Requests for nothing, or malformed ones, after which the connection is closed.
+    /// Requests for nothing, or malformed ones, after which the connection is closed; each good one makes up for one of them. Of those with one
+    /// To-Path only the first counts, on a connection that was good for something: what was sent before its 481 could be read is no guess.
     pub strikes: u32,
     /// Failed logins after which the connection of a client is closed (RFC 4976 §6.3).
     pub failures: u32,

@@ -20,6 +20,7 @@
 mod api;
 mod auth;
 mod forward;
+mod guesses;
 mod nonce;
 mod registry;
 mod seal;
@@ -33,6 +34,7 @@ use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, T
 pub use self::api::*;
 use self::auth::Pending;
 use self::forward::{Origins, Out, Outgoing, Sent};
+use self::guesses::Guesses;
 pub use self::nonce::NonceKey;
 use self::nonce::Used;
 pub use self::registry::{Bounds, Life, LinkId, Lives, Next, Owner, Registry, Route, RouteError};
@@ -123,6 +125,7 @@ pub struct Link {
     /// Failed logins at relays behind us.
     forwarded_failures: u32,
     strikes: u32,
+    guesses: Guesses,
     eof: Option<Eof>,
     closing: bool,
 }
@@ -167,6 +170,7 @@ impl Link {
             failures: 0,
             forwarded_failures: 0,
             strikes: 0,
+            guesses: Guesses::default(),
             eof: None,
             closing: false,
             config,
@@ -269,7 +273,7 @@ impl Link {
                 return;
             }
             Err(error) => {
-                self.refuse(now, &head, error.status());
+                self.astray(now, &head, error.status());
                 return;
             }
         };
@@ -279,6 +283,7 @@ impl Link {
             return;
         };
         self.succeeded();
+        self.guesses.note(&head.to);
         self.shared |= head.from.len() > 1;
         if !head.is_send() {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
@@ -287,7 +292,7 @@ impl Link {
         let link = if let Next::Link(link) = next { Some(link) } else { None };
         let flow = Flow { source: self.id, session, to: link };
         if self.shut.contains(&flow) {
-            self.refuse(now, &head, Status::TIMEOUT);
+            self.astray(now, &head, Status::TIMEOUT);
             return;
         }
         // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
@@ -402,8 +407,23 @@ impl Link {
         self.watch_held();
     }
 
-    /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
+    /// Refuses a request that has nowhere to go. Once a connection has been good for something, that counts as a failure only where it may be a
+    /// guess.
+    fn astray(&mut self, now: Time, head: &Head, status: Status) {
+        self.answer_error(now, head, status);
+        if self.guesses.note(&head.to) || self.timers.get(Timer::Probation).is_some() {
+            self.strike(now);
+        }
+    }
+
+    /// Refuses a request; it counts as a failure.
     fn refuse(&mut self, now: Time, head: &Head, status: Status) {
+        self.answer_error(now, head, status);
+        self.strike(now);
+    }
+
+    /// Answers a request with an error, unless it wants none or is a report.
+    fn answer_error(&mut self, now: Time, head: &Head, status: Status) {
         let silent = match head.method() {
             Some(Method::Send) => head.failure_report == FailureReport::No,
             Some(Method::Report) | None => true,
@@ -412,7 +432,6 @@ impl Link {
         if let Some(response) = head.response(status).filter(|_| !silent) {
             self.write_head(now, &response);
         }
-        self.strike(now);
     }
 
     /// Writes a frame without a body before anything else: a chunk that stands open is interrupted (RFC 4975 §7.1.1).
@@ -441,10 +460,11 @@ impl Link {
         }
     }
 
-    /// A request has succeeded: the connection is no longer on probation (S1-L2).
+    /// A request has succeeded: the connection is no longer on probation (S1-L2), and one failure is made up for; not all, or whoever is good for
+    /// something could guess for ever.
     fn succeeded(&mut self) {
         self.timers.clear(Timer::Probation);
-        self.strikes = 0;
+        self.strikes = self.strikes.saturating_sub(1);
     }
 
     /// Something came or went (S1-L16).

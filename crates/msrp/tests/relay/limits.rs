@@ -259,6 +259,28 @@ fn a_receiver_that_does_not_read_is_given_up_for_others() {
     assert_eq!(last(&mut world, "ffff").as_deref(), Some("200"));
 }
 
+/// S1-L12: chunks that were on their way to a receiver which was given up are no guesses, and do not cost the connection of all.
+#[test]
+fn what_was_under_way_to_who_was_given_up_is_no_guess() {
+    let mut world = World::default();
+    let relay = world.relay("relay.example");
+    let (alice, token) = raw_client(&mut world, relay, "alice", ALICE);
+    // Another relay that has shown no certificate.
+    let (shared, source) = world.raw(relay, Some(facts()));
+    let (to, from) = (format!("{token} {ALICE}"), format!("{INNER} msrps://dave.example:1/d;tcp"));
+    let short = |id: &str| begun(id, &to, &from, "") + &format!("\r\n-------{id}$\r\n");
+    assert_eq!(told(&world.say(shared, short("aaaa"))), ["200"]);
+    let End::Relay(_, link) = world.far(End::Raw(alice)) else { unreachable!("a relay") };
+    let now = world.now;
+    let hold = Command::Hold(Flow { source, session: 1, to: Some(link) });
+    world.relays[relay].links.get_mut(&source).expect("there").command(now, hold);
+    world.run(10);
+    for number in 0..40 {
+        assert_eq!(told(&world.say(shared, short(&format!("chunk{number}")))), ["408"]);
+    }
+    assert_eq!(world.relays[relay].log, ["authorized alice"]);
+}
+
 /// The file transfers of Blink begin with a method that the grammar of RFC 4975 does not have. It passes, as other unknown ones do (S1-L17).
 #[test]
 fn blinks_method_passes() {
