@@ -50,7 +50,8 @@ pub struct Config {
     /// How many bytes of memory SENDs that wait for a response may hold, about.
     pub transaction_bytes: usize,
     /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them. A receiver that takes half
-    /// a lane in this time goes on: slow is not gone.
+    /// a lane in a quarter of this time goes on: slow is not gone. Where several sessions speak, the time beyond such quarters is rationed: this
+    /// much altogether, and a sixth of all time more.
     pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed; each good one makes up for one of them. Of those with one
     /// To-Path only the first counts, on a connection that was good for something: what was sent before its 481 could be read is no guess.

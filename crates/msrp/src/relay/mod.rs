@@ -21,6 +21,7 @@ mod api;
 mod auth;
 mod forward;
 mod guesses;
+mod held;
 mod nonce;
 mod registry;
 mod seal;
@@ -35,6 +36,7 @@ pub use self::api::*;
 use self::auth::Pending;
 use self::forward::{Origins, Out, Outgoing, Sent};
 use self::guesses::Guesses;
+use self::held::Held;
 pub use self::nonce::NonceKey;
 use self::nonce::Used;
 pub use self::registry::{Bounds, Life, LinkId, Lives, Next, Owner, Registry, Route, RouteError};
@@ -113,8 +115,8 @@ pub struct Link {
     origins: Origins,
     /// What comes here comes through another relay: the connection is that of several.
     shared: bool,
-    /// Flows from here whose lanes are full, and since when.
-    held: BTreeMap<Flow, Time>,
+    /// Flows from here whose lanes are full.
+    held: Held,
     /// Flows from here that were given up, and are refused until their lanes have room.
     shut: BTreeSet<Flow>,
     /// How much memory `sent` holds.
@@ -163,7 +165,7 @@ impl Link {
             sent: Transactions::new(config.response, config.transactions),
             origins: Origins::new(config.response, config.transactions),
             shared: false,
-            held: BTreeMap::new(),
+            held: Held::new(config.patience, now),
             shut: BTreeSet::new(),
             sent_bytes: 0,
             own: false,
@@ -285,6 +287,7 @@ impl Link {
         self.succeeded();
         self.guesses.note(&head.to);
         self.shared |= head.from.len() > 1;
+        self.held.spoke(now, session);
         if !head.is_send() {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
@@ -374,31 +377,27 @@ impl Link {
     }
 
     fn hold(&mut self, now: Time, flow: Flow) {
-        self.held.entry(flow).or_insert(now);
+        self.held.hold(now, flow);
         self.watch_held();
     }
 
-    fn resume(&mut self, flow: Flow) {
-        self.held.remove(&flow);
+    fn resume(&mut self, now: Time, flow: Flow) {
+        self.held.release(now, flow);
         self.shut.remove(&flow);
         self.watch_held();
     }
 
     fn watch_held(&mut self) {
         // Who has only its own connection to fill slows nobody else.
-        match self.held.values().min().filter(|_| self.shared) {
-            Some(since) => self.timers.set(Timer::Held, *since + self.config.patience),
+        match self.held.until().filter(|_| self.shared) {
+            Some(until) => self.timers.set(Timer::Held, until),
             None => self.timers.clear(Timer::Held),
         }
     }
 
     /// Who shares this connection has waited long enough for those who do not read.
     fn shut_held(&mut self, now: Time) {
-        let patience = self.config.patience;
-        let over: Vec<_> =
-            self.held.iter().filter(|(_, since)| **since + patience <= now).map(|(flow, _)| *flow).collect();
-        for flow in over {
-            self.held.remove(&flow);
+        for flow in self.held.over(now) {
             self.shut.insert(flow);
             if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
                 self.give_up(now, Status::TIMEOUT);
@@ -529,7 +528,7 @@ impl Machine for Link {
                     Command::Frame(frame) if self.told(now, &frame) => {}
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
-                    Command::Resume(flow) => self.resume(flow),
+                    Command::Resume(flow) => self.resume(now, flow),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

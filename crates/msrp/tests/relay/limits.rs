@@ -250,13 +250,21 @@ fn a_receiver_that_does_not_read_is_given_up_for_others() {
         taken(&mut world, alice),
         ["SEND first part+", "SEND first part+", "SEND #", "SEND first part$"]
     );
-    // Held again, and let go in time: nothing is given up.
+    // Held again after a while, and let go in time: nothing is given up.
+    world.run(60);
     assert!(!order(&mut world, shared, Command::Hold));
     world.run(9);
     assert!(order(&mut world, shared, Command::Resume));
-    let last = |world: &mut World, id: &str| told(&world.say(shared, short(id, &to_alice))).pop();
+    let last = |world: &mut World, id: &str, to: &str| told(&world.say(shared, short(id, to))).pop();
     // Before it came that nobody has answered for half a minute.
-    assert_eq!(last(&mut world, "ffff").as_deref(), Some("200"));
+    assert_eq!(last(&mut world, "ffff", &to_alice).as_deref(), Some("200"));
+    // Again and again is another thing where others speak.
+    assert_eq!(last(&mut world, "gggg", &to_bob).as_deref(), Some("200"));
+    assert!(!order(&mut world, shared, Command::Hold));
+    world.run(9);
+    assert!(reads(&world, shared));
+    assert_eq!(last(&mut world, "hhhh", &to_alice).as_deref(), Some("408"));
+    assert_eq!(last(&mut world, "iiii", &to_bob).as_deref(), Some("200"));
 }
 
 /// S1-L12: chunks that were on their way to a receiver which was given up are no guesses, and do not cost the connection of all.

@@ -195,7 +195,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     opt(
         "msrp.hold_seconds",
-        "How long a session whose reader is slow may hold up others that come through the same relay, before it is given up with 408.",
+        "How long a session whose reader is slow may hold up others that come through the same relay, before it is given up with 408; not each time anew.",
     ),
     opt("msrp.clear", "Whether next hops whose URI is `msrp:` are connected to, in clear."),
     opt("msrp.relays", "If not empty, only these relays may log clients in: `relay.example`, `*.example`."),
