@@ -1,6 +1,7 @@
 //! What a relay's machine and its host say to each other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,8 +48,11 @@ pub struct Config {
     pub idle_foreign: Duration,
     /// Requests that wait for a response.
     pub transactions: usize,
-    /// How many bytes of memory SENDs that wait for a response may hold, about.
+    /// How many bytes of memory SENDs that wait for a response may hold, about. All connections together may hold eight times as much; beyond that
+    /// each may hold a 128th of it. Whoever has waited longest then waits in vain, as if the time were over.
     pub transaction_bytes: usize,
+    /// How many bytes they hold on all connections with this counter.
+    pub all_sent: Arc<AtomicUsize>,
     /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them. A receiver that takes half
     /// a lane in a quarter of this time goes on: slow is not gone. Where several sessions speak, the time beyond such quarters is rationed: this
     /// much altogether, and a sixth of all time more.
@@ -94,6 +98,7 @@ impl Config {
             idle_foreign: Duration::from_secs(300),
             transactions: 4_096,
             transaction_bytes: 4 * 1_024 * 1_024,
+            all_sent: Arc::default(),
             patience: Duration::from_secs(10),
             strikes: 16,
             failures: 3,

@@ -34,7 +34,7 @@ use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, T
 
 pub use self::api::*;
 use self::auth::Pending;
-use self::forward::{Origins, Out, Outgoing, Sent};
+use self::forward::{Origins, Out, Outgoing, Sent, SentBytes};
 use self::guesses::Guesses;
 use self::held::Held;
 pub use self::nonce::NonceKey;
@@ -120,7 +120,7 @@ pub struct Link {
     /// Flows from here that were given up, and are refused until their lanes have room.
     shut: BTreeSet<Flow>,
     /// How much memory `sent` holds.
-    sent_bytes: usize,
+    sent_bytes: SentBytes,
     /// A client of ours has authenticated on this connection.
     own: bool,
     failures: u32,
@@ -167,7 +167,7 @@ impl Link {
             shared: false,
             held: Held::new(config.patience, now),
             shut: BTreeSet::new(),
-            sent_bytes: 0,
+            sent_bytes: SentBytes::new(Arc::clone(&config.all_sent)),
             own: false,
             failures: 0,
             forwarded_failures: 0,

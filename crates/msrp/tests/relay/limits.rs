@@ -398,3 +398,62 @@ fn what_waits_for_a_response_has_a_bound() {
     let late = taken(&mut world, foreign).len();
     assert_eq!(reports + late, 20, "and each was reported once");
 }
+
+/// The same where they are many: each connection may remember a little, whatever others have others remember.
+#[test]
+fn what_waits_for_responses_everywhere_has_a_bound() {
+    let mut world = World::default();
+    let relay = world.relay_with("relay.example", Bounds::default(), |config| {
+        config.transaction_bytes = 20_000;
+    });
+    let (foreign, _) = world.raw(relay, None);
+    let long = vec![format!("msrps://far.example:1/{};tcp", "x".repeat(200)); 8].join(" ");
+    let mut followed = Vec::new();
+    for client in 0..12 {
+        let own = format!("msrps://client{client}.example:1/x;tcp");
+        let (_client, token) = raw_client(&mut world, relay, "alice", &own);
+        let mut reports = 0;
+        for number in 0..20 {
+            let id = format!("send{number}");
+            let send = begun(&id, &format!("{token} {own}"), &long, "") + &format!("\r\n-------{id}$\r\n");
+            let answers = told(&world.say(foreign, send));
+            reports += answers.iter().filter(|it| it.starts_with("REPORT 000 408")).count();
+        }
+        followed.push(20 - reports);
+    }
+    assert!(followed[0] > 1 && followed[7] == followed[0], "{followed:?}");
+    assert_eq!(followed[11], 1, "{followed:?}: the last one");
+    world.run(31);
+    assert_eq!(
+        taken(&mut world, foreign).len(),
+        followed.iter().sum::<usize>(),
+        "and each was reported once"
+    );
+}
+
+/// S1-L12: what takes turns with something else byte by byte does not cost its receiver a head for each byte, and arrives.
+#[test]
+fn a_head_is_paid_for_by_what_follows_it() {
+    let mut world = World::default();
+    let relay = world.relay("relay.example");
+    let (client, token) = raw_client(&mut world, relay, "alice", ALICE);
+    let pad = format!("X-Pad: {}\r\n", "x".repeat(7_000));
+    let to = format!("{token} {ALICE}");
+    let sources = [1, 2].map(|port| {
+        let (raw, _) = world.raw(relay, None);
+        world.say(raw, begun("aaaa", &to, &format!("msrps://peer.example:{port}/x;tcp"), &pad));
+        raw
+    });
+    for _ in 0..1_000 {
+        sources.iter().for_each(|raw| drop(world.say(*raw, "!")));
+    }
+    let heads = String::from_utf8_lossy(&world.raw[client]).matches(" SEND\r\n").count();
+    assert_eq!(heads, 2, "of two messages");
+    for raw in sources {
+        world.say(raw, "?".repeat(3_000));
+        world.say(raw, "\r\n-------aaaa$\r\n");
+    }
+    let frames = taken(&mut world, client).concat();
+    assert_eq!(frames.matches('?').count(), 6_000);
+    assert_eq!(frames.matches('!').count(), 2_000);
+}
