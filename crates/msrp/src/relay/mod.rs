@@ -48,6 +48,9 @@ use crate::transaction::Transactions;
 use crate::uri::Host;
 use crate::wire::Wire;
 
+/// Pieces below this are copied: a quarter of what TLS brings at once.
+const CUT: usize = 4_096;
+
 /// The timers of a connection, beside those of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
@@ -314,6 +317,9 @@ impl Link {
             // A URI ends in the middle of a message as well.
             Reading::Send(passing) if passing.lives.are_over(now) => self.give_up(now, Status::NO_SESSION),
             Reading::Send(passing) => {
+                // A piece holds on to the whole read that it is cut from, of which more may be for others, or for nobody. What waits is counted by
+                // its own length.
+                let bytes = if bytes.len() < CUT { Bytes::copy_from_slice(&bytes) } else { bytes };
                 self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::Data(bytes) });
             }
             Reading::Whole { body, .. } if body.len() + bytes.len() <= self.config.limits.other_body => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nuncio_msrp::endpoint::LoginError;
 use nuncio_msrp::fuzz::{Said, feed};
-use nuncio_msrp::relay::{Bounds, Command, Flow, LinkId};
+use nuncio_msrp::relay::{Bounds, Command, Event, Flow, LinkId, Piece};
 use nuncio_msrp::{Limits, Start};
 use nuncio_sansio::Machine as _;
 use nuncio_sansio::pair::facts;
@@ -456,4 +456,36 @@ fn a_head_is_paid_for_by_what_follows_it() {
     let frames = taken(&mut world, client).concat();
     assert_eq!(frames.matches('?').count(), 6_000);
     assert_eq!(frames.matches('!').count(), 2_000);
+}
+
+/// Issue 5, memory: a short piece that waits holds as much as it is counted for, and not the read that it was cut from.
+#[test]
+fn a_piece_holds_no_more_than_itself() {
+    let mut world = World::default();
+    let relay = world.relay("relay.example");
+    let (_alice, token) = raw_client(&mut world, relay, "alice", ALICE);
+    let (foreign, source) = world.raw(relay, None);
+    // In one read with it: much that goes nowhere.
+    let lost = begun("aaaa", &format!("msrps://relay.example:2855/nobody;tcp {ALICE}"), PEER, "");
+    let read = lost
+        + &"x".repeat(14_000)
+        + "\r\n-------aaaa$\r\n"
+        + &begun("bbbb", &format!("{token} {ALICE}"), PEER, "");
+    let now = world.now;
+    let side = world.relays[relay].links.get_mut(&source).expect("there");
+    side.bytes(now, read.as_bytes());
+    let pieces: Vec<_> = side
+        .take_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Piece { piece: Piece::Data(bytes), .. } => Some(bytes),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pieces.concat(), b"first part");
+    for piece in pieces {
+        let mut held = piece.try_into_mut().expect("nothing else holds on to it");
+        assert!(!held.try_reclaim(8_000), "the read is still there");
+    }
+    assert!(world.raw[foreign].is_empty());
 }
