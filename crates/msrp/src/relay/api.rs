@@ -58,7 +58,7 @@ pub struct Config {
     /// much altogether, and a sixth of all time more.
     pub patience: Duration,
     /// Requests for nothing, or malformed ones, after which the connection is closed; each good one makes up for one of them. Of those with one
-    /// To-Path only the first counts, on a connection that was good for something: what was sent before its 481 could be read is no guess.
+    /// To-Path one in half a minute counts, on a connection that was good for something: what was sent before its 481 could be read is no guess.
     pub strikes: u32,
     /// Failed logins after which the connection of a client is closed (RFC 4976 §6.3).
     pub failures: u32,

@@ -288,7 +288,7 @@ impl Link {
             return;
         };
         self.succeeded();
-        self.guesses.note(&head.to);
+        self.guesses.good(&head.to);
         self.shared |= head.from.len() > 1;
         self.held.spoke(now, session);
         if !head.is_send() {
@@ -416,7 +416,7 @@ impl Link {
     /// guess.
     fn astray(&mut self, now: Time, head: &Head, status: Status) {
         self.answer_error(now, head, status);
-        if self.guesses.note(&head.to) || self.timers.get(Timer::Probation).is_some() {
+        if self.guesses.refused(now, &head.to) || self.timers.get(Timer::Probation).is_some() {
             self.strike(now);
         }
     }

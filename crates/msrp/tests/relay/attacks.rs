@@ -224,6 +224,16 @@ fn honest_pipelining_is_no_guessing() {
     }
     let good = send(&format!("{own} {to_carol} msrps://carol.example:1/c;tcp"), ALICE);
     assert_eq!(codes(&world.say(alice, &good)), [200], "its connection lives");
+    // Not for ever: who does not listen for minutes is no client in the middle of a message.
+    let (deaf, token) = raw_client(&mut world, relay, "alice", "msrps://deaf.example:1/d;tcp");
+    let chunk_of_deaf = send(&format!("{token} {theirs} {BOB}"), "msrps://deaf.example:1/d;tcp");
+    let mut minutes = 0;
+    while !world.say(deaf, chunk_of_deaf.repeat(100)).is_empty() {
+        world.run(30);
+        minutes += 1;
+        assert!(minutes < 20, "in halves of them");
+    }
+    assert!(minutes > 10, "{minutes}");
     let mut answers = 0;
     for guess in 0..100 {
         answers +=
