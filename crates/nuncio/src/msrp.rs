@@ -113,7 +113,8 @@ pub(crate) fn settings(config: &Config, port: u16, websocket: Option<u16>) -> an
         algorithms: msrp.algorithms.iter().map(algorithm).collect(),
         expires: Expires {
             least: msrp.expires_least,
-            default: msrp.expires_default,
+            // Clients that name no time do not renew either (AG Projects' msrplib): theirs is as long as their credentials.
+            default: msrp.expires_default.unwrap_or(msrp.expires_most),
             most: msrp.expires_most,
         },
         bounds: Bounds {

@@ -68,7 +68,13 @@ impl LinkHost {
         Self { dialed: Some(Box::new(dialed)), ..Self::new(hub, id, mail, Direction::Outbound, peer) }
     }
 
-    const fn new(hub: Arc<Hub>, id: LinkId, mail: Arc<Mailbox>, direction: Direction, peer: IpAddr) -> Self {
+    pub(crate) const fn new(
+        hub: Arc<Hub>,
+        id: LinkId,
+        mail: Arc<Mailbox>,
+        direction: Direction,
+        peer: IpAddr,
+    ) -> Self {
         Self {
             hub,
             id,
@@ -289,7 +295,12 @@ where
         }
         self.hub.good_until(self.id, self.until, None);
         self.hub.metrics.closed.get_or_create(&Why { why: why(self.why) }).inc();
-        let status = if self.unproven { Status::FORBIDDEN } else { Status::TIMEOUT };
+        let status = match self.why {
+            _ if self.unproven => Status::FORBIDDEN,
+            // Its account or its credentials have ended, or all does: so have its sessions.
+            Closed::Host => Status::NO_SESSION,
+            _ => Status::TIMEOUT,
+        };
         self.hub.closed(self.id, self.direction, status);
         tracing::debug!(link = self.id.0, peer = %self.peer, why = why(self.why), "an MSRP connection is over");
     }

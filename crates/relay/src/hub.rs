@@ -23,7 +23,8 @@ use crate::mailbox::{Left, Mailbox, NoRoom, Waiting};
 use crate::metrics::{self, RelayMetrics};
 use crate::out;
 
-/// So many bytes may be on their way into a socket. More waits in the mailbox, where it counts against a bound.
+/// So many bytes may be on their way into a socket. More waits in the mailbox, where it counts against a bound. It is both the driver's watermark and
+/// its limit: between two different ones a connection takes no command and is read, so it would not hear that it is to be held.
 const UNWRITTEN: usize = 32 * 1_024;
 /// Connections that are being made, at once.
 const DIALS: usize = 256;
@@ -84,7 +85,6 @@ impl Hub {
                 write_stall: config.write,
                 close: config.close,
                 out_watermark: UNWRITTEN,
-                // Not more: whoever takes no command hears no hold, and must not be read from.
                 out_limit: UNWRITTEN,
                 rate: Some(Arc::new(RateLimit::new(config.rate))),
                 ..Settings::new(clock, net)
@@ -247,7 +247,9 @@ impl Hub {
             let now = self.clock.now();
             let holder = {
                 let mut registry = self.registry.lock();
-                registry.sealed(now, uri).filter(|_| registry.adopt(now, uri))
+                let holder = registry.sealed(now, uri).filter(|_| registry.adopt(now, uri));
+                self.count_uris(&registry);
+                holder
             };
             let Some(holder) = holder else { continue };
             // In this order, as with a URI that is issued: what ends the account's sessions from now on ends this one as well.
@@ -407,5 +409,113 @@ const fn reason(error: RouteError) -> &'static str {
         RouteError::Elsewhere => "elsewhere",
         RouteError::NoWay => "no_way",
         RouteError::Budget => "budget",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use nuncio_msrp::relay::{Account, Link, NonceKey};
+    use nuncio_net::tls::{HostFiles, PairFiles, TlsSettings};
+    use nuncio_net::{OsEntropy, ca, drive};
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::accounts::Boxed;
+    use crate::host::LinkHost;
+
+    struct Nobody;
+
+    impl Accounts for Nobody {
+        fn by_name<'a>(&'a self, _: &'a str, _: IpAddr) -> Boxed<'a, Option<Account>> {
+            Box::pin(async { None })
+        }
+
+        fn by_certificate<'a>(&'a self, _: &'a [String]) -> Boxed<'a, Option<Account>> {
+            Box::pin(async { None })
+        }
+
+        fn may<'a>(&'a self, _: &'a Holder) -> Boxed<'a, Option<bool>> {
+            Box::pin(async { None })
+        }
+
+        fn failed(&self, _: &str, _: IpAddr) {}
+    }
+
+    fn hub() -> Arc<Hub> {
+        let folder = tempfile::tempdir().unwrap();
+        let local = ca::local(folder.path(), &["relay.example".to_owned()]).unwrap();
+        let tls = TlsSettings {
+            hosts: vec![HostFiles {
+                domain: "relay.example".to_owned(),
+                pairs: vec![PairFiles { chain: local.chain.clone(), key: local.key }],
+                ..HostFiles::default()
+            }],
+            ..TlsSettings::default()
+        };
+        let config = RelayConfig::new("relay.example", 2855);
+        let registry = Registry::new("relay.example", 2855, Vec::new(), config.bounds).unwrap();
+        let nonces = Arc::new(NonceKey::new(&OsEntropy, config.nonce));
+        let machine = || relay::Config {
+            // What is tried here has to be tried often.
+            strikes: u32::MAX,
+            ..relay::Config::new(registry.ours().to_vec(), Arc::clone(&nonces))
+        };
+        let (stream, message) = (machine(), machine());
+        let pieces = Pieces {
+            accounts: Arc::new(Nobody),
+            tls: Arc::new(TlsHosts::load(tls).unwrap().0),
+            collector: None,
+            policy: Policy::default(),
+            entropy: Arc::new(OsEntropy),
+            clock: Clock::start(),
+            net: Arc::default(),
+        };
+        Hub::new(config, registry, stream, message, pieces)
+    }
+
+    /// Back-pressure holds for whoever reads no answers as well: as long as he cannot be told to hold, he is not read.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_takes_no_command_is_not_read() {
+        let hub = hub();
+        let from = Path::parse("msrps://bob.example:1/b;tcp", 1).unwrap();
+        // He reads nothing.
+        let (bob, _mail) = hub.open();
+        let holder = Holder { name: "bob".into(), generation: 0 };
+        let token = hub.issue(&holder, Owner::Link(bob), from.clone(), 3_600).unwrap();
+        let send = |to: &str, wish: &str, body: &str| {
+            format!(
+                "MSRP aaaaaaaa SEND\r\nTo-Path: {to} {from}\r\nFrom-Path: msrps://peer.example:1/p;tcp\r\nMessage-ID: mail\r\n\
+                 Byte-Range: 1-*/*\r\nFailure-Report: {wish}\r\nContent-Type: text/plain\r\n\r\n{body}\r\n-------aaaaaaaa$\r\n"
+            )
+        };
+        let (id, mail) = hub.open();
+        let machine = Link::new(
+            id,
+            Direction::Inbound,
+            Arc::clone(&hub.stream),
+            Arc::clone(&hub.entropy),
+            hub.clock.now(),
+        );
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let host = LinkHost::new(Arc::clone(&hub), id, mail, Direction::Inbound, peer);
+        let (mut client, io) = tokio::io::duplex(1_024);
+        tokio::spawn(drive(io, machine, host, hub.options()));
+        let good = send(token.as_str(), "yes", "x");
+        client.write_all(good.as_bytes()).await.unwrap();
+        // Answers that he does not read, more than may wait, but not many more; then what is not answered.
+        let refused = send("msrps://relay.example:2855/nobody;tcp", "yes", "x");
+        let quiet = send(token.as_str(), "no", &"x".repeat(1_000));
+        let all =
+            std::iter::repeat_n(&refused, 2 * UNWRITTEN / 100).chain(std::iter::repeat_n(&quiet, 4_000));
+        for request in all {
+            if timeout(Duration::from_secs(1), client.write_all(request.as_bytes())).await.is_err() {
+                break;
+            }
+        }
+        let waiting = hub.metrics.waiting_bytes.get();
+        assert!((1..300_000).contains(&waiting), "{waiting} bytes wait for who does not read");
     }
 }

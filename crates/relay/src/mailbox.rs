@@ -295,7 +295,7 @@ mod tests {
         let id = nuncio_msrp::Ident::new("abcdefgh").unwrap();
         let head =
             nuncio_msrp::Head::request(id, nuncio_msrp::Method::Report, uri.clone().into(), uri.into());
-        let frame = Frame { head: Box::new(head), body: None, origin: None, login: None };
+        let frame = Frame { head: Box::new(head), body: None, origin: None, login: None, about: None };
         let mut taken = 0;
         while mail.frame(frame.clone()).is_ok() {
             taken += 1;

@@ -93,8 +93,10 @@ impl Relay {
             registry = registry.sealing(Arc::clone(keys), epoch.as_secs());
         }
         let nonces = Arc::new(NonceKey::new(&*entropy, config.nonce));
+        let all_sent = Arc::default();
         let machine = |framing| relay::Config {
             framing,
+            all_sent: Arc::clone(&all_sent),
             response: config.response,
             probation: config.probation,
             idle_own: config.idle_own,

@@ -158,6 +158,7 @@ class Connection:
         self.news = asyncio.Event()                                 # something has come
         self.why = ""
         self.mute = False                                           # a peer that reads and says nothing
+        self.answers: dict[str, list[int]] = {}                     # the codes of all responses to a request, by its identifier
         self._waiting: dict[str, asyncio.Future] = {}
         self._urgent: deque[bytes] = deque()
         self._turn = asyncio.Lock()
@@ -234,6 +235,7 @@ class Connection:
         if self.mute:
             return
         if frame.code is not None:
+            self.answers.setdefault(frame.tid, []).append(frame.code)
             future = self._waiting.pop(frame.tid, None)
             if future is None or future.done():
                 self.frames.put_nowait(frame)
@@ -488,10 +490,13 @@ class Open:
         await self.connection.write(self.frame.end(flag))
         self.connection._turn.release()
 
+    def codes(self) -> list[int]:
+        """The code of the response, if it has come; it may before the end. Of more than one, all."""
+        return self.connection.answers.get(self.frame.tid, [])
+
     def errors(self) -> list[int]:
-        """The codes of what has been told of its failure: by a response, which may come before its end, or by reports."""
-        answers = [self.answer.result()] if self.answer.done() and not self.answer.cancelled() and not self.answer.exception() else []
-        return [answer.code for answer in answers if answer.code >= 400] + [code for code in map(status, self.sent.reports) if code != 200]
+        """The codes of what has been told of its failure: by the response, or by reports."""
+        return [code for code in [*self.codes(), *map(status, self.sent.reports)] if code >= 400]
 
     async def failure(self, within: float = PATIENCE) -> None:
         """Waits until it has been told to have failed."""

@@ -63,7 +63,7 @@ async def algorithms(stage: Stage) -> str:
     return "18 URIs"
 
 
-@case("login/expires", "Expires out of bounds is answered by 423 with the bound", "S1-L6")
+@case("login/expires", "Expires out of bounds is answered by 423 with the bound; who asks for none gets as long as the credentials are good", "S1-L6")
 async def bounds(stage: Stage) -> str:
     _, credentials = await stage.credentials(stage.one)
     connection, local = await stage.connect(stage.one), Uri.fresh(stage.source, 9)
@@ -72,7 +72,11 @@ async def bounds(stage: Stage) -> str:
         expect((answer.code, bool(answer.get(header))), (423, True), f"Expires: {asked}")
     answer = await attempt(connection, stage.one, local, credentials.username, credentials.password, ("Expires", "120"))
     expect((answer.code, answer.get("Expires")), (200, "120"), "Expires: 120")
-    return "423 for 5 and 999999, 200 for 120"
+    # Who asks for none does not renew: it is as long as the credentials.
+    answer = await attempt(connection, stage.one, Uri.fresh(stage.source, 9), credentials.username, credentials.password)
+    left = int(credentials.username.partition(":")[0]) - time.time()
+    check(answer.code == 200 and abs(int(answer.get("Expires") or 0) - left) < 10, f"without Expires: {answer}, and {left:.0f} s are left of the credentials")
+    return f"423 for 5 and 999999, 200 for 120; {answer.get('Expires')} s without a word"
 
 
 @case("login/xep-0215", "an XMPP login is told host, port, transport, username, password and their end", "S1-R5 S1-10")

@@ -67,7 +67,71 @@ async def shared(stage: Stage) -> str:
     await chunk.end()
     pause(bob.connection, reading=True)
     passed = await broken_off(chunk, bob.session)
-    return f"given up by {await told(chunk, passed)}, after {taken / 1e6:.1f} MB were taken and {passed / 1e6:.1f} MB passed; {said} in {waited:.1f} s"
+    return f"given up by {await told(chunk, 408)}, after {taken / 1e6:.1f} MB were taken and {passed / 1e6:.1f} MB passed; {said} in {waited:.1f} s"
+
+
+@case("pressure/slow", "two files of 64 MiB over the one connection between two relays, one of them to a receiver that reads a tenth of the time: both arrive", "S1-R4 S1-L12")
+async def slow(stage: Stage) -> str:
+    pairs = await asyncio.gather(*(stage.pair(stage.slow, stage.two, keep=False) for _ in range(2)))
+    body = os.urandom(64 * 2 ** 20)
+    digest = hashlib.sha256(body).hexdigest()
+
+    async def limp(connection: Connection) -> None:
+        """Reads a tenth of the time."""
+        while True:
+            for reading, seconds in ((False, 0.09), (True, 0.01)):
+                pause(connection, reading)
+                await asyncio.sleep(seconds)
+    limping = asyncio.ensure_future(limp(pairs[0][1].connection))
+    took = []
+
+    async def file(alice: Person, bob: Person) -> None:
+        started = time.monotonic()
+        sent = await alice.connection.send(alice.session, body, "application/octet-stream", within=300)
+        message = await bob.session.message(300)
+        expect((sent.errors, message.size, message.sha256()), ([], len(body), digest), "the file")
+        took.append(time.monotonic() - started)
+    try:
+        await asyncio.gather(*(file(*pair) for pair in pairs))
+    finally:
+        limping.cancel()
+    return " and ".join(f"{len(body) / seconds / 1e6:.0f} MB/s" for seconds in took)
+
+
+@case("pressure/stalls", "a receiver that reads a little just before it would be given up, again and again, on a connection that is everybody's: others wait "
+      "for it for a while and no longer", "S1-R4 S1-L12")
+async def stalls(stage: Stage) -> str:
+    (alice, bob), others = await asyncio.gather(stage.pair(stage.slow, stage.two), stage.pair(stage.slow, stage.two))
+    await texts(*others)
+    chunk = await alice.connection.begin(alice.session, os.urandom(80_000_000))
+    pause(bob.connection)
+    writing = asyncio.ensure_future(chunk.more())
+    await held([writing], lambda: chunk.at)
+
+    def passed() -> int:
+        message = bob.session.arriving.get(chunk.sent.ident)
+        return message.size if message else 0
+
+    async def stall() -> None:
+        while not chunk.errors():
+            await asyncio.sleep(5)
+            pause(bob.connection, reading=True)
+            await asyncio.sleep(0)
+            before = passed()
+            await bob.connection.until(lambda: passed() > before + 1_000_000, "some of the file")
+            pause(bob.connection)
+    stalling, started = asyncio.ensure_future(stall()), time.monotonic()
+    waits = []
+    while not chunk.errors():
+        check(time.monotonic() - started < 60, f"it is not given up in a minute: others waited for {waits}, {passed()} have passed, {chunk.at} taken")
+        before = time.monotonic()
+        await texts(*others)
+        waits.append(time.monotonic() - before)
+    stalling.cancel()
+    seconds = time.monotonic() - started
+    await writing
+    await chunk.end()
+    return f"given up by {await told(chunk, 408)} after {seconds:.0f} s; meanwhile others waited for {', '.join(f'{wait:.1f}' for wait in waits)} s"
 
 
 SENDERS, URIS, BODY = 6, 200, 100_000

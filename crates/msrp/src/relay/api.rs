@@ -1,6 +1,7 @@
 //! What a relay's machine and its host say to each other.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,12 +48,17 @@ pub struct Config {
     pub idle_foreign: Duration,
     /// Requests that wait for a response.
     pub transactions: usize,
-    /// How many bytes of memory SENDs that wait for a response may hold, about.
+    /// How many bytes of memory SENDs that wait for a response may hold, about. All connections together may hold eight times as much; beyond that
+    /// each may hold a 128th of it. Whoever has waited longest then waits in vain, as if the time were over.
     pub transaction_bytes: usize,
+    /// How many bytes they hold on all connections with this counter.
+    pub all_sent: Arc<AtomicUsize>,
     /// How long a flow may be held on a connection that others share, from another relay, until it is given up for them. A receiver that takes half
-    /// a lane in this time goes on: slow is not gone.
+    /// a lane in a quarter of this time goes on: slow is not gone. Where several sessions speak, the time beyond such quarters is rationed: this
+    /// much altogether, and a sixth of all time more.
     pub patience: Duration,
-    /// Requests for nothing, or malformed ones, after which the connection is closed.
+    /// Requests for nothing, or malformed ones, after which the connection is closed; each good one makes up for one of them. Of those with one
+    /// To-Path one in half a minute counts, on a connection that was good for something: what was sent before its 481 could be read is no guess.
     pub strikes: u32,
     /// Failed logins after which the connection of a client is closed (RFC 4976 §6.3).
     pub failures: u32,
@@ -92,6 +98,7 @@ impl Config {
             idle_foreign: Duration::from_secs(300),
             transactions: 4_096,
             transaction_bytes: 4 * 1_024 * 1_024,
+            all_sent: Arc::default(),
             patience: Duration::from_secs(10),
             strikes: 16,
             failures: 3,
@@ -242,6 +249,8 @@ pub struct Forwarded {
     pub head: Head,
     /// How many URIs at the front of its From-Path are ours.
     pub moved: usize,
+    /// Which of the SENDs it is that came on its connection.
+    pub number: u64,
 }
 
 impl Forwarded {
@@ -260,6 +269,7 @@ pub(super) struct Reporter {
     message: Ident,
     pub(super) total: Option<u64>,
     pub(super) strict: bool,
+    number: u64,
 }
 
 impl Reporter {
@@ -277,6 +287,7 @@ impl Reporter {
             message: head.message_id?,
             total: head.range.and_then(ByteRange::total),
             strict: head.failure_report == FailureReport::Yes,
+            number: forwarded.number,
         })
     }
 
@@ -291,7 +302,7 @@ impl Reporter {
         head.message_id = Some(self.message);
         head.range = Some(range);
         head.status = Some(crate::ReportStatus::of(status));
-        Some(Frame::new(Box::new(head)))
+        Some(Frame { about: Some(self.number), ..Frame::new(Box::new(head)) })
     }
 }
 
@@ -306,12 +317,17 @@ pub struct Frame {
     pub origin: Option<Origin>,
     /// Of an answer to a login at a relay behind us, with credentials: whether they were right.
     pub login: Option<bool>,
+    /// Of a report of ours: the [`Forwarded::number`] of the SEND that has failed, on the connection where the report goes. As long as that is
+    /// still being read, the failure is told by the response to it, and what follows of it is dropped. Its origin is told once either way: a
+    /// report beside the response would be a second word, and a response of 200 the opposite of the first (RFC 4976 §6.4.1 demands one
+    /// or the other at each hop; a previous hop that is a relay makes a report of the response, §6.4.3).
+    pub about: Option<u64>,
 }
 
 impl Frame {
     /// One without a body, that nobody answers.
     pub(super) const fn new(head: Box<Head>) -> Self {
-        Self { head, body: None, origin: None, login: None }
+        Self { head, body: None, origin: None, login: None, about: None }
     }
 
     /// The answer to a request that cannot go on, and to which connection it belongs: what a host sends back where there is no way.

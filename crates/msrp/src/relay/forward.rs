@@ -1,8 +1,9 @@
 //! What leaves a relay on a connection: SENDs in chunks, whole frames, and what comes of them (RFC 4976 §6.4).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use nuncio_sansio::{Close, Time};
 
 use super::api::{Closed, Event, Flow, Forwarded, Frame, Framing, Origin, Piece, Reporter};
@@ -15,6 +16,15 @@ use crate::range::ByteRange;
 use crate::transaction::Transactions;
 use crate::wire::Chunk;
 
+/// Of a SEND that was interrupted so many bytes are to come before it goes on in another chunk: each costs the next hop a head, which may be as
+/// long as [`crate::Limits::head_bytes`], and a response. With [`Framing::Message`] each piece is a chunk, so there it holds from the first one on.
+const WORTH_A_HEAD: usize = 2_048;
+
+/// So many connections may have as much waiting for responses as one may.
+const FULL: usize = 8;
+/// The part of it that each may have when they do.
+const LITTLE: usize = 128;
+
 /// Requests, other than SEND, that may be answered: where the answer goes.
 pub(super) type Origins = Transactions<Origin>;
 
@@ -24,8 +34,10 @@ pub(super) struct Outgoing {
     reporter: Option<Arc<Reporter>>,
     /// Where in its message the next byte stands.
     offset: u64,
-    /// With [`Framing::Message`]: what is to be sent with the next piece.
-    held: Option<Bytes>,
+    /// Whether a chunk of it has gone, or stands open.
+    begun: bool,
+    /// What is to be sent with the next piece.
+    held: BytesMut,
 }
 
 /// The chunk that stands open.
@@ -52,19 +64,37 @@ impl Link {
                 self.end_flow(now, flow, Flag::Abort);
                 let reporter = Reporter::new(&forwarded).map(Arc::new);
                 let offset = forwarded.head.range.map_or(0, ByteRange::offset);
-                self.flows.insert(flow, Outgoing { forwarded, reporter, offset, held: None });
+                let held = BytesMut::new();
+                self.flows.insert(flow, Outgoing { forwarded, reporter, offset, begun: false, held });
             }
-            Piece::Data(bytes) => match self.config.framing {
-                Framing::Stream => self.write_data(now, flow, bytes),
-                Framing::Message => {
-                    let held = self.flows.get_mut(&flow).and_then(|outgoing| outgoing.held.replace(bytes));
-                    if let Some(held) = held {
-                        self.write_data(now, flow, held);
-                        self.interrupt(now);
-                    }
-                }
-            },
+            Piece::Data(bytes) => self.data_out(now, flow, bytes),
             Piece::End(flag) => self.end_flow(now, flow, flag),
+        }
+    }
+
+    /// Sends bytes of a SEND, or keeps the few that are not worth a chunk of their own.
+    fn data_out(&mut self, now: Time, flow: Flow, bytes: Bytes) {
+        let open = self.open.as_ref().is_some_and(|open| open.flow == flow);
+        let Some(outgoing) = self.flows.get_mut(&flow) else { return };
+        match self.config.framing {
+            Framing::Stream if open || !outgoing.begun => self.write_data(now, flow, bytes),
+            Framing::Stream => {
+                outgoing.held.extend_from_slice(&bytes);
+                if outgoing.held.len() >= WORTH_A_HEAD {
+                    let held = std::mem::take(&mut outgoing.held).freeze();
+                    self.write_data(now, flow, held);
+                }
+            }
+            Framing::Message => {
+                // Something is always kept for the chunk that ends it.
+                let worth = !outgoing.held.is_empty() && outgoing.held.len() + bytes.len() > WORTH_A_HEAD;
+                let held = if worth { std::mem::take(&mut outgoing.held).freeze() } else { Bytes::new() };
+                outgoing.held.extend_from_slice(&bytes);
+                if worth {
+                    self.write_data(now, flow, held);
+                    self.interrupt(now);
+                }
+            }
         }
     }
 
@@ -94,7 +124,8 @@ impl Link {
     /// The chunk that stands open for this flow, or a new one.
     fn open_chunk(&mut self, flow: Flow) -> Option<&mut Out> {
         if self.open.is_none() {
-            let outgoing = self.flows.get(&flow)?;
+            let outgoing = self.flows.get_mut(&flow)?;
+            outgoing.begun = true;
             let head = outgoing.head(Ident::random(&*self.entropy));
             self.wire.write(|out| head.write(out));
             self.open = Some(Out { flow, chunk: Chunk::new(head.id), from: outgoing.offset });
@@ -126,14 +157,14 @@ impl Link {
         let Some(reporter) = reporter else { return };
         let sent = Sent { reporter, range, source: flow.source };
         // Who has waited longest waits in vain, as with too many.
-        while self.sent_bytes + sent.size() > self.config.transaction_bytes {
+        while self.sent_bytes.room(self.config.transaction_bytes) < sent.size() {
             let Some(oldest) = self.sent.pop_oldest() else { break };
-            self.sent_bytes -= oldest.size();
+            self.sent_bytes.remove(oldest.size());
             self.silent(&oldest);
         }
-        self.sent_bytes += sent.size();
+        self.sent_bytes.add(sent.size());
         if let Some(oldest) = self.sent.begin(now, id, sent) {
-            self.sent_bytes -= oldest.size();
+            self.sent_bytes.remove(oldest.size());
             self.silent(&oldest);
         }
     }
@@ -141,12 +172,10 @@ impl Link {
     /// The end of a SEND.
     fn end_flow(&mut self, now: Time, flow: Flow, flag: Flag) {
         let held = match self.flows.get_mut(&flow) {
-            Some(outgoing) => outgoing.held.take(),
+            Some(outgoing) => std::mem::take(&mut outgoing.held).freeze(),
             None => return,
         };
-        if let Some(held) = held {
-            self.write_data(now, flow, held);
-        }
+        self.write_data(now, flow, held);
         let bodiless = self.flows.get(&flow).filter(|it| it.forwarded.head.content_type.is_none());
         if let Some(outgoing) = bodiless {
             let mut head = outgoing.forwarded.head.clone();
@@ -209,7 +238,7 @@ impl Link {
     pub(super) fn response(&mut self, _now: Time, mut head: Head) {
         let Start::Response { status, .. } = head.start else { return };
         if let Some(sent) = self.sent.answer(&head.id) {
-            self.sent_bytes -= sent.size();
+            self.sent_bytes.remove(sent.size());
             if !status.is_success() {
                 self.report(&sent, status);
             }
@@ -245,21 +274,27 @@ impl Link {
 
     /// Nothing came for 30 seconds: 408 to the origin, if it wanted an answer (S1-L10).
     fn silent(&mut self, sent: &Sent) {
-        if sent.reporter.strict {
-            self.report(sent, Status::TIMEOUT);
+        if !sent.reporter.strict {
+            return;
+        }
+        let range = sent.range.unwrap_or(ByteRange::EMPTY);
+        if let Some(report) = sent.reporter.report(range, Status::TIMEOUT, &*self.entropy) {
+            // Slow is not gone: what follows of its SEND goes on, whatever its origin makes of the report.
+            let frame = Frame { about: None, ..report };
+            self.wire.event(Event::Frame { next: Next::Link(sent.source), frame });
         }
     }
 
     pub(super) fn expire_sent(&mut self, now: Time) {
         while let Some(sent) = self.sent.expired(now) {
-            self.sent_bytes -= sent.size();
+            self.sent_bytes.remove(sent.size());
             self.silent(&sent);
         }
         while self.origins.expired(now).is_some() {}
     }
 
-    /// The connection is over: what it has not answered has failed.
-    pub(super) fn fail_all(&mut self, now: Time) {
+    /// The connection is over: what it has not answered has failed, and what it has not got whole has failed with this status.
+    pub(super) fn fail_all(&mut self, now: Time, status: Status) {
         for flow in self.flows.keys().copied().collect::<Vec<_>>() {
             // What was not even sent whole is a problem that we know of: who asked for `partial` hears of it too (RFC 4976 §6.4.1).
             if let Some(outgoing) = self.flows.get_mut(&flow)
@@ -270,13 +305,13 @@ impl Link {
                 let begun = outgoing.forwarded.head.range.map_or(0, ByteRange::offset);
                 let begin = if reporter.strict { open.unwrap_or(outgoing.offset) } else { begun };
                 let range = outgoing.range(begin, &reporter);
-                self.report(&Sent { reporter, range, source: flow.source }, Status::TIMEOUT);
+                self.report(&Sent { reporter, range, source: flow.source }, status);
             }
             self.end_flow(now, flow, Flag::Abort);
         }
-        self.sent_bytes = 0;
-        for sent in self.sent.drain().collect::<Vec<_>>() {
-            self.silent(&sent);
+        self.sent_bytes.clear();
+        for sent in self.sent.drain().filter(|sent| sent.reporter.strict).collect::<Vec<_>>() {
+            self.report(&sent, Status::TIMEOUT);
         }
     }
 }
@@ -288,6 +323,44 @@ fn verdict(status: Status, response: &Head) -> Option<bool> {
         Status::UNAUTHORIZED if !stale() => Some(false),
         status if status.is_success() => Some(true),
         _ => None,
+    }
+}
+
+/// The bytes of memory of what waits for responses: on one connection, and a part of that on all.
+pub(super) struct SentBytes {
+    own: usize,
+    all: Arc<AtomicUsize>,
+}
+
+impl SentBytes {
+    pub(super) const fn new(all: Arc<AtomicUsize>) -> Self {
+        Self { own: 0, all }
+    }
+
+    /// How much more there may be here. Where all together hold what [`FULL`] connections may, each may have little.
+    fn room(&self, most: usize) -> usize {
+        let full = self.all.load(Ordering::Relaxed) >= most.saturating_mul(FULL);
+        (if full { most / LITTLE } else { most }).saturating_sub(self.own)
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.own += bytes;
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn remove(&mut self, bytes: usize) {
+        self.own = self.own.saturating_sub(bytes);
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn clear(&mut self) {
+        self.remove(self.own);
+    }
+}
+
+impl Drop for SentBytes {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -7,6 +7,8 @@
 //! source ◀──200── Link                                                   Link ◀──response── next hop
 //! source ◀─────── Link ◀──Command::Frame(REPORT)── Event::Frame ───────── Link                 (error, or silence for 30 s)
 //! ```
+//! Where the SEND that is reported on is still being read, its response tells the failure in place of the report ([`Frame::about`]).
+//!
 //! A SEND passes in pieces, whatever its length; nothing of it is gathered. The host hands the pieces of a flow over in their order, through
 //! the [`crate::lanes::Lanes`] of the other connection. A source whose lane is full is held ([`Command::Hold`]): its bytes stay in its socket,
 //! so a relay holds no more of a message than a lane and one read, whatever its length. The host never waits for a lane in
@@ -18,6 +20,8 @@
 mod api;
 mod auth;
 mod forward;
+mod guesses;
+mod held;
 mod nonce;
 mod registry;
 mod seal;
@@ -30,7 +34,9 @@ use nuncio_sansio::{Close, Entropy, Eof, Input, Machine, Output, Time, Timers, T
 
 pub use self::api::*;
 use self::auth::Pending;
-use self::forward::{Origins, Out, Outgoing, Sent};
+use self::forward::{Origins, Out, Outgoing, Sent, SentBytes};
+use self::guesses::Guesses;
+use self::held::Held;
 pub use self::nonce::NonceKey;
 use self::nonce::Used;
 pub use self::registry::{Bounds, Life, LinkId, Lives, Next, Owner, Registry, Route, RouteError};
@@ -41,6 +47,9 @@ use crate::status::Status;
 use crate::transaction::Transactions;
 use crate::uri::Host;
 use crate::wire::Wire;
+
+/// Pieces below this are copied: a quarter of what TLS brings at once.
+const CUT: usize = 4_096;
 
 /// The timers of a connection, beside those of its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +76,8 @@ enum Reading {
 
 /// A SEND that is being read.
 struct Passing {
+    /// [`Forwarded::number`].
+    number: u64,
     flow: Flow,
     lives: Lives,
     /// The response to it, unless nobody wants any.
@@ -88,6 +99,10 @@ pub struct Link {
     /// The relay at the other end, if it has proven its name.
     relay: Option<Host>,
     reading: Reading,
+    /// How many SENDs from here have been passed on.
+    sends: u64,
+    /// The last of them that was given up while it was read: its response has told so.
+    given_up: Option<u64>,
     /// The request that waits for an answer of the host.
     pending: Option<Pending>,
     /// The peer has come under the name of a relay, and has not proven it: until then it is not asked again.
@@ -103,18 +118,19 @@ pub struct Link {
     origins: Origins,
     /// What comes here comes through another relay: the connection is that of several.
     shared: bool,
-    /// Flows from here whose lanes are full, and since when.
-    held: BTreeMap<Flow, Time>,
+    /// Flows from here whose lanes are full.
+    held: Held,
     /// Flows from here that were given up, and are refused until their lanes have room.
     shut: BTreeSet<Flow>,
     /// How much memory `sent` holds.
-    sent_bytes: usize,
+    sent_bytes: SentBytes,
     /// A client of ours has authenticated on this connection.
     own: bool,
     failures: u32,
     /// Failed logins at relays behind us.
     forwarded_failures: u32,
     strikes: u32,
+    guesses: Guesses,
     eof: Option<Eof>,
     closing: bool,
 }
@@ -142,6 +158,8 @@ impl Link {
             tls: None,
             relay: None,
             reading: Reading::Nothing,
+            sends: 0,
+            given_up: None,
             pending: None,
             unproven: None,
             used: Used::default(),
@@ -150,13 +168,14 @@ impl Link {
             sent: Transactions::new(config.response, config.transactions),
             origins: Origins::new(config.response, config.transactions),
             shared: false,
-            held: BTreeMap::new(),
+            held: Held::new(config.patience, now),
             shut: BTreeSet::new(),
-            sent_bytes: 0,
+            sent_bytes: SentBytes::new(Arc::clone(&config.all_sent)),
             own: false,
             failures: 0,
             forwarded_failures: 0,
             strikes: 0,
+            guesses: Guesses::default(),
             eof: None,
             closing: false,
             config,
@@ -259,7 +278,7 @@ impl Link {
                 return;
             }
             Err(error) => {
-                self.refuse(now, &head, error.status());
+                self.astray(now, &head, error.status());
                 return;
             }
         };
@@ -269,23 +288,28 @@ impl Link {
             return;
         };
         self.succeeded();
+        self.guesses.good(&head.to);
         self.shared |= head.from.len() > 1;
+        self.held.spoke(now, session);
         if !head.is_send() {
             self.reading = Reading::Whole { next, head, moved, body: BytesMut::new() };
             return;
         }
-        let to_link = if let Next::Link(link) = next { Some(link) } else { None };
-        let flow = Flow { source: self.id, session, to: to_link };
+        let link = if let Next::Link(link) = next { Some(link) } else { None };
+        let flow = Flow { source: self.id, session, to: link };
         if self.shut.contains(&flow) {
-            self.refuse(now, &head, Status::TIMEOUT);
+            self.astray(now, &head, Status::TIMEOUT);
             return;
         }
         // RFC 4976 §6.4.1: the previous hop hears that we have it; not whether the next one has.
         let response = head.response(Status::OK).filter(|_| head.failure_report != FailureReport::No);
         let strict = head.failure_report == FailureReport::Yes;
-        let piece = Piece::Head(Box::new(Forwarded { next, head: Head { to, from, ..*head }, moved }));
-        self.wire.event(Event::Piece { flow, piece });
-        self.reading = Reading::Send(Passing { flow, lives, response: response.map(Box::new), strict });
+        self.sends += 1;
+        let number = self.sends;
+        let forwarded = Forwarded { next, head: Head { to, from, ..*head }, moved, number };
+        self.wire.event(Event::Piece { flow, piece: Piece::Head(Box::new(forwarded)) });
+        self.reading =
+            Reading::Send(Passing { number, flow, lives, response: response.map(Box::new), strict });
     }
 
     fn data(&mut self, now: Time, bytes: Bytes) {
@@ -293,6 +317,9 @@ impl Link {
             // A URI ends in the middle of a message as well.
             Reading::Send(passing) if passing.lives.are_over(now) => self.give_up(now, Status::NO_SESSION),
             Reading::Send(passing) => {
+                // A piece holds on to the whole read that it is cut from, of which more may be for others, or for nobody. What waits is counted by
+                // its own length.
+                let bytes = if bytes.len() < CUT { Bytes::copy_from_slice(&bytes) } else { bytes };
                 self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::Data(bytes) });
             }
             Reading::Whole { body, .. } if body.len() + bytes.len() <= self.config.limits.other_body => {
@@ -331,43 +358,52 @@ impl Link {
     }
 
     /// What follows of the SEND that is being read does not pass: its next hop and its previous one are told, the rest is read and dropped.
+    /// Where a URI that it goes over has ended, that is why, whatever came of it first: 481.
     fn give_up(&mut self, now: Time, status: Status) {
         if !matches!(self.reading, Reading::Send(_)) {
             return;
         }
         let Reading::Send(passing) = std::mem::replace(&mut self.reading, Reading::Swallow) else { return };
+        let status = if passing.lives.are_over(now) { Status::NO_SESSION } else { status };
+        self.given_up = Some(passing.number);
         self.wire.event(Event::Piece { flow: passing.flow, piece: Piece::End(Flag::Abort) });
         if let Some(response) = passing.response {
             self.write_head(now, &response.with_status(status));
         }
     }
 
+    /// Whether a report is about a SEND whose response tells it, or has told it ([`Frame::about`]).
+    fn told(&mut self, now: Time, report: &Frame) -> bool {
+        let Some(about) = report.about else { return false };
+        if matches!(&self.reading, Reading::Send(passing) if passing.number == about) {
+            let status = report.head.status.as_ref().map_or(Status::TIMEOUT, |report| report.status);
+            self.give_up(now, status);
+        }
+        self.given_up == Some(about)
+    }
+
     fn hold(&mut self, now: Time, flow: Flow) {
-        self.held.entry(flow).or_insert(now);
+        self.held.hold(now, flow);
         self.watch_held();
     }
 
-    fn resume(&mut self, flow: Flow) {
-        self.held.remove(&flow);
+    fn resume(&mut self, now: Time, flow: Flow) {
+        self.held.release(now, flow);
         self.shut.remove(&flow);
         self.watch_held();
     }
 
     fn watch_held(&mut self) {
         // Who has only its own connection to fill slows nobody else.
-        match self.held.values().min().filter(|_| self.shared) {
-            Some(since) => self.timers.set(Timer::Held, *since + self.config.patience),
+        match self.held.until().filter(|_| self.shared) {
+            Some(until) => self.timers.set(Timer::Held, until),
             None => self.timers.clear(Timer::Held),
         }
     }
 
     /// Who shares this connection has waited long enough for those who do not read.
     fn shut_held(&mut self, now: Time) {
-        let patience = self.config.patience;
-        let over: Vec<_> =
-            self.held.iter().filter(|(_, since)| **since + patience <= now).map(|(flow, _)| *flow).collect();
-        for flow in over {
-            self.held.remove(&flow);
+        for flow in self.held.over(now) {
             self.shut.insert(flow);
             if matches!(&self.reading, Reading::Send(passing) if passing.flow == flow) {
                 self.give_up(now, Status::TIMEOUT);
@@ -376,8 +412,23 @@ impl Link {
         self.watch_held();
     }
 
-    /// Answers a request with an error, unless it wants none or is a report; it counts as a failure.
+    /// Refuses a request that has nowhere to go. Once a connection has been good for something, that counts as a failure only where it may be a
+    /// guess.
+    fn astray(&mut self, now: Time, head: &Head, status: Status) {
+        self.answer_error(now, head, status);
+        if self.guesses.refused(now, &head.to) || self.timers.get(Timer::Probation).is_some() {
+            self.strike(now);
+        }
+    }
+
+    /// Refuses a request; it counts as a failure.
     fn refuse(&mut self, now: Time, head: &Head, status: Status) {
+        self.answer_error(now, head, status);
+        self.strike(now);
+    }
+
+    /// Answers a request with an error, unless it wants none or is a report.
+    fn answer_error(&mut self, now: Time, head: &Head, status: Status) {
         let silent = match head.method() {
             Some(Method::Send) => head.failure_report == FailureReport::No,
             Some(Method::Report) | None => true,
@@ -386,7 +437,6 @@ impl Link {
         if let Some(response) = head.response(status).filter(|_| !silent) {
             self.write_head(now, &response);
         }
-        self.strike(now);
     }
 
     /// Writes a frame without a body before anything else: a chunk that stands open is interrupted (RFC 4975 §7.1.1).
@@ -415,10 +465,11 @@ impl Link {
         }
     }
 
-    /// A request has succeeded: the connection is no longer on probation (S1-L2).
+    /// A request has succeeded: the connection is no longer on probation (S1-L2), and one failure is made up for; not all, or whoever is good for
+    /// something could guess for ever.
     fn succeeded(&mut self) {
         self.timers.clear(Timer::Probation);
-        self.strikes = 0;
+        self.strikes = self.strikes.saturating_sub(1);
     }
 
     /// Something came or went (S1-L16).
@@ -432,9 +483,11 @@ impl Link {
             return;
         }
         self.closing = true;
+        // With the connections that a host closes their sessions end; what else ends one is a failure on the way.
+        let status = if why == Closed::Host { Status::NO_SESSION } else { Status::TIMEOUT };
         // What is on its way in will not be complete: its next hop is told, and so is its sender, if there is still somebody.
-        self.give_up(now, Status::TIMEOUT);
-        self.fail_all(now);
+        self.give_up(now, status);
+        self.fail_all(now, status);
         self.pending = None;
         self.timers.clear_all();
         self.wire.event(Event::Closed(why));
@@ -478,9 +531,10 @@ impl Machine for Link {
                 self.active(now);
                 match command {
                     Command::Piece(flow, piece) => self.piece(now, flow, piece),
+                    Command::Frame(frame) if self.told(now, &frame) => {}
                     Command::Frame(frame) => self.frame(now, frame),
                     Command::Hold(flow) => self.hold(now, flow),
-                    Command::Resume(flow) => self.resume(flow),
+                    Command::Resume(flow) => self.resume(now, flow),
                     Command::Close => self.close(now, Closed::Host, Close::Orderly),
                 }
             }

@@ -320,17 +320,19 @@ impl Registry {
         let ids = self.accounts.get(account).cloned().unwrap_or_default();
         let mut links = BTreeSet::new();
         for id in &ids {
-            if let Some(Issued { owner: Owner::Link(link), .. }) = self.forget(id) {
+            let Some(issued) = self.forget(id) else { continue };
+            issued.life.end();
+            if let Owner::Link(link) = issued.owner {
                 links.insert(link);
             }
         }
         links.into_iter().collect()
     }
 
+    /// A URI is no more. What is under way over it ends with its connection, or by the end of its life, which is the caller's to set.
     fn forget(&mut self, id: &str) -> Option<Issued> {
         let issued = self.issued.remove(id)?;
         self.expiry.remove(&(issued.life.until(), id.into()));
-        issued.life.end();
         if let Some(ids) = self.accounts.get_mut(&issued.account) {
             ids.remove(id);
             if ids.is_empty() {
@@ -471,8 +473,8 @@ impl Registry {
 
     /// Takes back what was adopted.
     pub fn disown(&mut self, uri: &Uri) {
-        if let Some(id) = uri.session_id() {
-            self.forget(id);
+        if let Some(issued) = uri.session_id().and_then(|id| self.forget(id)) {
+            issued.life.end();
         }
     }
 

@@ -203,6 +203,54 @@ fn guessing_uris_is_cut_short() {
     assert_eq!(world.relays[relay].log, ["closed Strikes"]);
 }
 
+/// S1-01: a client in the middle of a message cannot know that the other end has gone; whatever it has sent before it reads the first 481 is no guess,
+/// and costs it nothing, also where its session had not begun. Guesses are cut short all the same, with good requests between them.
+#[test]
+fn honest_pipelining_is_no_guessing() {
+    let mut world = World::default();
+    let relay = world.relay("relay.example");
+    let (alice, own) = raw_client(&mut world, relay, "alice", ALICE);
+    let (bob, theirs) = raw_client(&mut world, relay, "bob", BOB);
+    let (never, to_never) = raw_client(&mut world, relay, "bob", BOB);
+    let (_carol, to_carol) = raw_client(&mut world, relay, "bob", "msrps://carol.example:1/c;tcp");
+    let chunk = |to: &str| send(&format!("{own} {to} {BOB}"), ALICE);
+    assert_eq!(codes(&world.say(alice, chunk(&theirs))), [200]);
+    for gone in [bob, never] {
+        let far = world.far(crate::world::End::Raw(gone));
+        world.cut(far);
+    }
+    for (to, what) in [(&theirs, "one that was there"), (&to_never, "one that had gone before")] {
+        assert_eq!(codes(&world.say(alice, chunk(to).repeat(100))), [481; 100], "{what}");
+    }
+    let good = send(&format!("{own} {to_carol} msrps://carol.example:1/c;tcp"), ALICE);
+    assert_eq!(codes(&world.say(alice, &good)), [200], "its connection lives");
+    // Not for ever: who does not listen for minutes is no client in the middle of a message.
+    let (deaf, token) = raw_client(&mut world, relay, "alice", "msrps://deaf.example:1/d;tcp");
+    let chunk_of_deaf = send(&format!("{token} {theirs} {BOB}"), "msrps://deaf.example:1/d;tcp");
+    let mut minutes = 0;
+    while !world.say(deaf, chunk_of_deaf.repeat(100)).is_empty() {
+        world.run(30);
+        minutes += 1;
+        assert!(minutes < 20, "in halves of them");
+    }
+    assert!(minutes > 10, "{minutes}");
+    let mut answers = 0;
+    for guess in 0..100 {
+        answers +=
+            codes(&world.say(alice, chunk(&format!("msrps://relay.example:2855/guess{guess};tcp")))).len();
+        if guess == 9 {
+            assert_eq!(codes(&world.say(alice, &good)), [200]);
+        }
+    }
+    assert_eq!(answers, 17, "sixteen, and one that was made up for");
+    assert_eq!(world.relays[relay].log.last().map(String::as_str), Some("closed Strikes"));
+    // Who has been good for nothing yet has no message in its middle (S1-L2).
+    let (mallory, _) = world.raw(relay, Some(facts()));
+    let same =
+        send(&format!("msrps://relay.example:2855/guess;tcp {BOB}"), "msrps://mallory.example:1/x;tcp");
+    assert_eq!(codes(&world.say(mallory, same.repeat(100))), [481; 16]);
+}
+
 /// S1-R4: octets that are no UTF-8, in chunks beyond 16 kB, cost neither the session nor a byte (msrprelay and Kamailio fall here).
 #[test]
 fn octets_beyond_16_kilobytes() {

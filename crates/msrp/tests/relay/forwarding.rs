@@ -339,7 +339,12 @@ fn websocket_messages_are_whole_frames() {
     head.content_type = Some("text/plain".into());
     let flow = Flow { source: LinkId(2), session: 1, to: None };
     let pieces = [
-        Piece::Head(Box::new(Forwarded { next: nuncio_msrp::relay::Next::Link(LinkId(1)), head, moved: 1 })),
+        Piece::Head(Box::new(Forwarded {
+            next: nuncio_msrp::relay::Next::Link(LinkId(1)),
+            head,
+            moved: 1,
+            number: 1,
+        })),
         Piece::Data(random(5_000).into()),
         Piece::Data(random(3_000).into()),
         Piece::Data(random(10).into()),

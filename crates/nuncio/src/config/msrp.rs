@@ -35,8 +35,9 @@ pub(crate) struct Msrp {
     pub(crate) credentials_seconds: u32,
     /// The least time that a URI may be asked for.
     pub(crate) expires_least: u32,
-    /// For how long a URI is good when nothing is asked for.
-    pub(crate) expires_default: u32,
+    /// For how long a URI is good when nothing is asked for; absent: as long as it may.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires_default: Option<u32>,
     /// The most.
     pub(crate) expires_most: u32,
     /// Silence after which a client's connection is closed.
@@ -85,7 +86,7 @@ impl Default for Msrp {
             algorithms: vec![Hash::Sha256, Hash::Md5],
             credentials_seconds: 3_600,
             expires_least: 60,
-            expires_default: 1_800,
+            expires_default: None,
             expires_most: 86_400,
             idle_seconds: 3_600,
             peer_idle_seconds: 300,
@@ -131,7 +132,9 @@ pub(super) fn problems(config: &Config) -> Vec<(&'static str, String, String)> {
     between("msrp.expires_least", msrp.expires_least.into(), 1, 86_400);
     between("msrp.expires_most", msrp.expires_most.into(), msrp.expires_least.into(), 604_800);
     let (least, most) = (msrp.expires_least.into(), msrp.expires_most.into());
-    between("msrp.expires_default", msrp.expires_default.into(), least, most);
+    if let Some(default) = msrp.expires_default {
+        between("msrp.expires_default", default.into(), least, most);
+    }
     between("msrp.idle_seconds", msrp.idle_seconds, 60, 604_800);
     between("msrp.peer_idle_seconds", msrp.peer_idle_seconds, 60, 604_800);
     for (key, value) in [

@@ -169,7 +169,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "For how long credentials are good that a client fetches by XMPP (XEP-0215). Its connection ends with them.",
     ),
     opt("msrp.expires_least", "The least time that a URI may be asked for, in seconds."),
-    opt("msrp.expires_default", "For how long a URI is good when no time is asked for, in seconds."),
+    opt(
+        "msrp.expires_default",
+        "For how long a URI is good when no time is asked for, in seconds, and never longer than the credentials. Default: `msrp.expires_most`, because clients that ask for no time do not renew.",
+    ),
     opt("msrp.expires_most", "The most time that a URI may be asked for, in seconds."),
     opt("msrp.idle_seconds", "Silence after which the connection of a client is closed."),
     opt("msrp.peer_idle_seconds", "Silence after which any other connection is closed."),
@@ -195,7 +198,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     opt(
         "msrp.hold_seconds",
-        "How long a session whose reader is slow may hold up others that come through the same relay, before it is given up with 408.",
+        "How long a session whose reader is slow may hold up others that come through the same relay, before it is given up with 408; not each time anew.",
     ),
     opt("msrp.clear", "Whether next hops whose URI is `msrp:` are connected to, in clear."),
     opt("msrp.relays", "If not empty, only these relays may log clients in: `relay.example`, `*.example`."),

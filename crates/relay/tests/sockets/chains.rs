@@ -1,5 +1,9 @@
 //! Several relays, and next hops that are not who they should be.
 
+use std::sync::Arc;
+
+use nuncio_relay::SealKeys;
+
 use crate::stage::{Begun, Client, field};
 
 fn pair() -> (Begun, Begun) {
@@ -111,5 +115,39 @@ async fn next_hops_that_are_not_there() {
             }
             assert!(String::from_utf8(got).unwrap().contains("\r\n\r\nin clear\r\n"));
         }
+    }
+}
+
+/// S1-L15: a URI that another machine of the same name has sealed is known, counts as one that is good, and is taken back where nobody can say whether
+/// its account may still use the relay.
+#[tokio::test]
+async fn sealed_uris_are_counted() {
+    let keys = Arc::new(SealKeys::new([&[7; 32]]).unwrap());
+    for (user, counted) in [("alice", 2.0), ("grace", 1.0)] {
+        let (one, two, again) =
+            (Begun::new("one.example"), Begun::new("two.example"), Begun::new("two.example"));
+        let (card_one, card_two) = (one.card(), two.card());
+        let one = one.start(&[card_two], |_| {});
+        let same = |config: &mut nuncio_relay::RelayConfig| {
+            config.port = 2855;
+            config.seal = Some(Arc::clone(&keys));
+        };
+        let two = two.start(std::slice::from_ref(&card_one), same);
+        let mut client = one.client(user).await;
+        client.to = format!("{} msrps://two.example;tcp", client.path);
+        let answer = client.login(user, &format!("{user}'s password")).await;
+        assert!(answer.contains(" 200 "), "{answer}");
+        client.path = field(&answer, "Use-Path").unwrap().to_owned();
+        assert!((two.metric("msrp_relay_uris") - 1.0).abs() < 0.5);
+
+        let again = again.start(&[card_one], same);
+        let mut bob = Client::new(again.connect(None).await, "bob", "msrps://two.example;tcp".to_owned());
+        let answer = bob.login("bob", "bob's password").await;
+        bob.path = field(&answer, "Use-Path").unwrap_or_else(|| panic!("{answer}")).to_owned();
+        bob.send("sealed01", &client.reached_by(), "still there?");
+        let answer = bob.raw.text("-------sealed01$\r\n").await;
+        assert_eq!(answer.contains(" 200 "), user == "alice", "{answer}");
+        let uris = again.metric("msrp_relay_uris");
+        assert!((uris - counted).abs() < 0.5, "{user}: {uris}");
     }
 }

@@ -149,14 +149,60 @@ async fn a_lost_receiver_is_reported() {
     alice.raw.say(vec![b'x'; 5_000]);
     bob.raw.text("xxxx").await;
     bob.raw.close();
-    let report = alice.raw.text("$\r\n").await;
-    assert!(report.contains(" REPORT\r\n") && report.contains("Status: 000 408"), "{report}");
-    assert_eq!(field(&report, "Message-ID"), Some("mlost0001"));
-    // The rest of it is swallowed; the next message finds nobody.
+    let answer = alice.raw.text("$\r\n").await;
+    assert!(answer.starts_with("MSRP lost0001 408"), "{answer}");
+    // The rest of it is swallowed without another word; the next message finds nobody.
     alice.raw.say("\r\n-------lost0001$\r\n");
-    alice.raw.text("-------lost0001$\r\n").await;
     alice.send("lost0002", &bob.reached_by(), "again");
     assert!(alice.raw.text("-------lost0002$\r\n").await.starts_with("MSRP lost0002 481"));
+}
+
+/// S1-L10, S1-L11: the same where the relay has connected to the next hop, however much has gone there; one who sends in the middle of a message when his
+/// account is disabled, or that of the other end, hears 481.
+#[tokio::test]
+async fn what_ends_in_the_middle_is_told_once() {
+    for ended in ["bob", "alice"] {
+        let stage = Begun::alone(|_| {});
+        let (mut alice, mut bob) = (stage.client("alice").await, stage.client("bob").await);
+        alice.raw.say(alice.head("half0001", &bob.reached_by(), "1-*/1000000"));
+        alice.raw.say(vec![b'x'; 5_000]);
+        bob.raw.text("xxxx").await;
+        assert_eq!(stage.relay.end(ended), 1);
+        let answer = alice.raw.text("$\r\n").await;
+        assert!(answer.starts_with("MSRP half0001 481"), "{ended}: {answer}");
+        bob.raw.text("#\r\n").await;
+        if ended == "alice" {
+            assert_eq!(alice.raw.end().await, (String::new(), Eof::Clean));
+            continue;
+        }
+        alice.raw.say("\r\n-------half0001$\r\n");
+        alice.send("half0002", &bob.reached_by(), "again");
+        let answer = alice.raw.text("-------half0002$\r\n").await;
+        assert!(answer.starts_with("MSRP half0002 481"), "{answer}");
+    }
+    let peer = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = peer.local_addr().unwrap();
+    let stage = Begun::new("one.example").start(&[], |config| {
+        config.hosts.insert("clear.example".to_owned(), at);
+        config.clear = true;
+    });
+    let mut alice = stage.client("alice").await;
+    alice.raw.say(alice.head("half0003", "msrp://clear.example:1/a;tcp", "1-*/1000000"));
+    alice.raw.say(vec![b'x'; 5_000]);
+    let (mut io, _) = peer.accept().await.unwrap();
+    let mut got = Vec::new();
+    while !got.ends_with(b"xxxx") {
+        tokio::io::AsyncReadExt::read_buf(&mut io, &mut got).await.unwrap();
+    }
+    drop((io, peer));
+    let answer = alice.raw.text("$\r\n").await;
+    assert!(answer.starts_with("MSRP half0003 408"), "{answer}");
+    alice.raw.say("\r\n-------half0003$\r\n");
+    // A relay is nobody to talk to: it answers at once.
+    let (own, to) = (alice.own.clone(), alice.path.clone());
+    alice.raw.say(format!("MSRP half0004 NICKNAME\r\nTo-Path: {to}\r\nFrom-Path: {own}\r\nUse-Nickname: \"a\"\r\n-------half0004$\r\n"));
+    let answer = alice.raw.text("$\r\n").await;
+    assert!(answer.starts_with("MSRP half0004 481"), "{answer}");
 }
 
 /// RFC 7977: a WebSocket client logs in under its own URI, gets one of TCP, and talks with a client of TCP.

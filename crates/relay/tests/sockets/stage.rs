@@ -27,7 +27,8 @@ use zeroize::Zeroizing;
 /// What a test waits for at most. Only a failing test waits that long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Alice and Bob have passwords; Carol's credentials end at once; Dave may not; Frank is disabled just after his login.
+/// Alice and Bob have passwords; Carol's credentials end at once; Dave may not; Frank is disabled just after his login; of Grace nobody can say
+/// whether she may.
 pub(crate) struct Known(pub(crate) Mutex<Vec<String>>);
 
 fn account(name: &str, password: &str) -> Account {
@@ -41,7 +42,7 @@ fn account(name: &str, password: &str) -> Account {
 
 impl Accounts for Known {
     fn by_name<'a>(&'a self, username: &'a str, _: IpAddr) -> Boxed<'a, Option<Account>> {
-        let known = ["alice", "bob", "carol", "dave", "frank"].contains(&username);
+        let known = ["alice", "bob", "carol", "dave", "frank", "grace"].contains(&username);
         Box::pin(async move { known.then(|| account(username, &format!("{username}'s password"))) })
     }
 
@@ -50,7 +51,7 @@ impl Accounts for Known {
     }
 
     fn may<'a>(&'a self, holder: &'a Holder) -> Boxed<'a, Option<bool>> {
-        Box::pin(async move { Some(&*holder.name != "frank") })
+        Box::pin(async move { (&*holder.name != "grace").then_some(&*holder.name != "frank") })
     }
 
     fn failed(&self, username: &str, _: IpAddr) {
