@@ -150,7 +150,7 @@ impl CompareArgs {
         let table = tabulate(cases, runs);
         let trouble = trouble(runs);
         let machine = Machine::look();
-        let command = command_line();
+        let command = command_line(std::env::args());
         let page = Page {
             cases,
             kinds,
@@ -188,10 +188,19 @@ fn write(file: &Path, text: &str) -> Result<()> {
     std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 
-/// How to do it again: as cargo runs it, with the options that were given.
-fn command_line() -> String {
-    let options: Vec<_> = std::env::args().skip(1).collect();
-    format!("cargo run --release -p nuncio-load -- {}", options.join(" "))
+/// How to do it again: as cargo runs it, with the options that were given, but for the files of this machine that it wrote.
+fn command_line(args: impl IntoIterator<Item = String>) -> String {
+    let mut line = String::from("cargo run --release -p nuncio-load --");
+    let mut args = args.into_iter().skip(1);
+    while let Some(arg) = args.next() {
+        if ["--markdown", "--json"].contains(&arg.as_str()) {
+            args.next();
+        } else if !arg.starts_with("--markdown=") && !arg.starts_with("--json=") {
+            line.push(' ');
+            line.push_str(&arg);
+        }
+    }
+    line
 }
 
 /// The medians of all runs that came to their end.
@@ -384,6 +393,17 @@ fn end_with_signals(folder: PathBuf) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_is_the_same_on_any_machine() {
+        let args = |text: &str| text.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
+        for given in ["--markdown /a/page.md --only chat1", "--only chat1 --json=/a/b.json"] {
+            assert_eq!(
+                command_line(args(&format!("nuncio-load compare {given}"))),
+                "cargo run --release -p nuncio-load -- compare --only chat1"
+            );
+        }
+    }
 
     fn run(case: &'static str, subject: Kind, lost: u64, stopped: Option<&str>) -> Run {
         let server = Some(crate::ServerCost { per_operation_ns: 5_000.0, ..crate::ServerCost::default() });
