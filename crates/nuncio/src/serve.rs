@@ -104,8 +104,12 @@ fn alabels(name: &str) -> anyhow::Result<String> {
     nuncio_xmpp::jid::to_ascii(name).with_context(|| format!("domain `{name}` has no form for DNS and TLS"))
 }
 
-/// The addresses of a listener: those configured, else the default port, on loopback if only `localhost` is served.
-fn addresses(configured: Option<&Vec<SocketAddr>>, port: u16, local: bool) -> (Vec<SocketAddr>, bool) {
+/// The addresses of a listener: those configured, else the default port, on loopback if only `localhost` is served; and whether it is the default.
+pub(crate) fn addresses(
+    configured: Option<&Vec<SocketAddr>>,
+    port: u16,
+    local: bool,
+) -> (Vec<SocketAddr>, bool) {
     if let Some(addresses) = configured {
         return (addresses.clone(), false);
     }

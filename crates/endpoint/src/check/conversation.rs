@@ -6,12 +6,15 @@ use bytes::Bytes;
 use nuncio_msrp::parse::Bad;
 use nuncio_msrp::{Flag, Head, Item, Limits, Parser, Start};
 use nuncio_sansio::TlsFacts;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use crate::raw::{Got, Raw};
 
 /// Bytes of one body that are kept.
 const BODY: usize = 16 << 20;
+
+/// How often is asked whether a handshake has failed.
+const FAILURE: Duration = Duration::from_millis(50);
 
 /// A whole frame.
 #[derive(Clone, Debug)]
@@ -76,13 +79,26 @@ impl Conversation {
         Self { raw, parser: Parser::new(Limits::DEFAULT), open: None, unclaimed: VecDeque::new(), over: None }
     }
 
-    /// Waits for the end of the TLS handshake.
+    /// Waits for the end of the TLS handshake; why it failed is heard before the connection is closed, which some take their time for.
     pub(super) async fn secured(&mut self, until: Instant) -> Result<Box<TlsFacts>, String> {
-        match self.raw.next(until).await {
-            Some(Got::Tls(facts)) => Ok(facts),
-            Some(Got::Bytes(_)) | None => Err("the TLS handshake takes too long".to_owned()),
-            Some(Got::End(_)) => {
-                Err(self.raw.handshake_failure().unwrap_or_else(|| "the TLS handshake failed".to_owned()))
+        loop {
+            match self.raw.next(until.min(Instant::now() + FAILURE)).await {
+                Some(Got::Tls(facts)) => return Ok(facts),
+                Some(Got::Bytes(_)) => {}
+                Some(Got::End(_)) => {
+                    let why = self.raw.handshake_failure();
+                    return Err(
+                        why.unwrap_or_else(|| "the connection was closed in the TLS handshake".to_owned())
+                    );
+                }
+                None => {
+                    if let Some(why) = self.raw.handshake_failure() {
+                        return Err(why);
+                    }
+                    if Instant::now() >= until {
+                        return Err("the TLS handshake takes too long".to_owned());
+                    }
+                }
             }
         }
     }

@@ -1,10 +1,14 @@
 //! What is demanded of an endpoint (RFC 4975), as a table. All cases are of one session, hence of one connection: what may cost it comes last.
+//!
+//! With a relay between, responses are the relay's and reports are the endpoint's (RFC 4976 §6.4.1): cases that only a response could decide are not
+//! asked there, and those about the connection are about the relay's.
 
 use super::conversation::Frame;
 use super::hello::Old;
 use super::world::Names;
 use super::world::Step::{
-    Answer, AnswerOrEnd, Clear, Cut, Holds, Named, Needs, NeedsTls, Open, Refuses, Report, Send, Silent,
+    Answer, AnswerOrEnd, Clear, Cut, Denied, Direct, Holds, Named, Needs, NeedsTls, Open, Refuses, Report,
+    Row, Send, Silent,
 };
 use super::world::Who::{A, B, C};
 use super::{Case, GARBAGE, HEADER_FLOOD};
@@ -26,7 +30,7 @@ fn addressed(frame: &Frame, names: &Names) -> bool {
 }
 
 const STRANGER: &str = "MSRP {t1} SEND|To-Path: {wrong}|From-Path: {stranger}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                        Content-Type: text/plain||hello|-------{t1}$|";
+                        Content-Type: {type}||hello|-------{t1}$|";
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -70,7 +74,7 @@ pub(super) const CASES: &[Case] = &[
         rfc: "RFC 4975 §7.3, §10.7",
         requirement: "S1-03",
         demand: "a session that there is not gets 481",
-        steps: &[Open(C), Send(C, STRANGER), Answer(C, "t1", &[481])],
+        steps: &[Direct, Open(C), Send(C, STRANGER), Answer(C, "t1", &[481])],
     },
     Case {
         name: "bodiless",
@@ -78,6 +82,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a SEND without a body gets 200, to us and from the URI that it was for",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
@@ -93,6 +98,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-03",
         demand: "the same URI on a second connection gets 506",
         steps: &[
+            Direct,
             Open(B),
             Send(
                 B,
@@ -111,7 +117,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Content-Type: text/plain||hello|-------{t1}$|",
+                 Content-Type: {type}||hello|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Silent(A),
@@ -127,7 +133,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Success-Report: yes|Content-Type: text/plain||hello|-------{t1}$|",
+                 Success-Report: yes|Content-Type: {type}||hello|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Report(A, "m1", &[200]),
@@ -150,7 +156,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/*|\
-                 Success-Report: yes|Content-Type: text/plain||hello, you|-------{t1}$|",
+                 Success-Report: yes|Content-Type: {type}||hello, you|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Report(A, "m1", &[200]),
@@ -166,10 +172,12 @@ pub(super) const CASES: &[Case] = &[
             Open(A),
             Send(
                 A,
-                "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Content-Type: text/plain||hello|\
-                 -------{t1}$|",
+                "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Success-Report: yes|\
+                 Content-Type: {type}||hello|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
+            Report(A, "m1", &[200]),
+            Holds("all 5 bytes", |frame, _| covers(frame, 5)),
         ],
     },
     Case {
@@ -178,11 +186,12 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "an empty body is a body",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-0/0|\
-                 Content-Type: text/plain|||-------{t1}$|",
+                 Content-Type: {type}|||-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
         ],
@@ -197,7 +206,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/*|\
-                 Success-Report: yes|Content-Type: text/plain||hello|||-------{t1}$|",
+                 Success-Report: yes|Content-Type: {type}||hello|||-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Report(A, "m1", &[200]),
@@ -214,7 +223,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/*|Success-Report: yes|\
-                 Content-Type: text/plain||{octets}{body:\r\n-------other$\r\n}|-------{t1}$|",
+                 Content-Type: {type}||{octets}{body:\r\n-------other$\r\n}|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Report(A, "m1", &[200]),
@@ -227,11 +236,12 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a frame in single bytes, its end-line included, is a frame",
         steps: &[
+            Direct,
             Open(A),
             Cut(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/*|Success-Report: yes|\
-                 Content-Type: text/plain||hello|-------{t1}$|",
+                 Content-Type: {type}||hello|-------{t1}$|",
                 1,
             ),
             Answer(A, "t1", &[200]),
@@ -253,7 +263,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/200000|Success-Report: yes|\
-                 Content-Type: text/plain||{random:200000}|-------{t1}$|",
+                 Content-Type: {type}||{random:200000}|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
             Report(A, "m1", &[200]),
@@ -269,9 +279,9 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/10|Success-Report: yes|\
-                 Content-Type: text/plain||hello|-------{t1}+|\
+                 Content-Type: {type}||hello|-------{t1}+|\
                  MSRP {t2} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 6-10/10|Success-Report: yes|\
-                 Content-Type: text/plain||, you|-------{t2}$|",
+                 Content-Type: {type}||, you|-------{t2}$|",
             ),
             Answer(A, "t1", &[200]),
             Answer(A, "t2", &[200]),
@@ -288,9 +298,9 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 6-10/10|Success-Report: yes|\
-                 Content-Type: text/plain||, you|-------{t1}$|\
+                 Content-Type: {type}||, you|-------{t1}$|\
                  MSRP {t2} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/10|Success-Report: yes|\
-                 Content-Type: text/plain||hello|-------{t2}+|",
+                 Content-Type: {type}||hello|-------{t2}+|",
             ),
             Answer(A, "t1", &[200]),
             Answer(A, "t2", &[200]),
@@ -307,9 +317,9 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-7/10|Success-Report: yes|\
-                 Content-Type: text/plain||hello, |-------{t1}+|\
+                 Content-Type: {type}||hello, |-------{t1}+|\
                  MSRP {t2} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 4-10/10|Success-Report: yes|\
-                 Content-Type: text/plain||lo, you|-------{t2}$|",
+                 Content-Type: {type}||lo, you|-------{t2}$|",
             ),
             Answer(A, "t1", &[200]),
             Answer(A, "t2", &[200]),
@@ -322,13 +332,14 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a message that comes twice gets 200 twice",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Content-Type: text/plain||hello|-------{t1}$|\
+                 Content-Type: {type}||hello|-------{t1}$|\
                  MSRP {t2} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Content-Type: text/plain||hello|-------{t2}$|",
+                 Content-Type: {type}||hello|-------{t2}$|",
             ),
             Answer(A, "t1", &[200]),
             Answer(A, "t2", &[200]),
@@ -344,7 +355,7 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/100|Success-Report: yes|\
-                 Content-Type: text/plain||hello|-------{t1}#|",
+                 Content-Type: {type}||hello|-------{t1}#|",
             ),
             Answer(A, "t1", &[200, 413]),
             Silent(A),
@@ -356,11 +367,12 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "what a range says is not believed against the bytes: it is answered, and what follows is understood",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-3/3|\
-                 Content-Type: text/plain||hello, you|-------{t1}$|",
+                 Content-Type: {type}||hello, you|-------{t1}$|",
             ),
             Answer(A, "t1", &[200, 400]),
             Silent(A),
@@ -372,13 +384,14 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a Byte-Range beyond all bounds costs nothing, and what follows is answered",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|\
-                 Byte-Range: 9223372036854775000-*/9223372036854775807|Content-Type: text/plain||hello|-------{t1}#|\
+                 Byte-Range: 9223372036854775000-*/9223372036854775807|Content-Type: {type}||hello|-------{t1}#|\
                  MSRP {t2} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m2}|\
-                 Byte-Range: 1-99999999999999999999999999/99999999999999999999999999|Content-Type: text/plain||hello|\
+                 Byte-Range: 1-99999999999999999999999999/99999999999999999999999999|Content-Type: {type}||hello|\
                  -------{t2}#|",
             ),
             Answer(A, "t1", &[200, 400, 413]),
@@ -399,9 +412,9 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-*/4611686018427387905|\
-                 Content-Type: text/plain||hello|-------{t1}+|",
+                 Content-Type: {type}||hello|-------{t1}+|",
             ),
-            Answer(A, "t1", &[413]),
+            Denied(A, "t1", "m1", 413),
         ],
     },
     Case {
@@ -422,7 +435,7 @@ pub(super) const CASES: &[Case] = &[
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
                  Content-Type: application/x-nuncio-check||hello|-------{t1}$|",
             ),
-            Answer(A, "t1", &[415]),
+            Denied(A, "t1", "m1", 415),
         ],
     },
     Case {
@@ -431,11 +444,12 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "Failure-Report: partial gets no 200",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Failure-Report: partial|Content-Type: text/plain||hello|-------{t1}$|",
+                 Failure-Report: partial|Content-Type: {type}||hello|-------{t1}$|",
             ),
             Silent(A),
         ],
@@ -446,11 +460,12 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "Failure-Report: no gets nothing",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-                 Failure-Report: no|Content-Type: text/plain||hello|-------{t1}$|",
+                 Failure-Report: no|Content-Type: {type}||hello|-------{t1}$|",
             ),
             Silent(A),
         ],
@@ -461,6 +476,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "S1-A1",
         demand: "a method that nobody knows gets 501",
         steps: &[
+            Direct,
             Open(A),
             Send(A, "MSRP {t1} FOOBAR|To-Path: {to}|From-Path: {me}|-------{t1}$|"),
             Answer(A, "t1", &[Status::NOT_IMPLEMENTED.code()]),
@@ -476,9 +492,10 @@ pub(super) const CASES: &[Case] = &[
             Send(
                 A,
                 "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {m1}|X-Nobody-Knows: this|\
-                 Byte-Range: 1-5/5|Content-Type: text/plain||hello|-------{t1}$|",
+                 Byte-Range: 1-5/5|Success-Report: yes|Content-Type: {type}||hello|-------{t1}$|",
             ),
             Answer(A, "t1", &[200]),
+            Report(A, "m1", &[200]),
         ],
     },
     Case {
@@ -487,6 +504,7 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a transport that is not spoken may stand in a path: the frame is answered, if only with an error",
         steps: &[
+            Direct,
             Open(C),
             Send(
                 C,
@@ -516,7 +534,12 @@ pub(super) const CASES: &[Case] = &[
         rfc: "RFC 4975 §7.2",
         requirement: "",
         demand: "a response to nothing is ignored",
-        steps: &[Open(A), Send(A, "MSRP {t1} 200 OK|To-Path: {to}|From-Path: {me}|-------{t1}$|"), Silent(A)],
+        steps: &[
+            Direct,
+            Open(A),
+            Send(A, "MSRP {t1} 200 OK|To-Path: {to}|From-Path: {me}|-------{t1}$|"),
+            Silent(A),
+        ],
     },
     Case {
         name: "malformed",
@@ -524,24 +547,26 @@ pub(super) const CASES: &[Case] = &[
         requirement: "",
         demand: "a SEND without Message-ID gets 400, and what follows is understood",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,
-                "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Byte-Range: 1-5/5|Content-Type: text/plain||hello|\
+                "MSRP {t1} SEND|To-Path: {to}|From-Path: {me}|Byte-Range: 1-5/5|Content-Type: {type}||hello|\
                  -------{t1}$|",
             ),
             Answer(A, "t1", &[400]),
             Silent(A),
         ],
     },
-    HEADER_FLOOD,
-    GARBAGE,
+    Case { steps: &[Direct, Row(HEADER_FLOOD.steps)], ..HEADER_FLOOD },
+    Case { steps: &[Direct, Row(GARBAGE.steps)], ..GARBAGE },
     Case {
         name: "still-there",
         rfc: "RFC 4975 §5.4",
         requirement: "S1-03",
         demand: "what strangers did has cost the session nothing",
         steps: &[
+            Direct,
             Open(A),
             Send(
                 A,

@@ -63,8 +63,10 @@ fn block16(out: &mut Vec<u8>, bytes: &[u8]) {
 /// What a server said to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Said {
-    /// An alert, or nothing: refused.
+    /// An alert, or the end: refused.
     Refused,
+    /// Something that is no TLS.
+    Other,
     /// A `ServerHello` with the old version.
     Agreed,
 }
@@ -75,8 +77,9 @@ pub(super) fn answer(bytes: &[u8]) -> Option<Said> {
         // A handshake record, and in it a ServerHello.
         [22, 3, _, _, _, 2, ..] => Some(Said::Agreed),
         [22, ..] if bytes.len() < 6 => None,
-        [] => None,
-        _ => Some(Said::Refused),
+        [] | [21] => None,
+        [21, 3, ..] => Some(Said::Refused),
+        _ => Some(Said::Other),
     }
 }
 
@@ -97,5 +100,7 @@ mod tests {
         assert_eq!(answer(&[21, 3, 1, 0, 2, 2, 70]), Some(Said::Refused));
         assert_eq!(answer(&[22, 3, 2, 0, 80, 2]), Some(Said::Agreed));
         assert_eq!(answer(&[22, 3]), None);
+        assert_eq!(answer(&[21]), None);
+        assert_eq!(answer(b"HTTP/1.1 400 Bad Request"), Some(Said::Other));
     }
 }

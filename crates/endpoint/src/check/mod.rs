@@ -10,6 +10,7 @@ mod conversation;
 mod endpoint;
 mod hello;
 mod login;
+mod meeting;
 mod random;
 mod relay;
 mod world;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use nuncio_msrp::media::AcceptTypes;
 use nuncio_msrp::sdp::Fingerprint;
-use nuncio_msrp::{Path, Uri};
+use nuncio_msrp::{Path, Status, Uri};
 use nuncio_net::tls::{ConnectError, Roots};
 use zeroize::Zeroizing;
 
@@ -124,6 +125,30 @@ pub enum CheckError {
     /// It cannot be reached.
     #[error(transparent)]
     Connect(#[from] crate::ConnectError),
+    /// There is somebody, and no TLS.
+    #[error("{place}: no TLS: {why}")]
+    NoTls {
+        /// Host and port.
+        place: String,
+        /// What came instead.
+        why: String,
+    },
+    /// There is TLS, and no relay in it.
+    #[error("{place}: no relay speaks MSRP there: {why}")]
+    Mute {
+        /// Host and port.
+        place: String,
+        /// What came instead.
+        why: String,
+    },
+    /// The login that was given is refused.
+    #[error("{place} refuses the login: {status} {}", status.comment())]
+    Login {
+        /// Host and port.
+        place: String,
+        /// How.
+        status: Status,
+    },
     /// The trap for what is relayed without permission cannot be set.
     #[error("cannot listen for what should not come: {0}")]
     Trap(#[from] std::io::Error),
@@ -166,13 +191,15 @@ const GARBAGE: Case = Case {
 /// Tries all cases, one after the other, and tells each as it is done.
 ///
 /// # Errors
-/// Not even a TCP connection can be made.
+/// Nobody is there, nobody speaks TLS there, or to a relay MSRP; or the relay refuses the login.
 pub async fn check(subject: Subject, mut tell: impl FnMut(&Verdict)) -> Result<Vec<Verdict>, CheckError> {
     let relay = subject.is_relay();
     let mut world = World::new(subject).await?;
+    world.greet().await?;
     world.guard().await;
     if relay {
-        world.bait(relay::BAIT).await;
+        world.introduce().await?;
+        world.admit().await?;
     }
     let mut verdicts = Vec::new();
     for case in if relay { relay::CASES } else { endpoint::CASES } {

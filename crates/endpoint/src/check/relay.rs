@@ -45,17 +45,14 @@ const TEXT: &str = "MSRP {t1} SEND|To-Path: {way} {owner}|From-Path: {peer}|Mess
                     Content-Type: text/plain||{body:hello}|-------{t1}$|";
 
 /// A has a URI of the relay.
-const LOGGED_IN: Step = Row(&[NeedsLogin, Open(A), Auth(A, Right), Answer(A, "tauth", &[200])]);
+pub(super) const LOGGED_IN: Step = Row(&[NeedsLogin, Open(A), Auth(A, Right), Answer(A, "tauth", &[200])]);
 
-/// What a user of the relay sends to the trap.
-pub(super) const BAIT: &[Step] = &[
-    LOGGED_IN,
-    Send(
-        A,
-        "MSRP {t1} SEND|To-Path: {way} {trap}|From-Path: {owner}|Message-ID: {m1}|Byte-Range: 1-5/5|\
-         Content-Type: text/plain||{body:hello}|-------{t1}$|",
-    ),
-];
+/// What a user of the relay, who has a URI, sends to the trap.
+pub(super) const BAIT: Step = Send(
+    A,
+    "MSRP {t1} SEND|To-Path: {way} {trap}|From-Path: {owner}|Message-ID: {m1}|Byte-Range: 1-5/5|\
+     Content-Type: text/plain||{body:hello}|-------{t1}$|",
+);
 
 pub(super) const CASES: &[Case] = &[
     Case {
@@ -149,7 +146,7 @@ pub(super) const CASES: &[Case] = &[
             Open(C),
             Send(
                 C,
-                "MSRP {t1} SEND|To-Path: {relay} {trap}|From-Path: {stranger}|Message-ID: {m1}|Byte-Range: 1-5/5|\
+                "MSRP {t1} SEND|To-Path: {here} {trap}|From-Path: {stranger}|Message-ID: {m1}|Byte-Range: 1-5/5|\
                  Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
@@ -165,7 +162,7 @@ pub(super) const CASES: &[Case] = &[
             Open(C),
             Send(
                 C,
-                "MSRP {t1} SEND|To-Path: {relay} {trap} {peer}|From-Path: {stranger}|Message-ID: {m1}|\
+                "MSRP {t1} SEND|To-Path: {here} {trap} {peer}|From-Path: {stranger}|Message-ID: {m1}|\
                  Byte-Range: 1-5/5|Content-Type: text/plain||{body:hello}|-------{t1}$|",
             ),
             AnswerOrEnd(C, "t1", &[200, 400, 403, 481, 506]),
@@ -197,9 +194,9 @@ pub(super) const CASES: &[Case] = &[
             Open(C),
             Send(
                 C,
-                "MSRP {t1} REPORT|To-Path: {relay} {trap}|From-Path: {stranger}|Message-ID: {m1}|\
+                "MSRP {t1} REPORT|To-Path: {here} {trap}|From-Path: {stranger}|Message-ID: {m1}|\
                  Byte-Range: 1-5/5|Status: 000 200|-------{t1}$|\
-                 MSRP {t2} FOOBAR|To-Path: {relay} {trap}|From-Path: {stranger}|-------{t2}$|",
+                 MSRP {t2} FOOBAR|To-Path: {here} {trap}|From-Path: {stranger}|-------{t2}$|",
             ),
             Untouched { taken: false },
         ],
@@ -275,7 +272,7 @@ pub(super) const CASES: &[Case] = &[
         demand: "a line without an end is not kept for ever",
         steps: &[
             Open(C),
-            Send(C, "MSRP {t1} SEND|To-Path: {relay}|From-Path: {stranger}|X: {filler:4000000}"),
+            Send(C, "MSRP {t1} SEND|To-Path: {here}|From-Path: {stranger}|X: {filler:4000000}"),
             AnswerOrEnd(C, "t1", &[400, 413]),
         ],
     },
@@ -287,7 +284,7 @@ pub(super) const CASES: &[Case] = &[
         demand: "a response to nothing is dropped, not answered",
         steps: &[
             Open(C),
-            Send(C, "MSRP {t1} 200 OK|To-Path: {relay}|From-Path: {stranger}|-------{t1}$|"),
+            Send(C, "MSRP {t1} 200 OK|To-Path: {here}|From-Path: {stranger}|-------{t1}$|"),
             Silent(C),
         ],
     },
@@ -652,9 +649,18 @@ pub(super) const CASES: &[Case] = &[
             Open(B),
             Send(
                 B,
-                "MSRP {t1} FOOBAR|To-Path: {way} {owner}|From-Path: {peer}|Content-Type: text/plain||{long:20000}|\
+                "MSRP {t1} FOOBAR|To-Path: {way} {owner}|From-Path: {peer}|Content-Type: text/plain||{filler:20000}|\
                  -------{t1}$|",
             ),
+            // That the way is open all the same shows on another connection: this one may have been ended for it.
+            Open(C),
+            Send(
+                C,
+                "MSRP {t2} SEND|To-Path: {way} {owner}|From-Path: {stranger}|Message-ID: {m1}|Byte-Range: 1-5/5|\
+                 Content-Type: text/plain||{body:hello}|-------{t2}$|",
+            ),
+            Answer(C, "t2", &[200]),
+            Arrives(A, "m1", Some(200)),
             NoRequest(A, "FOOBAR"),
         ],
     },

@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use nuncio_msrp::media::{Accept, AcceptTypes};
+use nuncio_msrp::uri::Hop;
 use nuncio_msrp::{Flag, Method, Scheme, Uri};
 use nuncio_net::tls::{Believe, Connector, OwnCertificate};
 use nuncio_net::{OsEntropy, Security};
-use nuncio_sansio::{Entropy as _, TlsFacts};
+use nuncio_sansio::Entropy as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Duration, Instant, timeout};
 
 use super::conversation::{Came, Conversation, Frame};
-use super::hello::{self, Old, Said};
+use super::hello::Old;
 use super::login::Sent;
 use super::{CheckError, Subject};
 use crate::raw::{Got, Raw};
@@ -57,6 +59,8 @@ pub(super) enum Step {
     NeedsLogin,
     /// Only where TLS is spoken.
     NeedsTls,
+    /// Only where no relay is between, whose answer it would be.
+    Direct,
     /// Only where this holds; else why not.
     Needs(fn(&Subject) -> bool, &'static str),
     /// Connects.
@@ -81,6 +85,8 @@ pub(super) enum Step {
     Report(Who, &'static str, &'static [u16]),
     /// The same, within so many seconds.
     ReportWithin(Who, &'static str, &'static [u16], u64),
+    /// The message of this transaction is refused with this code: in the response, or through a relay in a REPORT (RFC 4976 §6.4.3).
+    Denied(Who, &'static str, &'static str, u16),
     /// Nothing comes: shown by a request that is answered and has nothing before its answer.
     Silent(Who),
     /// Something holds of the last frame.
@@ -123,17 +129,19 @@ pub(super) type Names = BTreeMap<String, String>;
 /// Connections, and what is known of the one that is checked.
 pub(super) struct World {
     pub(super) subject: Subject,
-    to: Uri,
+    pub(super) to: Uri,
     address: SocketAddr,
-    by_name: Result<Arc<Connector>, String>,
-    anybody: Arc<Connector>,
+    pub(super) by_name: Result<Arc<Connector>, String>,
+    pub(super) anybody: Arc<Connector>,
+    /// The first hop as it stands in requests that are no AUTH: with its port (RFC 4976 §8).
+    pub(super) here: Hop,
     /// Why the login that was given is not used.
-    withheld: Option<String>,
+    pub(super) withheld: Option<String>,
     /// Where what is relayed without permission would go.
-    trap: TcpListener,
+    pub(super) trap: TcpListener,
     trap_uri: String,
     /// A message that may be carried there was.
-    reachable: bool,
+    pub(super) reachable: bool,
     pub(super) names: Names,
     pub(super) connections: HashMap<Who, Conversation>,
     body: Vec<u8>,
@@ -142,8 +150,23 @@ pub(super) struct World {
     pub(super) lines: Vec<String>,
 }
 
+/// The URI of a device.
+fn device(hop: &Hop) -> String {
+    format!("{}://{};{}", hop.scheme.as_str(), place::place(hop), hop.transport.as_str())
+}
+
+/// A media type that is among these, a text if it may be.
+fn taken(accepts: &AcceptTypes) -> &str {
+    const TEXT: &str = "text/plain";
+    let named = accepts.entries().iter().find_map(|entry| match entry {
+        Accept::Type(named) => Some(&**named),
+        Accept::Any | Accept::Family(_) => None,
+    });
+    if accepts.accepts(TEXT) { TEXT } else { named.unwrap_or(TEXT) }
+}
+
 /// How long the trap is watched when the other side has refused in words; it has to be long enough for a connection.
-const TRAP: Duration = Duration::from_millis(500);
+pub(super) const TRAP: Duration = Duration::from_millis(500);
 
 impl World {
     pub(super) async fn new(mut subject: Subject) -> Result<Self, CheckError> {
@@ -168,8 +191,10 @@ impl World {
         let host = if here.is_ipv6() { format!("[{here}]") } else { here.to_string() };
         let trap_uri = format!("msrp://{host}:{};tcp", trap.local_addr()?.port());
         let by_name = Connector::showing(&own, Believe::Roots(&subject.roots));
+        let known = Hop { port: Some(address.port()), ..to.hop().clone() };
         Ok(Self {
             to,
+            here: known,
             address,
             by_name: by_name.map(Arc::new).map_err(|error| error.to_string()),
             anybody: Arc::new(Connector::showing(&own, Believe::Anybody)?),
@@ -185,31 +210,6 @@ impl World {
             lines: Vec::new(),
             subject,
         })
-    }
-
-    /// A login is for whoever proves the name in the URI, or has the fingerprint that was given (RFC 4976 §9.1, S1-04): else the cases that want it do not
-    /// apply.
-    pub(super) async fn guard(&mut self) {
-        if self.subject.login.is_none() || !self.subject.fingerprints.is_empty() {
-            return;
-        }
-        if let Err(Stop::Fail(why) | Stop::Skip(why)) = self.handshake_by_name().await {
-            self.subject.login = None;
-            self.withheld =
-                Some(format!("it does not prove its name, so that the login was kept back: {why}"));
-        }
-    }
-
-    /// Whether a relay can carry something into the trap at all: for its own user it may, whatever it is not to do for others.
-    pub(super) async fn bait(&mut self, steps: &[Step]) {
-        if self.subject.login.is_none() {
-            return;
-        }
-        self.begin(true);
-        if self.run(steps).await.is_ok() {
-            let came = timeout(self.subject.grace.max(TRAP), self.trap.accept()).await;
-            self.reachable = matches!(came, Ok(Ok(_)));
-        }
     }
 
     /// What stops a case that wants a login.
@@ -235,17 +235,14 @@ impl World {
         self.last = None;
         self.login = None;
         self.lines.clear();
-        let bare = format!(
-            "{}://{};{}",
-            self.to.scheme().as_str(),
-            place::place(self.to.hop()),
-            self.to.transport().as_str()
-        );
+        let here = device(&self.here);
         for (name, value) in [
-            ("relay", bare.clone()),
+            ("relay", device(self.to.hop())),
             ("to", self.subject.path.to_string()),
-            ("unissued", session(&bare)),
-            ("wrong", session(&bare)),
+            ("type", self.subject.accepts.as_ref().map_or("text/plain", taken).to_owned()),
+            ("unissued", session(&here)),
+            ("wrong", session(&here)),
+            ("here", here),
             ("elsewhere", session("msrps://elsewhere.invalid:2855;tcp")),
             ("peer", session("msrps://peer.invalid:2855;tcp")),
             ("stranger", session("msrps://stranger.invalid:2855;tcp")),
@@ -276,6 +273,11 @@ impl World {
         Instant::now() + self.subject.patience
     }
 
+    /// A handshake that takes too long is given up here, with a reason, before the connection gives it up.
+    pub(super) fn handshake_at_most(&self) -> Duration {
+        self.subject.patience + TRAP
+    }
+
     pub(super) fn note(&mut self, who: Who, way: char, what: &str) {
         self.lines.push(format!("{who:?}{way} {what}"));
     }
@@ -285,7 +287,10 @@ impl World {
             Step::Row(steps) => self.run(steps).await,
             Step::NeedsLogin if self.subject.login.is_none() => Err(self.no_login()),
             Step::NeedsTls if self.to.scheme() == Scheme::Msrp => Err(skip("the URI is not msrps")),
-            Step::NeedsLogin | Step::NeedsTls => Ok(()),
+            Step::Direct if self.relayed() => Err(skip(
+                "a relay is between, which answers by itself: check the endpoint directly, and the relay by its own URI",
+            )),
+            Step::NeedsLogin | Step::NeedsTls | Step::Direct => Ok(()),
             Step::Needs(holds, why) => {
                 if holds(&self.subject) {
                     Ok(())
@@ -311,6 +316,16 @@ impl World {
             }
             Step::ReportWithin(who, message, codes, seconds) => {
                 self.report(who, message, codes, Duration::from_secs(seconds)).await
+            }
+            Step::Denied(who, tid, message, code) => {
+                if self.relayed() {
+                    self.answer(who, tid, &[200, code], false).await?;
+                    if self.last.as_ref().and_then(Frame::status) == Some(code) {
+                        return Ok(());
+                    }
+                    return self.report(who, message, &[code], self.subject.patience).await;
+                }
+                self.answer(who, tid, &[code], false).await
             }
             Step::Silent(who) => self.silent(who).await,
             Step::Holds(what, holds) => match &self.last {
@@ -343,7 +358,12 @@ impl World {
         }
     }
 
-    async fn connect(&self) -> Result<TcpStream, Stop> {
+    /// Whether others are between us and who is checked.
+    fn relayed(&self) -> bool {
+        self.subject.path.len() > 1
+    }
+
+    pub(super) async fn connect(&self) -> Result<TcpStream, Stop> {
         match timeout(self.subject.patience, TcpStream::connect(self.address)).await {
             Ok(Ok(stream)) => {
                 drop(stream.set_nodelay(true));
@@ -354,7 +374,7 @@ impl World {
         }
     }
 
-    fn security(&self, connector: &Arc<Connector>) -> Security {
+    pub(super) fn security(&self, connector: &Arc<Connector>) -> Security {
         let server_name = place::server_name(self.to.hop());
         Security::Client { connector: Arc::clone(connector), server_name }
     }
@@ -370,7 +390,7 @@ impl World {
         };
         let security = if tls { self.security(connector) } else { Security::None };
         let stream = self.connect().await?;
-        let raw = Raw::run(stream, security, self.subject.patience);
+        let raw = Raw::run(stream, security, self.handshake_at_most());
         let mut made = Conversation::new(raw);
         if tls {
             let facts = made.secured(self.until()).await.map_err(fail)?;
@@ -582,18 +602,35 @@ impl World {
         }
     }
 
-    /// Nothing came before the answer to a request that has one.
+    /// Nothing came before the answer to a request that has one. Through a relay, whose responses say nothing of the endpoint, its REPORT is that answer.
     async fn silent(&mut self, who: Who) -> Result<(), Stop> {
         const RELAY: &str = "MSRP {tfence} AUTH|To-Path: {relay}|From-Path: {owner}|-------{tfence}$|";
         const ENDPOINT: &str = "MSRP {tfence} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {mfence}|\
                                 Byte-Range: 1-0/0|-------{tfence}$|";
+        const BEHIND: &str = "MSRP {tfence} SEND|To-Path: {to}|From-Path: {me}|Message-ID: {mfence}|Byte-Range: 1-5/5|\
+                              Success-Report: yes|Content-Type: {type}||fence|-------{tfence}$|";
         self.names.remove("tfence");
         self.names.remove("mfence");
-        self.send(who, if self.subject.is_relay() { RELAY } else { ENDPOINT }, usize::MAX)?;
+        let fence = match (self.subject.is_relay(), self.relayed()) {
+            (true, _) => RELAY,
+            (false, false) => ENDPOINT,
+            (false, true) => BEHIND,
+        };
+        self.send(who, fence, usize::MAX)?;
         let fence = self.names.get("tfence").cloned().unwrap_or_default();
         let answered = |frame: &Frame| frame.status().is_some() && frame.head.id.as_str() == fence;
         self.want(who, self.until(), "a response to what was sent behind", answered).await?;
-        let came = self.connections.get_mut(&who).and_then(|from| from.unclaimed.pop_front());
+        if self.relayed() {
+            self.report(who, "mfence", &[200], self.subject.patience).await?;
+        }
+        let of_this_case = |frame: &Frame| match frame.head.message_id {
+            Some(id) if frame.head.method() == Some(&Method::Report) => {
+                self.names.values().any(|known| known == id.as_str())
+            }
+            _ => true,
+        };
+        let came =
+            self.connections.get(&who).and_then(|from| from.unclaimed.iter().find(|it| of_this_case(it)));
         match came {
             Some(frame) => Err(fail(format!("nothing was expected; {} came", frame.told()))),
             None => Ok(()),
@@ -698,53 +735,6 @@ impl World {
                 "it was not refused, and the relay is not seen to reach the port where it would come",
             )),
         }
-    }
-
-    async fn refuses(&mut self, version: Old) -> Result<(), Stop> {
-        let stream = self.connect().await?;
-        let mut raw = Raw::run(stream, Security::None, self.subject.patience);
-        let name = match self.to.host() {
-            nuncio_msrp::uri::Host::Name(name) => Some(name.to_string()),
-            nuncio_msrp::uri::Host::Address(_) => None,
-        };
-        raw.write(hello::client_hello(version, name.as_deref()));
-        self.lines.push(format!("A> a ClientHello with {version:?} at most"));
-        let until = self.until();
-        let mut read = Vec::new();
-        let said = loop {
-            match raw.next(until).await {
-                Some(Got::Bytes(bytes)) => {
-                    read.extend_from_slice(&bytes);
-                    if let Some(said) = hello::answer(&read) {
-                        break said;
-                    }
-                }
-                Some(Got::End(_)) | None => break Said::Refused,
-                Some(Got::Tls(_)) => {}
-            }
-        };
-        self.lines.push(format!("A< {said:?}"));
-        match said {
-            Said::Refused => Ok(()),
-            Said::Agreed => Err(fail(format!("it agreed to {version:?}, which is forbidden since 2021"))),
-        }
-    }
-
-    async fn named(&mut self) -> Result<(), Stop> {
-        if !self.subject.fingerprints.is_empty() {
-            return Err(skip("it is known by its fingerprint"));
-        }
-        let facts = self.handshake_by_name().await?;
-        self.lines.push(format!("A< {:?}, {}", facts.version, facts.suite));
-        Ok(())
-    }
-
-    /// Connects to whoever proves the name in the URI, and says nothing.
-    async fn handshake_by_name(&self) -> Result<Box<TlsFacts>, Stop> {
-        let connector = self.by_name.as_ref().map_err(|why| skip(why))?;
-        let stream = self.connect().await?;
-        let raw = Raw::run(stream, self.security(connector), self.subject.patience);
-        Conversation::new(raw).secured(self.until()).await.map_err(fail)
     }
 }
 

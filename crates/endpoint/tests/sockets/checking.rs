@@ -1,18 +1,21 @@
 //! The checker: on our endpoint, on our relay, and on a relay that carries anything for anybody.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nuncio_endpoint::Peer;
 use nuncio_endpoint::Way;
 use nuncio_endpoint::check::{CheckError, Outcome, Subject, Verdict, check};
+use nuncio_endpoint::raw::Raw;
 use nuncio_msrp::media::AcceptTypes;
 use nuncio_msrp::sdp::{Fingerprint, Hash};
 use nuncio_msrp::{Item, Limits, Method, Parser, Path};
-use nuncio_net::tls::OwnCertificate;
+use nuncio_net::Security;
+use nuncio_net::tls::{HostFiles, OwnCertificate, TlsHosts, TlsSettings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{Authority, endpoint, listen};
+use crate::common::{Authority, endpoint, listen, soon};
 use crate::stage::{Begun, Stage};
 
 /// What failed, and why.
@@ -50,6 +53,104 @@ async fn our_endpoint_passes() {
     let verdicts = check(subject, |_| ()).await.expect("it is there");
     assert_eq!(failed(&verdicts), []);
     assert_eq!(not_applicable(&verdicts), ["certificate"]);
+}
+
+/// RFC 4976 §6.4.1: of an endpoint behind a relay that is asked which the endpoint says itself, and not what the relay says for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_behind_a_relay_passes() {
+    let relay = relay();
+    let invited = async |accept: AcceptTypes| {
+        let bob = endpoint(|config| {
+            config.accept = accept;
+            config.max_size = 1_000_000;
+            config.roots = relay.authority.roots();
+        });
+        let route = soon(bob.route(&[relay.account("bob")])).await.expect("a route");
+        let invitation = bob.invite(Way::Relays(route)).expect("an invitation");
+        let peer = Peer::from_sdp(&invitation.sdp()).expect("SDP");
+        let mut session = invitation.accept();
+        tokio::spawn(async move { while session.next().await.is_some() {} });
+        let roots = relay.authority.roots();
+        let subject = Subject {
+            accepts: Some(peer.accepts),
+            max_size: peer.max_size,
+            roots,
+            ..Subject::new(peer.path)
+        };
+        (bob, subject)
+    };
+    let text = AcceptTypes::parse("text/plain").expect("types");
+    let (_bob, subject) = invited(text.clone()).await;
+    let verdicts = check(subject, |_| ()).await.expect("it is there");
+    assert_eq!(failed(&verdicts), []);
+    let not_asked = not_applicable(&verdicts);
+    for name in ["unknown-session", "second-connection", "partial", "malformed", "garbage"] {
+        assert!(not_asked.contains(&name), "{name}: {not_asked:?}");
+    }
+    for name in ["text", "success-report", "binary", "chunks", "given-up", "too-long", "media-type"] {
+        assert!(!not_asked.contains(&name), "{name}: {not_asked:?}");
+    }
+
+    // That the relay has taken a message is not taken for a word of the endpoint.
+    let (_bob, subject) = invited(AcceptTypes::any()).await;
+    let subject = Subject { accepts: Some(text), patience: Duration::from_secs(1), ..subject };
+    let verdicts = check(subject, |_| ()).await.expect("it is there");
+    let names: Vec<_> = failed(&verdicts).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["media-type"]);
+}
+
+/// A login that is refused is said once, and not tried again and again, which relays count (S1-L4).
+#[tokio::test]
+async fn a_wrong_password_ends_it() {
+    let relay = relay();
+    let login = Some(("alice".to_owned(), "wrong".to_owned().into()));
+    let mut told = 0;
+    let refused = check(Subject { login, ..subject(&relay) }, |_| told += 1).await;
+    let place = format!("localhost:{}", relay.port);
+    match refused {
+        Err(error @ CheckError::Login { .. }) => {
+            assert_eq!(error.to_string(), format!("{place} refuses the login: 401 Unauthorized"));
+        }
+        other => unreachable!("{other:?}"),
+    }
+    assert_eq!((told, relay.accounts.asked()), (0, vec!["alice".to_owned()]));
+}
+
+/// Whoever takes connections and says nothing is no relay; it takes no longer than the patience to see that.
+#[tokio::test]
+async fn silence_is_no_verdict() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let patience = Duration::from_millis(500);
+    let path = Path::parse(&format!("msrps://localhost:{port};tcp"), 1).expect("a path");
+    let begun = Instant::now();
+    let subject = Subject { patience, ..Subject::new(path) };
+    let refused = check(subject.clone(), |_| ()).await.map(drop);
+    let error = refused.expect_err("no TLS").to_string();
+    assert_eq!(error, format!("localhost:{port}: no TLS: the TLS handshake takes too long"));
+    assert!(begun.elapsed() < patience * 4, "{:?}", begun.elapsed());
+    drop(listener);
+
+    // The same inside TLS.
+    let authority = Authority::new("localhost");
+    let host =
+        HostFiles { domain: "localhost".to_owned(), pairs: vec![authority.pair()], ..HostFiles::default() };
+    let (tls, _) = TlsHosts::load(TlsSettings { hosts: vec![host], ..TlsSettings::default() }).expect("TLS");
+    let tls = Arc::new(tls);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    tokio::spawn(async move {
+        let mut all = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            all.push(Raw::run(stream, Security::Server(Arc::clone(&tls)), Duration::from_secs(60)));
+        }
+    });
+    let path = Path::parse(&format!("msrps://localhost:{port};tcp"), 1).expect("a path");
+    let refused = check(Subject { path, roots: authority.roots(), ..subject }, |_| ()).await.map(drop);
+    assert!(
+        matches!(&refused, Err(CheckError::Mute { place, .. }) if *place == format!("localhost:{port}")),
+        "{refused:?}"
+    );
 }
 
 /// A relay with which every case can be tried: it answers soon for whom the RFC gives 30 seconds, and connects to whoever is near, in clear as well.

@@ -1,5 +1,7 @@
 //! Reads `nuncio.toml`, and tells every mistake in its keys and types.
 
+use std::io::Read as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
@@ -35,13 +37,13 @@ impl Read {
 /// # Errors
 /// It cannot be read. What is wrong in it stands in [`Read::source`].
 pub(super) fn file(path: &Path) -> Result<Read, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    let text = read_text(path).map_err(|what| ConfigError {
         file: Some(path.to_owned()),
         problems: vec![Problem {
             at: None,
             key: None,
-            what: format!("cannot be read: {error}"),
-            remedy: "name an existing file with --config, or leave it out to start with the defaults"
+            what,
+            remedy: "name an existing file of text with --config, or leave it out to start with the defaults"
                 .to_owned(),
         }],
     })?;
@@ -52,6 +54,42 @@ pub(super) fn file(path: &Path) -> Result<Read, ConfigError> {
         resolve(config, path.parent().unwrap_or_else(|| Path::new("")));
     }
     Ok(Read { config, source })
+}
+
+/// The longest configuration, in bytes.
+const MOST: u64 = 4 << 20;
+
+fn read_text(path: &Path) -> Result<String, String> {
+    let unread = |error: std::io::Error| format!("cannot be read: {error}");
+    // Before it is opened, which waits for a writer where it is a pipe.
+    special(&std::fs::metadata(path).map_err(unread)?)?;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unread)?;
+    file.take(MOST + 1).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() as u64 > MOST {
+        return Err(format!("is longer than {MOST} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("is no text in UTF-8: see line {line}")
+    })
+}
+
+/// Refuses what has no end, or none that is known: anything but a regular file.
+///
+/// # Errors
+/// What it is instead.
+pub(super) fn special(found: &std::fs::Metadata) -> Result<(), String> {
+    let kind = found.file_type();
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => "a folder",
+        () if kind.is_fifo() => "a pipe",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    Err(format!("is {what}, no regular file"))
 }
 
 fn parse(source: &mut Source) -> Option<Config> {
@@ -134,16 +172,44 @@ fn syntax(text: &str, error: &toml::de::Error) -> Problem {
 fn wrong_type(text: &str, tree: &Spanned<DeTable<'_>>, error: &toml::de::Error) -> Problem {
     let span = error.span();
     let key = span.as_ref().and_then(|span| key_at("", tree.get_ref(), span.start));
+    // Of a table whose keys are anybody's, the table has the meaning.
+    let is_of = |key: &str, option: &str| {
+        key.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
     let remedy = key
         .as_deref()
-        .and_then(|key| options::OPTIONS.iter().find(|option| option.key == key))
+        .and_then(|key| {
+            let about = options::OPTIONS.iter().filter(|option| is_of(key, option.key));
+            about.max_by_key(|option| option.key.len())
+        })
         .map_or_else(String::new, |option| format!("{}: {}", option.key, option.about));
+    let found = span.clone().and_then(|span| text.get(span)).unwrap_or_default();
     Problem {
         at: span.map(|span| position(text, span.start)),
         key,
-        what: error.message().trim_end().to_owned(),
+        what: in_words(error.message().trim_end(), found),
         remedy,
     }
+}
+
+/// What the parser says of a value, without the names of Rust's types.
+fn in_words(said: &str, found: &str) -> String {
+    if said.contains("socket address") {
+        return format!(
+            "{found} is no IP address with a port, as `\"192.0.2.1:5222\"` and `\"[2001:db8::1]:5222\"` are"
+        );
+    }
+    for (kind, most) in [
+        ("u16", "65535"),
+        ("u32", "4294967295"),
+        ("u64", "9223372036854775807"),
+        ("usize", "9223372036854775807"),
+    ] {
+        if let Some(rest) = said.strip_suffix(&format!("expected {kind}")) {
+            return format!("{rest}expected a whole number from 0 to {most}");
+        }
+    }
+    said.to_owned()
 }
 
 /// The path of the value that spans `offset`. A table may have no span of its own: dotted keys make it.
@@ -169,7 +235,9 @@ fn key_at(prefix: &str, table: &DeTable<'_>, offset: usize) -> Option<String> {
 }
 
 fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
+    let bare = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    let name = if bare { name.to_owned() } else { format!("{name:?}") };
+    if prefix.is_empty() { name } else { format!("{prefix}.{name}") }
 }
 
 fn unknown_keys(text: &str, prefix: &str, table: &DeTable<'_>, problems: &mut Vec<Problem>) {

@@ -4,8 +4,10 @@
 //! not stand there is an error that names the file, the line and the nearest key that does.
 
 pub(crate) mod federation;
+mod listeners;
 mod load;
 pub(crate) mod msrp;
+mod number;
 pub(crate) mod options;
 mod source;
 mod values;

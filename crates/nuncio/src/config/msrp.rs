@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use nuncio_dna::Pattern;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::number::Number;
+use super::source::{At, Source};
 
 /// The MSRP relay.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -119,79 +122,157 @@ pub(crate) enum Hash {
     Md5,
 }
 
-/// What is wrong with values that have the right type: key, what, and what would be right.
-pub(super) fn problems(config: &Config) -> Vec<(&'static str, String, String)> {
-    let msrp = &config.msrp;
-    let mut found = Vec::new();
-    let mut between = |key, value: u64, least: u64, most: u64| {
-        if value < least || value > most {
-            found.push((key, format!("is {value}"), format!("take a number from {least} to {most}")));
+impl Hash {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha-256",
+            Self::Md5 => "md5",
         }
-    };
-    between("msrp.credentials_seconds", msrp.credentials_seconds.into(), 60, 86_400);
-    between("msrp.expires_least", msrp.expires_least.into(), 1, 86_400);
-    between("msrp.expires_most", msrp.expires_most.into(), msrp.expires_least.into(), 604_800);
-    let (least, most) = (msrp.expires_least.into(), msrp.expires_most.into());
-    if let Some(default) = msrp.expires_default {
-        between("msrp.expires_default", default.into(), least, most);
     }
-    between("msrp.idle_seconds", msrp.idle_seconds, 60, 604_800);
-    between("msrp.peer_idle_seconds", msrp.peer_idle_seconds, 60, 604_800);
-    for (key, value) in [
+}
+
+/// Says everything that is wrong with values that have the right type.
+pub(super) fn check(config: &Config, source: &mut Source) {
+    numbers(config, source);
+    ports(config, source);
+    identity(config, source);
+    let msrp = &config.msrp;
+    for (index, hash) in msrp.algorithms.iter().enumerate() {
+        if msrp.algorithms.iter().take(index).any(|other| other == hash) {
+            let at = At::key("msrp.algorithms").nth(index);
+            source.say(&at, format!("`{}` stands twice", hash.as_str()), "keep one of the two");
+        }
+    }
+    if msrp.algorithms.is_empty() {
+        let remedy = "take `sha-256`, or `sha-256` and `md5`";
+        source.say(&At::key("msrp.algorithms"), "is empty, so nobody could log in", remedy);
+    }
+    for (index, relay) in msrp.relays.iter().enumerate() {
+        if let Err(why) = relay.parse::<Pattern>() {
+            let at = At::key("msrp.relays").nth(index);
+            source.say(&at, format!("`{relay}` is {why}"), "take `relay.example`, `*.example` or `*`");
+        }
+    }
+    for (index, network) in msrp.allow_networks.iter().enumerate() {
+        if let Err(why) = crate::federation::parse_network(network) {
+            let remedy = "write an address, a slash and how many bits count, as in `10.0.0.0/8`";
+            source.say(&At::key("msrp.allow_networks").nth(index), format!("{why:#}"), remedy);
+        }
+    }
+    hosts(&msrp.hosts, source);
+}
+
+fn numbers(config: &Config, source: &mut Source) {
+    let msrp = &config.msrp;
+    let (credentials, least, most) =
+        (u64::from(msrp.credentials_seconds), u64::from(msrp.expires_least), u64::from(msrp.expires_most));
+    let buffers = msrp.buffers_bytes as u64;
+    let mut all = vec![
+        Number::new("msrp.credentials_seconds", credentials, 60, 86_400),
+        // No URI is good for longer than the login that it was given for.
+        Number::new("msrp.expires_least", least, 1, 86_400).most(credentials, "msrp.credentials_seconds"),
+        Number::new("msrp.expires_most", most, 1, 604_800).least(least, "msrp.expires_least"),
+        Number::new("msrp.idle_seconds", msrp.idle_seconds, 60, 604_800),
+        Number::new("msrp.peer_idle_seconds", msrp.peer_idle_seconds, 60, 604_800),
+        Number::new("msrp.buffer_bytes", msrp.buffer_bytes as u64, 16_384, 16 << 20)
+            .most(buffers, "msrp.buffers_bytes"),
+        Number::new("msrp.buffers_bytes", buffers, 1 << 20, 1 << 40),
+        Number::new("msrp.hold_seconds", msrp.hold_seconds, 1, 3_600),
+    ];
+    let counts = [
         ("msrp.uris_per_account", msrp.uris_per_account),
         ("msrp.connects_per_account", msrp.connects_per_account),
         ("msrp.connects_per_host", msrp.connects_per_host),
         ("msrp.connections_per_account", msrp.connections_per_account),
         ("msrp.connections_out", msrp.connections_out),
-    ] {
-        between(key, value as u64, 1, 1_000_000);
+    ];
+    all.extend(counts.map(|(key, value)| Number::new(key, value as u64, 1, 1_000_000)));
+    all.extend(msrp.expires_default.map(|default| {
+        Number::new("msrp.expires_default", default.into(), 1, 604_800)
+            .least(least, "msrp.expires_least")
+            .most(most, "msrp.expires_most")
+    }));
+    all.iter().for_each(|number| number.check(source));
+    if (1..1_000).contains(&msrp.bytes_per_second) {
+        let what = format!("is {}, at which a session never gets anywhere", msrp.bytes_per_second);
+        source.say(&At::key("msrp.bytes_per_second"), what, "take 1000 or more, or 0 for any");
     }
-    between("msrp.buffer_bytes", msrp.buffer_bytes as u64, 16_384, 16 << 20);
-    between("msrp.buffers_bytes", msrp.buffers_bytes as u64, 1 << 20, 1 << 40);
-    between("msrp.hold_seconds", msrp.hold_seconds, 1, 3_600);
-    let mut say = |key, what: String, remedy: &str| found.push((key, what, remedy.to_owned()));
-    if msrp.algorithms.is_empty() {
-        say("msrp.algorithms", "is empty".to_owned(), "take `sha-256`, or `sha-256` and `md5`");
-    }
-    if let Some(host) = &msrp.host {
-        if nuncio_dna::Domain::new(host).is_err() {
-            say("msrp.host", format!("`{host}` is no domain name"), "write it as `relay.example.org`");
+}
+
+fn ports(config: &Config, source: &mut Source) {
+    let msrp = &config.msrp;
+    for (key, port, usual) in
+        [("msrp.port", msrp.port, "2855"), ("msrp.websocket_port", msrp.websocket_port, "443")]
+    {
+        if port == Some(0) {
+            let remedy =
+                format!("take the port under which others reach the relay, {usual} mostly, or leave it out");
+            source.say(&At::key(key), "is 0, and nobody listens there", remedy);
         }
+    }
+    let listens = !config.listen.msrp_websocket.is_empty();
+    if msrp.websocket_port.is_some() && !listens {
+        let what = "is for WebSocket, which is not listened for";
+        let remedy = "add `listen.msrp_websocket = [\"0.0.0.0:8443\"]`, or leave it out";
+        source.say(&At::key("msrp.websocket_port"), what, remedy);
+    }
+    if msrp.enabled && listens && config.listen.msrp.as_ref().is_some_and(Vec::is_empty) {
+        let what = "is never listened on: `listen.msrp` is empty, so that there is no relay";
+        let remedy = "leave `listen.msrp` out for its default, or give it an address";
+        source.say(&At::key("listen.msrp_websocket"), what, remedy);
+    }
+}
+
+/// The host in the relay's URIs, and its certificate.
+fn identity(config: &Config, source: &mut Source) {
+    let msrp = &config.msrp;
+    let key = At::key;
+    if let Some(host) = &msrp.host {
         let known = config.domain.iter().any(|domain| domain.name == *host);
-        if !known
+        if nuncio_dna::Domain::new(host).is_err() {
+            let remedy = "write a name that leads to the relay, as in `relay.example.org`";
+            source.say(&key("msrp.host"), format!("`{host}` is no domain name"), remedy);
+        } else if !known
             && msrp.certificate.is_none()
             && config.domain.iter().all(|domain| domain.certificate.is_some())
         {
-            say(
-                "msrp.host",
-                format!("`{host}` has no certificate"),
-                "add `msrp.certificate` and `msrp.key`, or leave `msrp.host` out: then the first domain is in the URIs",
-            );
+            let remedy = "add `msrp.certificate` and `msrp.key`, or leave `msrp.host` out: then the first domain is in the URIs";
+            source.say(&key("msrp.host"), format!("`{host}` has no certificate"), remedy);
         }
     } else if msrp.certificate.is_some() {
-        say("msrp.certificate", "has no host".to_owned(), "add `msrp.host`, the name that it is for");
+        let remedy = "add `msrp.host`, the name that it is for";
+        source.say(&key("msrp.certificate"), "has no host beside it", remedy);
     }
     match (&msrp.certificate, &msrp.key) {
-        (Some(_), None) => say(
-            "msrp.certificate",
-            "has no key beside it".to_owned(),
-            "add `msrp.key` with the certificate's private key",
-        ),
-        (None, Some(_)) => say(
-            "msrp.key",
-            "has no certificate beside it".to_owned(),
-            "add `msrp.certificate` with the chain, leaf first",
-        ),
+        (Some(_), None) => {
+            let remedy = "add `msrp.key = \"FILE\"` with the certificate's private key";
+            source.say(&key("msrp.certificate"), "has no key beside it", remedy);
+        }
+        (None, Some(_)) => {
+            let remedy = "add `msrp.certificate = \"FILE\"` with the chain, leaf first";
+            source.say(&key("msrp.key"), "has no certificate beside it", remedy);
+        }
         _ => {}
     }
-    for relay in msrp.relays.iter().filter(|relay| relay.parse::<nuncio_dna::Pattern>().is_err()) {
-        let what = format!("`{relay}` is no domain");
-        say("msrp.relays", what, "take `relay.example`, `*.example` or `*`");
-    }
-    for network in &msrp.allow_networks {
-        if let Err(why) = crate::federation::parse_network(network) {
-            say("msrp.allow_networks", format!("{why:#}"), "take an address, a slash and a number of bits");
+}
+
+fn hosts(hosts: &BTreeMap<String, SocketAddr>, source: &mut Source) {
+    const FORM: &str = "write `\"relay.example\" = \"192.0.2.1:2855\"`";
+    for (host, address) in hosts {
+        let at = At::key("msrp.hosts").below(host);
+        match nuncio_dna::Domain::new(host) {
+            Err(_) => source.say(&at, format!("`{host}` is no domain name"), FORM),
+            // As it is compared with URIs.
+            Ok(name) if name.as_str() != host => {
+                let remedy = format!("write it as `\"{}\" = \"{address}\"`", name.as_str());
+                source.say(&at, format!("`{host}` is not how the name stands in URIs"), remedy);
+            }
+            Ok(_) => {}
+        }
+        if address.port() == 0 {
+            source.say(&at, format!("`{address}` has port 0, where nobody listens"), FORM);
+        } else if address.ip().is_unspecified() {
+            source.say(&at, format!("`{address}` is an address to listen on, not one to connect to"), FORM);
         }
     }
-    found
 }

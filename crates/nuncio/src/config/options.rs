@@ -168,7 +168,10 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "msrp.credentials_seconds",
         "For how long credentials are good that a client fetches by XMPP (XEP-0215). Its connection ends with them.",
     ),
-    opt("msrp.expires_least", "The least time that a URI may be asked for, in seconds."),
+    opt(
+        "msrp.expires_least",
+        "The least time that a URI may be asked for, in seconds; no more than `msrp.credentials_seconds`.",
+    ),
     opt(
         "msrp.expires_default",
         "For how long a URI is good when no time is asked for, in seconds, and never longer than the credentials. Default: `msrp.expires_most`, because clients that ask for no time do not renew.",
@@ -187,10 +190,13 @@ pub(crate) const OPTIONS: &[Opt] = &[
         "Connections that the relay has made on behalf of one account, at once.",
     ),
     opt("msrp.connections_out", "Connections that the relay has made, at once."),
-    opt("msrp.bytes_per_second", "Bytes a second that one connection may send; it is slowed. 0 for any."),
+    opt(
+        "msrp.bytes_per_second",
+        "Bytes a second that one connection may send, at least 1000; it is slowed. 0 for any.",
+    ),
     opt(
         "msrp.buffer_bytes",
-        "Bytes of one session that wait for a slow reader before its sender is held, 16384 to 16777216.",
+        "Bytes of one session that wait for a slow reader before its sender is held, 16384 to 16777216, no more than `msrp.buffers_bytes`.",
     ),
     opt(
         "msrp.buffers_bytes",
@@ -208,7 +214,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     ),
     opt(
         "msrp.hosts",
-        "Where hosts of next hops are, whatever DNS says: `\"relay.example\" = \"192.0.2.1:2855\"`. DNS then proves nothing about them.",
+        "Where hosts of next hops are, whatever DNS says: `\"relay.example\" = \"192.0.2.1:2855\"`, the name in lower case. DNS then proves nothing about them.",
     ),
     opt(
         "msrp.allow_networks",

@@ -8,6 +8,7 @@ use nuncio_net::dns::DnsConfig;
 use nuncio_xmpp::jid;
 
 use super::federation::{Peer, Validate};
+use super::number::Number;
 use super::source::{At, Source};
 use super::{Config, Domain};
 
@@ -31,7 +32,9 @@ impl Check<'_> {
         self.between("limits.before_login_bytes", limits.before_login_bytes as u64, 4_096, 1 << 20);
         self.between("limits.failed_logins_per_stream", limits.failed_logins_per_stream.into(), 2, 5);
         self.between("limits.bytes_per_second", limits.bytes_per_second.into(), 1_000, u32::MAX.into());
-        self.between("limits.queue_bytes", limits.queue_bytes as u64, limits.stanza_bytes as u64, 1 << 30);
+        Number::new("limits.queue_bytes", limits.queue_bytes as u64, 1, 1 << 30)
+            .least(limits.stanza_bytes as u64, "limits.stanza_bytes")
+            .check(self.source);
         for (key, value) in [
             ("limits.connections_per_address", limits.connections_per_address),
             ("limits.unauthenticated_per_address", limits.unauthenticated_per_address),
@@ -70,9 +73,8 @@ impl Check<'_> {
         self.hosts();
         self.dns();
         self.posh();
-        for (key, what, remedy) in super::msrp::problems(config) {
-            self.source.say(&At::key(key), what, remedy);
-        }
+        super::msrp::check(config, self.source);
+        super::listeners::check(config, self.source);
     }
 
     fn federation(&mut self) {
@@ -275,11 +277,8 @@ impl Check<'_> {
         }
     }
 
-    fn between(&mut self, key: &str, value: u64, least: u64, most: u64) {
-        let remedy = format!("take a number from {least} to {most}");
-        if value < least || value > most {
-            self.source.say(&At::key(key), format!("is {value}"), remedy);
-        }
+    fn between(&mut self, key: &'static str, value: u64, least: u64, most: u64) {
+        Number::new(key, value, least, most).check(self.source);
     }
 }
 

@@ -8,21 +8,38 @@ use nuncio_net::tls::{HostFiles, PairFiles, Roots, TlsSettings};
 use nuncio_net::{OsEntropy, TlsHosts};
 use nuncio_router::{ConfigError as Wrong, Router, StartError, SystemClock};
 
-use super::Config;
 use super::federation::Validate;
 use super::source::{At, ConfigError, Source};
+use super::{Config, load};
 use crate::{federation, serve};
 
 /// What is odd and works all the same, in words.
 pub(crate) type Warnings = Vec<String>;
 
+/// The longest file that is named in a configuration, in bytes: revocation lists are the longest.
+const MOST: u64 = 256 << 20;
+
+/// Whether a file can be read to its end. What is not there or may not be read is said by whoever reads it.
+fn ends(file: &Path, at: &At, source: &mut Source) -> bool {
+    let Ok(found) = std::fs::metadata(file) else { return true };
+    let what = match load::special(&found) {
+        Ok(()) if found.len() <= MOST => return true,
+        Ok(()) => format!("is longer than {MOST} bytes"),
+        Err(what) => what,
+    };
+    source.say(at, format!("{}: {what}", file.display()), "name a file");
+    false
+}
+
 /// Checks every file that is named. Reads only.
 pub(super) fn files(config: &Config, source: &mut Source) -> Warnings {
     let mut warnings = Vec::new();
     for (index, file) in config.tls.client_authorities.iter().enumerate() {
+        let at = At::key("tls.client_authorities").nth(index);
         let settings = TlsSettings { client_roots: vec![file.clone()], ..TlsSettings::default() };
-        if let Err(error) = TlsHosts::load(settings) {
-            let at = At::key("tls.client_authorities").nth(index);
+        if ends(file, &at, source)
+            && let Err(error) = TlsHosts::load(settings)
+        {
             error.problems.iter().for_each(|problem| source.say(&at, problem.to_string(), AUTHORITY));
         }
     }
@@ -35,6 +52,9 @@ pub(super) fn files(config: &Config, source: &mut Source) -> Warnings {
     ] {
         for (index, file) in list.iter().enumerate() {
             let at = At::key(key).nth(index);
+            if !ends(file, &at, source) {
+                continue;
+            }
             let mut policy = Policy::default();
             match federation::trust(&mut policy, &Roots::Files(vec![file.clone()])) {
                 Err(error) => source.say(&at, error.to_string(), AUTHORITY),
@@ -48,17 +68,22 @@ pub(super) fn files(config: &Config, source: &mut Source) -> Warnings {
         }
     }
     for (index, file) in federation.revocation_lists.iter().enumerate() {
-        if let Err(error) = federation::revocation_list(&mut Policy::default(), file) {
+        let at = At::key("federation.revocation_lists").nth(index);
+        if ends(file, &at, source)
+            && let Err(error) = federation::revocation_list(&mut Policy::default(), file)
+        {
             let remedy = "name a file with one list of the authority, as it is fetched: DER or PEM";
-            source.say(&At::key("federation.revocation_lists").nth(index), format!("{error:#}"), remedy);
+            source.say(&at, format!("{error:#}"), remedy);
         }
     }
+    let anchors = At::key("federation.dns.trust_anchors");
     if let Some(file) =
         federation.dns.trust_anchors.as_ref().filter(|_| federation.dns.validate == Validate::Local)
+        && ends(file, &anchors, source)
         && let Err(error) = federation::anchors(file)
     {
         let remedy = "write DS or DNSKEY records into it, one a line, or leave it out for the root's keys";
-        source.say(&At::key("federation.dns.trust_anchors"), format!("{error:#}"), remedy);
+        source.say(&anchors, format!("{error:#}"), remedy);
     }
     warnings
 }
@@ -85,6 +110,12 @@ fn certificates(config: &Config, source: &mut Source, warnings: &mut Warnings) {
 fn certificate(host: HostFiles, places: [At; 2], source: &mut Source, warnings: &mut Warnings) {
     let key_file = host.pairs.first().filter(|pair| pair.chain != pair.key).map(|pair| pair.key.clone());
     let [chain, key] = places;
+    for pair in &host.pairs {
+        let good = [(&pair.chain, &chain), (&pair.key, &key)].map(|(file, at)| ends(file, at, source));
+        if good != [true, true] {
+            return;
+        }
+    }
     match TlsHosts::load(TlsSettings { hosts: vec![host], ..TlsSettings::default() }) {
         Ok((_, odd)) => warnings.extend(odd.iter().map(ToString::to_string)),
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nuncio_endpoint::Peer;
-use nuncio_endpoint::check::{Outcome, Subject, Verdict, check};
+use nuncio_endpoint::check::{CheckError, Outcome, Subject, Verdict, check};
 use nuncio_endpoint::msrp::{Path, Scheme, Uri};
 use serde_json::{Value, json};
 
@@ -24,7 +24,8 @@ pub(super) async fn run(given: Check) -> anyhow::Result<bool> {
             heard = print(verdict, given.verbose);
         }
     }))
-    .await?;
+    .await
+    .map_err(in_words)?;
     heard?;
     let count = |wanted: fn(&Outcome) -> bool| verdicts.iter().filter(|it| wanted(&it.outcome)).count();
     let passed = count(|outcome| *outcome == Outcome::Pass);
@@ -67,6 +68,23 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
         }
         (None, None) => return Err(wrong("nobody to check")),
     };
+    // RFC 4976 §8: only that of a relay may be looked up.
+    if let Some(uri) = subject.path.uris().iter().find(|uri| !subject.is_relay() && uri.port().is_none()) {
+        return Err(wrong(format!(
+            "{uri:?} has no port: that of a session has one, as in msrps://host:2855/id;tcp"
+        )));
+    }
+    if !subject.is_relay() && given.user.is_some() {
+        return Err(wrong(
+            "--user is for a relay, and this is the path of an endpoint: it asks for no login",
+        ));
+    }
+    if subject.is_relay() && given.from.is_some() {
+        return Err(wrong("--from is for an endpoint: a relay expects nobody in particular"));
+    }
+    if given.user.is_none() && (given.secret.password_stdin || given.secret.password_file.is_some()) {
+        return Err(wrong("a password is given, and nobody's: add --user"));
+    }
     let named = fingerprints(&given.fingerprint, &given.trust, unseen(&subject.path))?;
     if !named.is_empty() {
         subject.fingerprints = named;
@@ -84,6 +102,19 @@ fn subject(given: &Check) -> anyhow::Result<Subject> {
         subject.login = Some((user.clone(), password));
     }
     Ok(subject)
+}
+
+/// What can be done about it.
+fn in_words(error: CheckError) -> anyhow::Error {
+    match error {
+        CheckError::Login { .. } => anyhow::anyhow!(
+            "{error}; nothing was checked. Give another --user and password, or none: then what anybody may see is checked"
+        ),
+        CheckError::NoTls { .. } => {
+            anyhow::anyhow!("{error}; nothing was checked. An `msrp:` URI is checked without TLS")
+        }
+        error => error.into(),
+    }
 }
 
 /// A path without its secrets.

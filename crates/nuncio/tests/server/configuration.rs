@@ -172,6 +172,135 @@ fn mistakes_about_other_servers_are_named() {
     ]);
 }
 
+/// S3-29: what is wrong in `[msrp]`, by itself or beside another option, which is then named.
+#[test]
+fn mistakes_about_the_relay_are_named() {
+    wrong(&[
+        ("msrp.port = 0", &["LINE:13: msrp.port: is 0", "nobody listens", "2855 mostly"]),
+        (
+            "msrp.websocket_port = 0",
+            &["LINE:23: msrp.websocket_port: is 0", "not listened for", "add `listen.msrp_websocket = "],
+        ),
+        (
+            "msrp.expires_least = 61\nmsrp.credentials_seconds = 60",
+            &["LINE:22: msrp.expires_least: is 61", "from 1 to 60 (msrp.credentials_seconds)"],
+        ),
+        (
+            "msrp.expires_most = 59",
+            &["LINE:21: msrp.expires_most: is 59", "from 60 (msrp.expires_least) to 604800"],
+        ),
+        (
+            "msrp.expires_default = 59",
+            &["LINE:24: msrp.expires_default: is 59", "to 86400 (msrp.expires_most)"],
+        ),
+        (
+            "msrp.buffer_bytes = 2000000\nmsrp.buffers_bytes = 1048576",
+            &["LINE:21: msrp.buffer_bytes: is 2000000", "from 16384 to 1048576 (msrp.buffers_bytes)"],
+        ),
+        ("msrp.bytes_per_second = 1", &["LINE:25: msrp.bytes_per_second: is 1", "1000 or more, or 0"]),
+        ("msrp.algorithms = [\"md5\", \"md5\"]", &["LINE:27: msrp.algorithms: `md5` stands twice"]),
+        ("msrp.relays = [\"a.example\", \"b c\"]", &["LINE:29: msrp.relays: `b c` is not a domain"]),
+        ("msrp.allow_networks = [\"10.0.0.0\"]", &["LINE:24: msrp.allow_networks: `10.0.0.0` is no network"]),
+        (
+            "msrp.host = \"192.0.2.1\"",
+            &["LINE:13: msrp.host: `192.0.2.1` is no domain name", "relay.example.org"],
+        ),
+        (
+            "msrp.hosts.\"relay.example\" = \"192.0.2.1:0\"",
+            &["LINE:30: msrp.hosts.\"relay.example\": `192.0.2.1:0` has port 0", "192.0.2.1:2855"],
+        ),
+        (
+            "msrp.hosts.\"relay.example\" = \"0.0.0.0:2855\"",
+            &["LINE:30: msrp.hosts.\"relay.example\": `0.0.0.0:2855` is an address to listen on"],
+        ),
+        (
+            "msrp.hosts.\"relay.example\" = \"other.example:2855\"",
+            &[
+                "LINE:30: msrp.hosts.\"relay.example\": \"other.example:2855\" is no IP address with a port",
+                "help: msrp.hosts: ",
+            ],
+        ),
+        ("msrp.hosts.\"a b\" = \"192.0.2.1:1\"", &["LINE:20: msrp.hosts.\"a b\": `a b` is no domain name"]),
+        (
+            "msrp.hosts.\"Relay.example\" = \"192.0.2.1:1\"",
+            &["msrp.hosts.\"Relay.example\": ", "write it as `\"relay.example\" = \"192.0.2.1:1\"`"],
+        ),
+        ("msrp.authorities = [\"/dev/zero\"]", &["LINE:21: msrp.authorities: /dev/zero: is a device"]),
+    ]);
+}
+
+/// Of two listeners that want one address, the second and the first are named.
+#[test]
+fn no_address_is_listened_on_twice() {
+    wrong(&[
+        (
+            "listen.msrp_websocket = [\"127.0.0.1:9\", \"127.0.0.1:9\"]",
+            &["LINE:41: listen.msrp_websocket: `127.0.0.1:9` stands twice", "keep one"],
+        ),
+        (
+            "federation.enabled = true\nlisten.s2s = [\"127.0.0.1:9\"]\nlisten.s2s_tls = [\"127.0.0.1:9\"]",
+            &[": listen.s2s_tls: `127.0.0.1:9` is that of `listen.s2s` as well", "another port"],
+        ),
+        (
+            "federation.enabled = true\nlisten.s2s = [\"127.0.0.1:9\"]\nlisten.s2s_tls = [\"0.0.0.0:9\"]",
+            &[": listen.s2s_tls: `0.0.0.0:9` is one with `127.0.0.1:9` of `listen.s2s`"],
+        ),
+        (
+            "federation.enabled = true\nlisten.msrp_websocket = [\"127.0.0.1:5269\"]",
+            &[": listen.msrp_websocket: `127.0.0.1:5269` is that of `listen.s2s` as well, by default"],
+        ),
+        (
+            "federation.enabled = true\nlisten.s2s_tls = [\"127.0.0.1:0\"]\nlisten.s2s = [\"127.0.0.1:5269\"]\nlisten.msrp_websocket = [\"[::1]:5269\", \"[::]:5269\"]",
+            &[": listen.msrp_websocket: `[::]:5269` is one with `[::1]:5269`, which stands there as well"],
+        ),
+        (
+            "listen.s2s = [\"127.0.0.1\"]",
+            &["LINE:15: listen.s2s: \"127.0.0.1\" is no IP address with a port"],
+        ),
+    ]);
+}
+
+/// What has no end, or is no text, is told of and not read.
+#[test]
+fn a_configuration_is_a_file_of_text() {
+    let place = Place::new(&[]);
+    let path = |name: &str| place.path().join(name);
+    std::fs::create_dir(path("folder")).unwrap();
+    std::fs::write(path("long"), vec![b'#'; (4 << 20) + 1]).unwrap();
+    std::fs::write(path("latin"), b"# one\n# caf\xe9\n").unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    for (name, why) in [
+        ("/dev/zero", "/dev/zero: is a device, no regular file"),
+        ("folder", "folder: is a folder, no regular file"),
+        ("pipe", "pipe: is a pipe, no regular file"),
+        ("socket", "socket: is a socket, no regular file"),
+        ("long", "long: is longer than 4194304 bytes"),
+        ("latin", "latin: is no text in UTF-8: see line 2"),
+        ("missing", "missing: cannot be read: No such file"),
+    ] {
+        for command in [&["config", "check"][..], &["serve"], &["config", "show"]] {
+            let output = place.run(&[command, &["--config", name]].concat(), "");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{command:?} with {name}: {said}");
+            assert!(said.contains(why) && said.contains("help: "), "{command:?} with {name}: {said}");
+        }
+    }
+    wrong(&[
+        ("federation.revocation_lists = [\"/dev/zero\"]", &["/dev/zero: is a device, no regular file"]),
+        ("federation.dns.trust_anchors = \"/dev/zero\"", &["/dev/zero: is a device"]),
+        ("tls.client_authorities = [\"/dev/zero\"]", &["/dev/zero: is a device"]),
+        (
+            "domain = [{ name = \"a.example\", certificate = \"/dev/zero\", key = \".\" }]",
+            &[
+                "domain[].certificate: /dev/zero: is a device",
+                "domain[].key: ",
+                "is a folder, no regular file",
+            ],
+        ),
+    ]);
+}
+
 /// Mistakes of every kind in one file are told at once.
 #[test]
 fn all_mistakes_are_told_at_once() {

@@ -10,7 +10,7 @@ use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use serde_json::Value;
 
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, Place};
 
 pub(crate) fn command(folder: &Path, words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuncio"));
@@ -243,6 +243,10 @@ fn wrong_use() {
         &["check"],
         &["check", "msrps://:;"],
         &["check", "localhost:1", "--user", "alice"],
+        &["check", "localhost:1", "--password-stdin"],
+        &["check", "localhost:1", "--from", "msrps://localhost:2/abc;tcp"],
+        &["check", "msrps://localhost:1/abc;tcp", "--user", "alice"],
+        &["check", "msrps://localhost/abc;tcp"],
     ] {
         let output = run(folder.path(), words);
         assert_eq!(output.status.code(), Some(2), "{words:?}: {}", said(&output));
@@ -398,4 +402,27 @@ fn a_receiver_is_checked() {
     let checked = run(path, &["check", "--sdp", "bob.sdp"]);
     assert_eq!(checked.status.code(), Some(1));
     assert!(said(&checked).contains("no connection"), "{}", said(&checked));
+}
+
+/// RFC 4976 §6.3: a login that our relay refuses is said, once, and is status 1; nobody is there is too.
+#[test]
+fn a_wrong_password_is_said() {
+    let place = Place::new(&[]);
+    let server = place.serve();
+    let relay = format!("localhost:{}", server.msrp.unwrap().port());
+    let ca = server.authority.to_str().unwrap().to_owned();
+    let words = ["check", &relay, "--ca", &ca, "--user", "alice@localhost", "--password-file", "password"];
+    std::fs::write(place.path().join("password"), "wrong\n").unwrap();
+    let checked = run(place.path(), &words);
+    let why = format!("nuncio: {relay} refuses the login: 401 Unauthorized; nothing was checked");
+    assert_eq!(
+        (checked.status.code(), said(&checked).starts_with(&why)),
+        (Some(1), true),
+        "{}",
+        said(&checked)
+    );
+    // What anybody may see is all right.
+    let checked = run(place.path(), &["check", &relay, "--ca", &ca, "--json"]);
+    let told: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!((&told["failed"], checked.status.code()), (&0.into(), Some(0)), "{told}");
 }
