@@ -3,6 +3,7 @@
 use nuncio_endpoint::msrp::Status;
 use nuncio_endpoint::msrp::endpoint::LoginError;
 use nuncio_endpoint::msrp::sdp::Rejected;
+use nuncio_endpoint::msrp::uri::{Host, Scheme};
 use nuncio_endpoint::{CPIM, ConnectError, End, Lost, Peer, RelayError, SendError, SetupError};
 use nuncio_net::tls::ConnectError as TlsConnectError;
 
@@ -67,8 +68,23 @@ fn tls(lost: &Lost, fingerprint: bool) -> Option<&'static str> {
     }
 }
 
+/// What may stand behind a 481. `relayed`: a relay of ours was asked to go there.
+fn nobody(peer: &Peer, relayed: bool) -> String {
+    let numeric = peer
+        .path
+        .first()
+        .filter(|next| relayed && next.scheme() == Scheme::Msrps && matches!(next.host(), Host::Address(_)));
+    let there = "nobody waits there (any more)";
+    match numeric {
+        Some(next) => {
+            format!("{there}, or the relay does not go to {}: a numeric address proves no name", next.host())
+        }
+        None => there.to_owned(),
+    }
+}
+
 /// Why a message was not delivered: what it was, and what the receiver takes.
-pub(super) fn undelivered(error: &SendError, kind: &str, bytes: u64, peer: &Peer) -> String {
+pub(super) fn undelivered(error: &SendError, kind: &str, bytes: u64, peer: &Peer, relayed: bool) -> String {
     let hint = match error {
         SendError::Type => format!("it is {kind} (--type), and {} is taken", peer.accepts),
         SendError::Size => {
@@ -80,10 +96,10 @@ pub(super) fn undelivered(error: &SendError, kind: &str, bytes: u64, peer: &Peer
             Status::MEDIA_TYPE => format!("{kind} (--type) is not taken"),
             Status::FORBIDDEN => "the receiver, or a relay on the way, does not allow it".to_owned(),
             Status::TIMEOUT => "the receiver, or a relay on the way, does not answer".to_owned(),
-            Status::NO_SESSION => "nobody waits there (any more)".to_owned(),
+            Status::NO_SESSION => nobody(peer, relayed),
             _ => return error.to_string(),
         },
-        SendError::Ended(End::Gone) => "nobody waits there (any more)".to_owned(),
+        SendError::Ended(End::Gone) => nobody(peer, relayed),
         _ => return error.to_string(),
     };
     format!("{error}: {hint}")

@@ -126,7 +126,7 @@ async fn deliver(
     let Item { kind, bytes, message, .. } = item;
     let sent = match timeout_at(until, session.send(message)).await {
         Ok(Ok(sent)) => sent.id,
-        Ok(Err(error)) => return Err(hints::undelivered(&error, &kind, bytes, peer)),
+        Ok(Err(error)) => return Err(hints::undelivered(&error, &kind, bytes, peer, relayed(given))),
         Err(_) => {
             return Err(format!(
                 "no report within {seconds} s (--timeout); the receiver may have it all the same"
@@ -154,6 +154,11 @@ async fn deliver(
             }
         }
     }
+}
+
+/// Whether a relay of ours is asked to go to the peer.
+const fn relayed(given: &Send) -> bool {
+    !given.login.relay.is_empty() || given.login.account.is_some()
 }
 
 /// The CPIM headers of a message that wants to be told of.
@@ -192,8 +197,7 @@ fn peer(given: &Send) -> anyhow::Result<Peer> {
                 .map_or_else(|| given.to.clone().unwrap_or_default(), |file| file.display().to_string(),)
         )));
     }
-    let relayed = !given.login.relay.is_empty() || given.login.account.is_some();
-    let relayed = relayed.then_some(Unjudged::Relay);
+    let relayed = relayed(given).then_some(Unjudged::Relay);
     let named = fingerprints(&given.fingerprint, &given.trust, relayed.or_else(|| unseen(&peer.path)))?;
     if !named.is_empty() {
         peer.fingerprints = named;

@@ -167,3 +167,14 @@ fn a_sender_that_is_gone() {
         assert_eq!(parts(&stage.folder().join("in")), 0);
     }
 }
+
+/// A relay goes to whoever proves a name; that a 481 may come of that is said.
+#[test]
+fn a_numeric_address_behind_the_own_relay_is_named() {
+    let stage = Stage::new(&[]);
+    let send = ["send", "--to", "msrps://127.0.0.1:9/nobody;tcp", "--account", "alice@localhost", "Hello"];
+    let output = stage.run(&send, PASSWORD);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("(481)") && told.contains("does not go to 127.0.0.1"), "{told}");
+}
