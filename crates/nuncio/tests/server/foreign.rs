@@ -16,7 +16,8 @@ use crate::harness::{PASSWORD, PATIENCE, Place, bodies, chat, online};
 const PART: &str = "NUNCIO_TEST_FOREIGN";
 
 /// tokio-xmpp trusts what the system trusts, which the environment says: so it runs in a process of its own, this same test.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// On one thread: with several, tokio-xmpp 6.0.0 now and then gives its user nothing of what it has received and acknowledged.
+#[tokio::test]
 async fn tokio_xmpp_logs_in_and_answers() {
     if let Ok(part) = std::env::var(PART) {
         let (jid, server) = part.split_once(' ').unwrap();
@@ -40,7 +41,7 @@ async fn tokio_xmpp_logs_in_and_answers() {
         .spawn()
         .unwrap();
     assert_eq!(bodies(&mut juliet, 2).await, ["good morrow, too", "adieu, too"]);
-    assert!(child.wait().unwrap().success());
+    assert!(tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success());
 }
 
 /// Answers every message until one says adieu.
