@@ -62,13 +62,13 @@ pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
 
 /// Standard input.
 pub(crate) fn read_all() -> anyhow::Result<String> {
-    let mut all = String::new();
+    let mut all = Vec::new();
     let mut input = std::io::stdin().lock().take(MOST + 1);
-    input.read_to_string(&mut all).context("standard input cannot be read")?;
+    input.read_to_end(&mut all).context("standard input cannot be read")?;
     if all.len() as u64 > MOST {
         return Err(wrong(format!("there is more than {MOST} bytes on standard input")));
     }
-    Ok(all)
+    String::from_utf8(all).map_err(|_| wrong("what comes on standard input is no text in UTF-8"))
 }
 
 /// An account as it was typed.

@@ -170,11 +170,14 @@ const fn is_format(one: char) -> bool {
     )
 }
 
-/// Without what a terminal would act upon.
+/// Without what a terminal would act upon, or would turn what follows around for.
 fn printable(text: &str) -> String {
-    text.chars()
-        .map(|one| if one.is_control() && one != '\n' && one != '\t' { '\u{fffd}' } else { one })
-        .collect()
+    let bad = |one: char| match one {
+        '\n' | '\t' => false,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        one => one.is_control(),
+    };
+    text.chars().map(|one| if bad(one) { '\u{fffd}' } else { one }).collect()
 }
 
 /// A host for our own URIs.

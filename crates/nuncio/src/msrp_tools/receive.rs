@@ -40,7 +40,9 @@ pub(super) async fn run(given: Receive) -> anyhow::Result<bool> {
         wrong(format!("{:?} are no media types: `text/plain image/*` is wanted", given.accept))
     })?;
     if !given.folder.is_dir() {
-        return Err(wrong(format!("{} is no folder", given.folder.display())));
+        let what =
+            if given.folder.exists() { "is no folder" } else { "does not exist: make that folder first" };
+        return Err(wrong(format!("--folder: {} {what}", given.folder.display())));
     }
     let relayed = !given.login.relay.is_empty() || given.login.account.is_some();
     let unjudged = match relayed {

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use nuncio_endpoint::msrp::cpim::{Address, Cpim};
 use nuncio_endpoint::msrp::head::Field;
 use nuncio_endpoint::msrp::imdn::{Disposition, Request, Wanted};
-use nuncio_endpoint::{CPIM, Endpoint, Incoming, Outgoing, Peer, Session, Unjudged, Way};
+use nuncio_endpoint::msrp::media::AcceptTypes;
+use nuncio_endpoint::{CPIM, Endpoint, Incoming, Outgoing, Peer, SendError, Session, Unjudged, Way};
 use nuncio_net::OsEntropy;
 use nuncio_sansio::Entropy as _;
 use nuncio_xmpp::payload::datetime;
@@ -36,6 +37,9 @@ struct Item {
 
 pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
     let peer = peer(&given)?;
+    if let Some(kind) = given.kind.as_ref().filter(|kind| !AcceptTypes::any().accepts(kind)) {
+        return Err(wrong(format!("--type: {kind:?} is no media type: one as `text/plain` is wanted")));
+    }
     let (relays, piped) = Relays::new(&given.login, &given.trust)?;
     let mut items = items(&given, piped)?;
     if given.receipt {
@@ -44,6 +48,20 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
             anyhow::Ok(Item { message, kind: CPIM.to_owned(), ..item })
         };
         items = items.into_iter().map(wrapped).collect::<Result<_, _>>()?;
+    }
+    let foreseen: Vec<_> =
+        items.iter().filter_map(|item| Some((&item.name, foreseen(item, &given, &peer)?))).collect();
+    if foreseen.len() == items.len() {
+        // To connect would only use up the session.
+        if given.json {
+            let failed = foreseen.iter().map(|(name, why)| undelivered(name, why));
+            tell(false, &failed.collect::<Vec<_>>())?;
+        } else {
+            for (name, why) in foreseen {
+                complain!("nuncio: {name}: {why}");
+            }
+        }
+        return Ok(false);
     }
     let endpoint = endpoint(config(&given.trust)?)?;
     // What comes before the first of them is part of its time.
@@ -54,8 +72,8 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
             Ok(joined) => joined,
             Err(error) if given.json && !error.is::<WrongUse>() => {
                 let why = crate::out::whole(&error);
-                let failed = |item: &Item| json!({"what": item.name, "delivered": false, "reason": why});
-                tell(false, &items.iter().map(failed).collect::<Vec<_>>())?;
+                let failed = items.iter().map(|item| undelivered(&item.name, &why));
+                tell(false, &failed.collect::<Vec<_>>())?;
                 return Ok(false);
             }
             Err(error) => return Err(error),
@@ -74,7 +92,7 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
                 told.push(json!({"what": name, "delivered": true, "id": id, "notification": "delivered"}));
             }
             Ok(id) if given.json => told.push(json!({"what": name, "delivered": true, "id": id})),
-            Err(why) if given.json => told.push(json!({"what": name, "delivered": false, "reason": why})),
+            Err(why) if given.json => told.push(undelivered(&name, &why)),
             Ok(_) if given.receipt => say!("{name}: delivered, as its receiver tells")?,
             Ok(_) => {}
             Err(why) => complain!("nuncio: {name}: {why}"),
@@ -89,6 +107,20 @@ pub(super) async fn run(given: Send) -> anyhow::Result<bool> {
         tell(all, &told)?;
     }
     Ok(all)
+}
+
+/// Why a message cannot be delivered, as far as the peer's SDP says so.
+fn foreseen(item: &Item, given: &Send, peer: &Peer) -> Option<String> {
+    let error = match () {
+        () if !peer.accepts.accepts(&item.kind) => SendError::Type,
+        () if peer.max_size.is_some_and(|most| item.bytes > most) => SendError::Size,
+        () => return None,
+    };
+    Some(hints::undelivered(&error, &item.kind, item.bytes, peer, relayed(given)))
+}
+
+fn undelivered(name: &str, why: &str) -> Value {
+    json!({"what": name, "delivered": false, "reason": why})
 }
 
 fn tell(all: bool, messages: &[Value]) -> anyhow::Result<()> {

@@ -155,10 +155,16 @@ fn what_fails_says_so() {
     let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--fingerprint", &other, "x"]);
     assert_eq!(sent.status.code(), Some(1));
     assert!(said(&sent).contains("none of the agreed fingerprints"), "{}", said(&sent));
-    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--type", "image/png", "x"]);
+    // Who has no SDP hears of it from the receiver, which uses the invitation up.
+    let (uri, fingerprint) = (attribute(&sdp, "path"), attribute(&sdp, "fingerprint"));
+    let told = ["send", "--to", uri, "--fingerprint", fingerprint];
+    let sent = run(path, &[&told[..], &["--type", "image/png", "x"]].concat());
     assert_eq!(sent.status.code(), Some(1));
-    assert!(said(&sent).contains("it is image/png (--type), and text/plain is taken"), "{}", said(&sent));
-    // That has used the invitation up.
+    assert!(
+        said(&sent).contains("415") && said(&sent).contains("image/png (--type) is not taken"),
+        "{}",
+        said(&sent)
+    );
     let (_, status) = receiver.end();
     assert_eq!(status, Some(1), "the sender went before anything came");
     let sent = run(path, &["send", "--to-sdp", "bob.sdp", "x"]);
@@ -169,8 +175,7 @@ fn what_fails_says_so() {
     let receiver = Receiver::start(path, &[]);
     let sdp_now = std::fs::read_to_string(path.join("bob.sdp")).unwrap();
     assert_ne!(sdp, sdp_now);
-    let uri = sdp_now.lines().find_map(|line| line.strip_prefix("a=path:")).unwrap().trim();
-    let sent = run(path, &["send", "--to", uri, "x"]);
+    let sent = run(path, &["send", "--to", attribute(&sdp_now, "path"), "x"]);
     assert_eq!(sent.status.code(), Some(1));
     assert_eq!(said(&sent).matches("TLS failed").count(), 1, "{}", said(&sent));
     assert!(said(&sent).contains("--ca") && said(&sent).contains("--fingerprint"), "{}", said(&sent));
@@ -187,8 +192,10 @@ fn what_fails_says_so() {
     assert!(said(&sent).contains("--sha1 believes them"), "{}", said(&sent));
     // Too long for the receiver; and nowhere to be put, which both are told of.
     let receiver = Receiver::start(path, &["--max-size", "3"]);
-    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "long"]);
-    assert!(said(&sent).contains("it has 4 bytes, and 3 are taken"), "{}", said(&sent));
+    let sdp = std::fs::read_to_string(path.join("bob.sdp")).unwrap();
+    let (uri, fingerprint) = (attribute(&sdp, "path"), attribute(&sdp, "fingerprint"));
+    let sent = run(path, &["send", "--to", uri, "--fingerprint", fingerprint, "long"]);
+    assert!(said(&sent).contains("413: the receiver stopped it: it is too long"), "{}", said(&sent));
     assert_eq!((sent.status.code(), receiver.end().1), (Some(1), Some(1)));
     std::fs::create_dir(path.join("in")).unwrap();
     std::fs::write(path.join("long.txt"), vec![b'x'; 1_000_000]).unwrap();
@@ -201,6 +208,34 @@ fn what_fails_says_so() {
     assert_eq!(status, Some(1));
     let why = told[0]["reason"].as_str().unwrap();
     assert!(why.contains("cannot be stored: entity not found") && why.contains("(in)"), "{told:?}");
+}
+
+/// What an SDP says of this.
+fn attribute<'a>(sdp: &'a str, name: &str) -> &'a str {
+    let value = |line: &'a str| line.strip_prefix("a=")?.strip_prefix(name)?.strip_prefix(':');
+    sdp.lines().find_map(value).unwrap_or_else(|| panic!("no {name}")).trim()
+}
+
+/// RFC 4975 §8.6: what the SDP says is not taken is not tried, or it would use up the one session that there is.
+#[test]
+fn what_an_sdp_refuses_is_not_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let receiver = Receiver::start(path, &["--accept", "text/plain", "--max-size", "10"]);
+    for (words, why) in [
+        (&["--type", "image/png", "x"][..], "it is image/png (--type), and text/plain is taken"),
+        (&["eleven byte"], "it has 11 bytes, and 10 are taken"),
+    ] {
+        let sent = run(path, &[&["send", "--to-sdp", "bob.sdp"], words].concat());
+        assert_eq!(sent.status.code(), Some(1), "{words:?}");
+        assert!(said(&sent).contains(why), "{}", said(&sent));
+    }
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "--json", "eleven byte"]);
+    let told: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert_eq!((&told["delivered"], &told["messages"][0]["delivered"]), (&false.into(), &false.into()));
+    let sent = run(path, &["send", "--to-sdp", "bob.sdp", "ten bytes!"]);
+    assert!(sent.status.success(), "{}", said(&sent));
+    assert_eq!(receiver.end().1, Some(0));
 }
 
 /// Status 2, before anything is said to anybody.
@@ -219,6 +254,7 @@ fn wrong_use() {
     for words in [
         &["send", "x"][..],
         &["send", "--to", "nonsense", "x"],
+        &["send", "--to", "msrps://localhost:1/abc;tcp", "--type", "no type", "x"],
         &["send", "--to", "msrps://host.example:2855;tcp", "x"],
         &["send", "--to-sdp", "no.sdp", "x"],
         &["send", "--to-sdp", "missing.sdp", "x"],
